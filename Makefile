@@ -1,0 +1,63 @@
+# Two commands do everything, set-up included:
+#   make demo    the core install (no torch), then queries in many languages over fifty photos
+#   make test    the full install, then style, types and tests
+#
+# Variables:
+#   PYTHON           interpreter that makes the environments (3.11 or newer)
+#   PIP_TORCH_ARGS   what pip installs as torch, for instance another build of it
+#   PYTEST_ARGS      more arguments for pytest
+#   WORKERS          test processes
+
+PYTHON ?= python3
+PIP_TORCH_ARGS ?= torch==2.13.0
+PYTEST_ARGS ?=
+WORKERS ?= 2
+
+CORE := .venv-core
+DEV := .venv
+SETTINGS := pyproject.toml constraints.txt
+
+.PHONY: demo test core dev style types tests docs clean
+
+demo: core
+	$(CORE)/bin/babelclip demo --html demo.html
+
+test: style types tests
+
+core: $(CORE)/installed
+dev: $(DEV)/installed
+
+# Build backends come from the constraints too, hence --no-build-isolation.
+$(CORE)/installed: $(SETTINGS)
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "babelclip needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 ...")'
+	test -x $(CORE)/bin/python || $(PYTHON) -m venv $(CORE)
+	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
+	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e .
+	touch $@
+
+$(DEV)/installed: $(SETTINGS)
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "babelclip needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 ...")'
+	test -x $(DEV)/bin/python || $(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_TORCH_ARGS)
+	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
+	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[test]'
+	touch $@
+
+style: dev
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+
+types: dev
+	$(DEV)/bin/mypy
+
+# The wheel journey installs into an environment of the core's packages alone: .venv-core lends it those.
+tests: dev core
+	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -n $(WORKERS) -m 'not network and not weights and not gpu' $(PYTEST_ARGS)
+
+# Regenerates what tests/house checks to be current.
+docs: dev
+	$(DEV)/bin/python tools/render_reference.py
+	$(DEV)/bin/python tools/render_tables.py
+
+clean:
+	rm -rf $(CORE) $(DEV) dist build demo.html .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,115 @@
+"""babelclip: texts in many languages and images in one vector space.
+
+    import babelclip
+    encoder = babelclip.load()
+    texts = encoder.encode_text(["a bridge at dawn", "黎明的桥"])
+    images = encoder.encode_image(["bridge.jpg"])
+    babelclip.similarity(texts, images)
+
+Importing the package loads nothing heavy: each name brings what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+from babelclip.errors import (
+    BabelclipError,
+    ConfigError,
+    DatasetError,
+    FetchError,
+    FolderError,
+    ImageError,
+    InputError,
+    ItemsError,
+    RuntimeUnavailable,
+    TextError,
+    TruncationWarning,
+    UnknownTask,
+    WeightsError,
+)
+from babelclip.version import __version__
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from babelclip.encoder import Encoder, Encodes, StreamItem
+    from babelclip.vectors import quantize, similarity
+
+__all__ = [
+    "BabelclipError",
+    "ConfigError",
+    "DatasetError",
+    "Encoder",
+    "Encodes",
+    "FetchError",
+    "FolderError",
+    "ImageError",
+    "InputError",
+    "ItemsError",
+    "RuntimeUnavailable",
+    "StreamItem",
+    "TextError",
+    "TruncationWarning",
+    "UnknownTask",
+    "WeightsError",
+    "__version__",
+    "load",
+    "quantize",
+    "similarity",
+]
+
+_HOMES = {
+    "Encoder": "babelclip.encoder",
+    "Encodes": "babelclip.encoder",
+    "StreamItem": "babelclip.encoder",
+    "quantize": "babelclip.vectors",
+    "similarity": "babelclip.vectors",
+}
+
+
+def load(
+    source: str | PathLike[str] | None = None,
+    *,
+    runtime: Literal["auto", "onnx", "torch"] = "auto",
+    device: str | None = None,
+    dtype: str | None = None,
+    threads: int | None = None,
+    revision: str | None = None,
+) -> Encoder:
+    """Open a model.
+
+    source: a model folder, or the name of a model on the hub ("org/name") where there is no such folder; None: the
+        bundled model, which needs no network.
+    runtime: "onnx" needs no torch; "torch" knows devices and dtypes; "auto" takes onnx where it can and says what it
+        chose (``Encoder.facts()``).
+    device: "cpu" (None too), or what torch knows ("cuda"). dtype: "float32" (None too) or "bfloat16", with torch.
+    threads: for the arithmetic of one call; None: the physical cores that this process may use. With torch the
+        number holds for the whole process.
+    revision: of a model on the hub: a commit, a branch or a tag.
+
+    Raises:
+        FolderError, WeightsError, ConfigError: the folder is none, is broken, or asks for what babelclip does not have.
+        FetchError: the model cannot be fetched.
+        RuntimeUnavailable: nothing at hand can run it; the message names the ways out.
+    """
+    from pathlib import Path
+
+    from babelclip.bundled import bundled_folder
+    from babelclip.encoder import open_encoder
+
+    path = bundled_folder() if source is None else source if isinstance(source, str) else Path(source)
+    return open_encoder(path, runtime=runtime, device=device, dtype=dtype, threads=threads, revision=revision)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'babelclip' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

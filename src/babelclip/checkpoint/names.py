@@ -1,0 +1,260 @@
+"""Names and shapes of every tensor: ours and the published ones, as one table that reads both ways.
+
+A row stands for one layer. ``tensor_specs`` spells it out for a configuration, ``match_tensors`` compares that with
+what a file holds: every tensor of the file is used and every one of ours is filled, or the error lists both.
+Source of the published names: the headers of the published files; tests/parity/test_full_size_names.py proves all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from babelclip.checkpoint.weights import SCALE_SUFFIX, TensorEntry
+from babelclip.errors import ConfigError, WeightsError
+from babelclip.towers.config import ConvTrunkConfig, DualConfig, LinearPatchesConfig, TextTowerConfig, VisionTowerConfig
+
+Layout = Literal["babelclip", "jina_clip", "jina_embeddings_v3"]
+
+Kind = Literal[
+    "linear",  # weight (out, in) with adapters, and bias
+    "embedding",  # weight (num, dim) with adapters
+    "layer",  # weight and bias, never adapters (norms, convolutions, the image tower's Linears)
+    "matrix",  # weight alone, never adapters
+    "tensor",  # the name itself is the tensor
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One layer in both languages. Shape letters are explained in ``_text_sizes`` and ``_vision_sizes``."""
+
+    ours: str
+    published: str
+    kind: Kind
+    shape: str
+
+
+TEXT_ROWS = (
+    Row("embeddings.word", "embeddings.word_embeddings", "embedding", "V D"),
+    Row("embeddings.token_type", "embeddings.token_type_embeddings", "embedding", "Y D"),
+    Row("embeddings.norm", "emb_ln", "layer", "D"),
+)
+TEXT_BLOCK_ROWS = (
+    Row("blocks.{i}.attention.qkv", "encoder.layers.{i}.mixer.Wqkv", "linear", "3D D"),
+    Row("blocks.{i}.attention.out", "encoder.layers.{i}.mixer.out_proj", "linear", "D D"),
+    Row("blocks.{i}.norm1", "encoder.layers.{i}.norm1", "layer", "D"),
+    Row("blocks.{i}.feed_forward.up", "encoder.layers.{i}.mlp.fc1", "linear", "F D"),
+    Row("blocks.{i}.feed_forward.down", "encoder.layers.{i}.mlp.fc2", "linear", "D F"),
+    Row("blocks.{i}.norm2", "encoder.layers.{i}.norm2", "layer", "D"),
+)
+POOLER_ROW = Row("pooler", "pooler.dense", "linear", "D D")
+PROJECTION_ROW = Row("projection", "proj", "matrix", "E D")  # beside the transformer, not inside
+
+VISION_ROWS = (
+    Row("cls_token", "cls_token", "tensor", "1 1 D"),
+    Row("position_embedding", "pos_embed", "tensor", "1 T D"),
+    Row("norm", "norm", "layer", "D"),
+)
+VISION_BLOCK_ROWS = (
+    Row("blocks.{i}.norm1", "blocks.{i}.norm1", "layer", "D"),
+    Row("blocks.{i}.attention.query", "blocks.{i}.attn.q_proj", "matrix", "D D"),
+    Row("blocks.{i}.attention.key", "blocks.{i}.attn.k_proj", "matrix", "D D"),
+    Row("blocks.{i}.attention.value", "blocks.{i}.attn.v_proj", "matrix", "D D"),
+    Row("blocks.{i}.attention.query_bias", "blocks.{i}.attn.q_bias", "tensor", "D"),
+    Row("blocks.{i}.attention.value_bias", "blocks.{i}.attn.v_bias", "tensor", "D"),
+    Row("blocks.{i}.attention.inner_norm", "blocks.{i}.attn.inner_attn_ln", "layer", "D"),
+    Row("blocks.{i}.attention.out", "blocks.{i}.attn.proj", "layer", "D D"),
+    Row("blocks.{i}.norm2", "blocks.{i}.norm2", "layer", "D"),
+    Row("blocks.{i}.feed_forward.gate", "blocks.{i}.mlp.w1", "layer", "F D"),
+    Row("blocks.{i}.feed_forward.up", "blocks.{i}.mlp.w2", "layer", "F D"),
+    Row("blocks.{i}.feed_forward.norm", "blocks.{i}.mlp.ffn_ln", "layer", "F"),
+    Row("blocks.{i}.feed_forward.down", "blocks.{i}.mlp.w3", "layer", "D F"),
+)
+LINEAR_PATCHES_ROW = Row("patches.projection", "patch_embed.proj", "layer", "D 3 p p")
+TRUNK_PATCHES_ROW = Row("patches.projection", "", "layer", "D C")  # no published model has a trunk
+
+_PUBLISHED_PREFIX: dict[Layout, str] = {
+    "jina_clip": "text_model.transformer.roberta.",
+    "jina_embeddings_v3": "roberta.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor that a model of a given configuration has."""
+
+    name: str
+    shape: tuple[int, ...]
+    published: str  # its name in the layout that was asked for; "" where no published model has such a part
+
+
+# ---------------------------------------------------------------- spelling out
+
+
+def tensor_specs(config: DualConfig, layout: Layout = "babelclip") -> tuple[TensorSpec, ...]:
+    """Every tensor of the model, with its name in the layout (`TensorSpec.published`; ours for our own layout).
+
+    Raises:
+        ConfigError: the layout has no place for a part of the model.
+    """
+    if layout == "jina_embeddings_v3" and config.vision is not None:
+        raise ConfigError("the layout of jina-embeddings-v3 is text only; a model with an image tower is a jina_clip")
+    if layout == "jina_clip" and config.vision is None:
+        raise ConfigError("the layout of jina-clip-v2 needs an image tower; a text-only model is a jina_embeddings_v3")
+    specs = list(_text_specs(config.text, _PUBLISHED_PREFIX.get(layout, "")))
+    if config.vision is not None:
+        specs += _vision_specs(config.vision)
+        specs.append(TensorSpec("logit_scale", (), "logit_scale"))
+    if layout == "babelclip":
+        return tuple(TensorSpec(spec.name, spec.shape, spec.name) for spec in specs)
+    _refuse_unpublished(config, layout, specs)
+    return tuple(specs)
+
+
+def _refuse_unpublished(config: DualConfig, layout: Layout, specs: list[TensorSpec]) -> None:
+    if config.vision is not None and isinstance(config.vision.patches, ConvTrunkConfig):
+        raise ConfigError("a convolutional trunk has no place in the published layout; keep the babelclip layout")
+    if layout == "jina_embeddings_v3" and config.text.projection:
+        raise ConfigError("a text projection has no place in the layout of jina-embeddings-v3")
+    if layout == "jina_clip" and config.text.pooler:
+        raise ConfigError("a pooler has no place in the layout of jina-clip-v2")
+    assert all(spec.published for spec in specs)
+
+
+def _text_specs(config: TextTowerConfig, prefix: str) -> Iterator[TensorSpec]:
+    sizes = _text_sizes(config)
+    for row in TEXT_ROWS:
+        yield from _spell(row, "text.", prefix, sizes, config)
+    for i in range(config.num_layers):
+        for row in TEXT_BLOCK_ROWS:
+            yield from _spell(_numbered(row, i), "text.", prefix, sizes, config)
+    if config.pooler:
+        yield from _spell(POOLER_ROW, "text.", prefix, sizes, config)
+    if config.projection:
+        yield from _spell(PROJECTION_ROW, "text.", "text_model.", sizes, config)
+
+
+def _vision_specs(config: VisionTowerConfig) -> Iterator[TensorSpec]:
+    sizes = _vision_sizes(config)
+    is_linear = isinstance(config.patches, LinearPatchesConfig)
+    rows = [*VISION_ROWS, LINEAR_PATCHES_ROW if is_linear else TRUNK_PATCHES_ROW]
+    rows += [_numbered(row, i) for i in range(config.num_layers) for row in VISION_BLOCK_ROWS]
+    for row in rows:
+        yield from _spell(row, "vision.", "vision_model.", sizes, None)
+    if isinstance(config.patches, ConvTrunkConfig):
+        yield from _trunk_specs(config.patches)
+
+
+def _text_sizes(config: TextTowerConfig) -> dict[str, int]:
+    """D width, F inside the feed-forward, V vocabulary, Y token types, E embedding."""
+    width = config.width
+    return {
+        "D": width,
+        "3D": 3 * width,
+        "F": config.hidden,
+        "V": config.vocab_size,
+        "Y": config.num_token_types,
+        "E": config.embed_dim,
+    }
+
+
+def _vision_sizes(config: VisionTowerConfig) -> dict[str, int]:
+    """D width, F inside the feed-forward, T tokens with CLS, p patch side, C output width of the trunk."""
+    sizes = {"D": config.width, "F": config.hidden, "T": config.grid**2 + 1}
+    if isinstance(config.patches, LinearPatchesConfig):
+        return sizes | {"p": config.patches.size}
+    return sizes | {"C": config.patches.head_width}
+
+
+def _trunk_specs(config: ConvTrunkConfig) -> Iterator[TensorSpec]:
+    """Weight and bias of every convolution, (out, in / groups, kernel, kernel)."""
+
+    def layer(name: str, out: int, inside: int, kernel: int) -> Iterator[TensorSpec]:
+        yield TensorSpec(f"vision.patches.trunk.{name}.weight", (out, inside, kernel, kernel), "")
+        yield TensorSpec(f"vision.patches.trunk.{name}.bias", (out,), "")
+
+    yield from layer("stem", config.stem_width, 3, 3)
+    width, i = config.stem_width, 0
+    for stage in config.stages:
+        for _ in range(stage.repeats):
+            inner = width * stage.expansion
+            if stage.expansion > 1:
+                yield from layer(f"blocks.{i}.expand", inner, width, 1)
+            yield from layer(f"blocks.{i}.depthwise", inner, 1, stage.kernel)
+            yield from layer(f"blocks.{i}.project", stage.width, inner, 1)
+            width, i = stage.width, i + 1
+    yield from layer("head", config.head_width, width, 1)
+
+
+def _numbered(row: Row, i: int) -> Row:
+    return Row(row.ours.replace("{i}", str(i)), row.published.replace("{i}", str(i)), row.kind, row.shape)
+
+
+def _spell(
+    row: Row, ours: str, published: str, sizes: Mapping[str, int], text: TextTowerConfig | None
+) -> Iterator[TensorSpec]:
+    """The tensors of one row; `text` is the configuration whose adapters apply."""
+    name, other = ours + row.ours, published + row.published if row.published else ""
+    shape = tuple(sizes[letter] if letter in sizes else int(letter) for letter in row.shape.split())
+    if row.kind == "tensor":
+        yield TensorSpec(name, shape, other)
+        return
+    adapters = text.adapters if text is not None and row.kind in ("linear", "embedding") else None
+    if adapters is None:
+        yield TensorSpec(f"{name}.weight", shape, other and f"{other}.weight")
+    else:
+        tasks, rank = len(adapters.tasks), adapters.rank
+        first, second = shape
+        low, high = ((rank, second), (first, rank)) if row.kind == "linear" else ((first, rank), (rank, second))
+        yield TensorSpec(f"{name}.weight", shape, f"{other}.parametrizations.weight.original")
+        yield TensorSpec(f"{name}.lora_A", (tasks, *low), f"{other}.parametrizations.weight.0.lora_A")
+        yield TensorSpec(f"{name}.lora_B", (tasks, *high), f"{other}.parametrizations.weight.0.lora_B")
+    if row.kind in ("linear", "layer"):
+        yield TensorSpec(f"{name}.bias", shape[:1], other and f"{other}.bias")
+
+
+# ---------------------------------------------------------------- matching
+
+
+def match_tensors(
+    specs: tuple[TensorSpec, ...], found: Mapping[str, TensorEntry], where: str
+) -> dict[str, TensorEntry]:
+    """Our name -> entry for everything in a file: every tensor used, every one of ours filled, shapes equal.
+
+    int8 tensors bring their scale along as ``<name>.scale`` (our layout only).
+
+    Raises:
+        WeightsError: lists what the file lacks, what it has and nothing takes, and shapes that differ.
+    """
+    matched: dict[str, TensorEntry] = {}
+    left_over = dict(found)
+    missing, wrong = [], []
+    for spec in specs:
+        entry = left_over.pop(spec.published, None)
+        if entry is None:
+            missing.append(spec.published)
+            continue
+        matched[spec.name] = entry
+        if entry.shape != spec.shape:
+            wrong.append(f"{spec.published} is {list(entry.shape)}, the configuration says {list(spec.shape)}")
+        if entry.dtype != "I8":
+            continue
+        scale = left_over.pop(spec.published + SCALE_SUFFIX, None)
+        if scale is None or scale.shape != entry.shape[:1] or scale.dtype != "F32":
+            wrong.append(f"{spec.published} is int8 and needs {SCALE_SUFFIX} of F32 {list(entry.shape[:1])} beside it")
+        else:
+            matched[spec.name + SCALE_SUFFIX] = scale
+    if missing or left_over or wrong:
+        raise WeightsError(_mismatch(where, missing, list(left_over), wrong))
+    return matched
+
+
+def _mismatch(where: str, missing: list[str], left_over: list[str], wrong: list[str]) -> str:
+    parts = [f"the tensors in {where} are not those of its configuration."]
+    for heading, names in (("Missing", missing), ("Left over", left_over), ("Wrong", wrong)):
+        if names:
+            more = f", and {len(names) - 10} more" if len(names) > 10 else ""
+            parts.append(f"{heading} ({len(names)}): {', '.join(names[:10])}{more}.")
+    return " ".join(parts)

@@ -1,0 +1,218 @@
+"""Tensors in safetensors files: read by memory map, written in one pass, int8 with a scale per output channel.
+
+The format is read here directly (8 bytes little-endian header length, a JSON header, then the bytes of all tensors
+without holes), because NumPy has no bfloat16 and because the ONNX export needs each tensor's place in the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from babelclip.errors import WeightsError
+
+SCALE_SUFFIX = ".scale"
+"""An int8 tensor ``X`` comes with a float32 tensor ``X.scale``, one value per row of axis 0."""
+
+NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),  # the bits; NumPy has no such float
+    "I8": np.dtype("i1"),
+}
+"""Stored dtype -> the NumPy dtype that holds its bytes. Other dtypes have no place in a model's weights."""
+
+_MAX_HEADER = 100_000_000  # bytes, the limit of the safetensors library too
+_ALIGNMENT = 64  # bytes; the data starts on a cache line, and so do most tensors
+
+
+@dataclass(frozen=True, slots=True)
+class TensorEntry:
+    """One tensor's place on disk."""
+
+    file: Path
+    dtype: str  # as safetensors spells it: F32, F16, BF16, I8
+    shape: tuple[int, ...]
+    offset: int  # bytes from the start of the file
+    nbytes: int
+    source: str  # its name in the file
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor exactly as stored: the bits of a BF16 one are uint16."""
+
+    dtype: str
+    array: NDArray[Any]
+
+
+# ---------------------------------------------------------------- reading
+
+
+def read_header(file: Path) -> dict[str, TensorEntry]:
+    """Name in the file -> entry. Checks the header, sizes and that the file is complete.
+
+    Raises:
+        WeightsError: not a safetensors file, cut short, or holding a dtype that no model weight has.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or not 2 <= length <= min(_MAX_HEADER, size - 8):
+            raise WeightsError(f"{file} is not a safetensors file (size {size} bytes); a broken or partial download?")
+        try:
+            header = json.loads(stream.read(length))
+        except ValueError as error:
+            raise WeightsError(f"{file} has an unreadable safetensors header: {error}") from error
+    header.pop("__metadata__", None)
+    entries = {name: _entry(file, name, facts, 8 + length) for name, facts in header.items()}
+    end = max((entry.offset + entry.nbytes for entry in entries.values()), default=8 + length)
+    if end != size:
+        raise WeightsError(f"{file} should have {end} bytes by its header and has {size}: fetch or copy it again")
+    return entries
+
+
+def _entry(file: Path, name: str, facts: Mapping[str, Any], data_start: int) -> TensorEntry:
+    try:
+        dtype, shape = facts["dtype"], tuple(int(n) for n in facts["shape"])
+        first, last = (int(n) for n in facts["data_offsets"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{file}: tensor {name} has no dtype, shape and data_offsets in the header") from error
+    if dtype not in NUMPY_DTYPES:
+        known = ", ".join(NUMPY_DTYPES)
+        raise WeightsError(f"{file}: tensor {name} has dtype {dtype}; weights may have {known}")
+    if first < 0 or last - first != math.prod(shape) * NUMPY_DTYPES[dtype].itemsize:
+        raise WeightsError(f"{file}: tensor {name} of {dtype} {shape} does not fill its {last - first} bytes")
+    return TensorEntry(file, dtype, shape, data_start + first, last - first, name)
+
+
+def read_stored(entry: TensorEntry) -> StoredTensor:
+    """The tensor without a conversion, mapped copy-on-write: writing to it never reaches the file."""
+    dtype = NUMPY_DTYPES[entry.dtype]
+    if entry.nbytes == 0:
+        return StoredTensor(entry.dtype, np.zeros(entry.shape, dtype))
+    mapped = np.memmap(entry.file, dtype, "c", entry.offset, math.prod(entry.shape))
+    return StoredTensor(entry.dtype, np.asarray(mapped).reshape(entry.shape))
+
+
+def read_tensor(entry: TensorEntry) -> NDArray[Any]:
+    """The tensor as stored (memory-mapped), except that bfloat16 becomes float32, which holds it exactly."""
+    stored = read_stored(entry)
+    return bfloat16_to_float32(stored.array) if stored.dtype == "BF16" else stored.array
+
+
+def read_float32(index: Mapping[str, TensorEntry], name: str) -> NDArray[np.float32]:
+    """A tensor by our name as float32; int8 ones are multiplied by their scale."""
+    entry = index[name]
+    if entry.dtype != "I8":
+        return np.asarray(read_tensor(entry), np.float32)
+    return dequantize_int8(read_tensor(entry), read_float32(index, name + SCALE_SUFFIX))
+
+
+def bfloat16_to_float32(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """A bfloat16 is the upper half of a float32."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+# ---------------------------------------------------------------- int8
+
+
+def quantize_int8(weight: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Symmetric, per row of axis 0: (int8 of the same shape, float32 scale (rows,)); weight ~ int8 * scale.
+
+    Raises:
+        WeightsError: a scalar, or values that are not finite.
+    """
+    if weight.ndim == 0:
+        raise WeightsError("a scalar cannot be stored as int8: it has no output channels")
+    full = np.asarray(weight, np.float32)
+    largest = np.abs(full).reshape(len(full), -1).max(axis=1, initial=0.0)
+    if not np.isfinite(largest).all():
+        raise WeightsError("a tensor with infinite or NaN values cannot be stored as int8")
+    scale = np.where(largest > 0, largest / 127.0, 1.0).astype(np.float32)
+    column = scale.reshape(-1, *[1] * (full.ndim - 1))
+    return np.clip(np.rint(full / column), -127, 127).astype(np.int8), scale
+
+
+def dequantize_int8(values: NDArray[np.int8], scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Inverse of `quantize_int8`."""
+    return values.astype(np.float32) * scale.reshape(-1, *[1] * (values.ndim - 1))
+
+
+# ---------------------------------------------------------------- writing
+
+
+def to_stored(tensor: Any) -> StoredTensor:
+    """What a NumPy array, a torch tensor or a `StoredTensor` becomes on disk; dtypes are kept.
+
+    Raises:
+        WeightsError: a dtype that has no place in a model's weights.
+    """
+    if isinstance(tensor, StoredTensor):
+        return tensor
+    if isinstance(tensor, np.ndarray | np.generic):
+        return _from_numpy(np.asarray(tensor))
+    if not hasattr(tensor, "detach"):
+        raise WeightsError(f"a tensor is expected, not {type(tensor).__name__}")
+    plain = tensor.detach().cpu()
+    if str(plain.dtype) == "torch.bfloat16":  # NumPy cannot take it; its bits are the upper half of the float32
+        bits = np.ascontiguousarray(plain.float().numpy()).view(np.uint32) >> 16
+        return StoredTensor("BF16", bits.astype(np.uint16).reshape(tuple(plain.shape)))
+    return _from_numpy(plain.numpy())
+
+
+def _from_numpy(array: NDArray[Any]) -> StoredTensor:
+    for name, dtype in NUMPY_DTYPES.items():
+        if name != "BF16" and array.dtype == dtype:
+            return StoredTensor(name, array)
+    raise WeightsError(f"a tensor of dtype {array.dtype} cannot be stored; use float32, float16, bfloat16 or int8")
+
+
+def write_safetensors(file: Path, tensors: Mapping[str, Any]) -> None:
+    """Write one safetensors file; arrays may be memory-mapped, nothing is copied as a whole.
+
+    Order: wide dtypes first (so that every tensor stays aligned to its item size), then by name.
+    """
+    stored = {name: to_stored(tensor) for name, tensor in tensors.items()}
+    order = sorted(stored, key=lambda name: (-NUMPY_DTYPES[stored[name].dtype].itemsize, name))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    position = 0
+    for name in order:
+        end = position + stored[name].array.nbytes
+        shape = list(stored[name].array.shape)
+        header[name] = {"dtype": stored[name].dtype, "shape": shape, "data_offsets": [position, end]}
+        position = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(len(text) + 8) % _ALIGNMENT)
+    with file.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            stream.write(np.ascontiguousarray(stored[name].array).data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+# ---------------------------------------------------------------- checking
+
+
+def names_not_finite(index: Mapping[str, TensorEntry]) -> list[str]:
+    """Names of float tensors that hold an infinity or a NaN; reads every weight once, a piece at a time."""
+    bad = []
+    for name, entry in index.items():
+        if entry.dtype == "I8":
+            continue
+        flat = read_tensor(entry).reshape(-1)
+        pieces = (flat[first : first + 2**22] for first in range(0, max(len(flat), 1), 2**22))
+        if not all(bool(np.isfinite(piece).all()) for piece in pieces):
+            bad.append(name)
+    return bad

@@ -1,0 +1,106 @@
+"""``babelclip demo``: see it work, offline, in a minute."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from babelclip.cli.options import ModelOptions, progress_wanted
+
+if TYPE_CHECKING:
+    from babelclip.demo.answer import Answer, Hit
+
+SHOWN = 3  # photos per query in the terminal
+
+
+def demo(
+    *,
+    html: Path | None = None,
+    open_page: Annotated[bool, Parameter(name="--open", negative="--no-open")] = True,
+    model: ModelOptions = ModelOptions(),
+    quiet: bool = False,
+) -> int:
+    """Find photos with queries in many languages. Everything is in the package; nothing is downloaded.
+
+    Parameters
+    ----------
+    html
+        Also write a contact sheet: one HTML file with everything inside it.
+    open_page
+        Show that page in the browser, where there is one.
+    quiet
+        Show no progress.
+    """
+    from babelclip.demo.album import read_album
+    from babelclip.demo.answer import answer_queries
+    from babelclip.demo.page import NEXT, render_page
+
+    album = read_album()
+    start = time.perf_counter()
+    if progress_wanted(quiet):
+        with Console(stderr=True).status(f"embedding {len(album.photos)} photos"):
+            encoder = model.open()
+            answers = answer_queries(encoder, album)
+    else:
+        encoder = model.open()
+        answers = answer_queries(encoder, album)
+    seconds = time.perf_counter() - start
+
+    console = Console()
+    asked = len(answers.answers)
+    languages = len({answer.query.code for answer in answers.answers})
+    console.print(table(f"{asked} queries in {languages} languages over {len(album.photos)} photos", answers.answers))
+    console.print(
+        f"The right photo (marked *) came first for {answers.num_first} of {asked} queries; {seconds:.1f} s with "
+        f"{encoder.name}, on this machine alone.",
+        highlight=False,
+    )
+    console.print()
+    console.print(table("Where it is weak", answers.hard))
+    for answer in answers.hard:
+        console.print(f"  {answer.query.text}: {answer.query.why}", style="dim", highlight=False)
+    if html is not None:
+        html.write_text(render_page(album, answers, encoder.facts(), seconds), encoding="utf-8")
+        console.print(f"\nContact sheet: {html.resolve()}", highlight=False, soft_wrap=True)
+        if open_page and sys.stdout.isatty() and has_display():
+            webbrowser.open(html.resolve().as_uri())
+    console.print(f"\nNow your own photos: {NEXT}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def has_display() -> bool:
+    """Whether a browser could open a window here; a text browser in this terminal is not wanted."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def table(title: str, answers: tuple[Answer, ...]) -> Table:
+    """Two lines per query: what was asked; what it means and the best photos with their scores.
+
+    The query has its line to itself, because terminals disagree about the width of some scripts.
+    """
+    grid = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 2, 1, 0))
+    grid.add_column("query", ratio=5)
+    for place in ("first", "second", "third")[:SHOWN]:
+        grid.add_column(place, ratio=3)
+    for answer in answers:
+        query = answer.query
+        asked = Text(query.text, style="bold")
+        asked.append("\n" + query.language + (f": {query.english}" if query.english else ""), style="not bold dim")
+        grid.add_row(asked, *(cell(hit) for hit in answer.hits[:SHOWN]))
+    return grid
+
+
+def cell(hit: Hit) -> Text:
+    """A photo and its score, on the line below the query's."""
+    mark = "* " if hit.right else ""
+    return Text(f"\n{mark}{hit.photo.title} {hit.score:.2f}", style="bold green" if hit.right else "")

@@ -1,0 +1,89 @@
+"""``babelclip evaluate``: measure a model on a folder of evaluation data."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from babelclip.cli.options import ModelOptions, progress_wanted
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+NO_MODEL_OPTIONS = ModelOptions()
+
+
+def evaluate(
+    *,
+    data: Annotated[Path, Parameter(env_var="BABELCLIP_DATA")],
+    out: Path,
+    suite: Literal["small", "quick"] = "small",
+    dim: int | None = None,
+    seed: int = 0,
+    quiet: bool = False,
+    options: ModelOptions = NO_MODEL_OPTIONS,
+) -> int:
+    """Measure a model: retrieval, recognition by name and sentence similarity, per language.
+
+    Prints the bars as a table and writes every score to a result file. A run that was cut off goes on where it
+    stopped when the same command is given again.
+
+    Parameters
+    ----------
+    data
+        Folder that holds eval/ and labels.json.gz.
+    out
+        Result file (JSON); written after every task.
+    suite
+        "small": all tasks and bars. "quick": fewer languages and prompts, for a look during training.
+    dim
+        Width of the vectors; the model's own when left out.
+    seed
+        Of the bootstrap intervals; it changes no score.
+    quiet
+        No progress on stderr.
+    """
+    from babelclip.errors import RuntimeUnavailable
+
+    try:
+        from babelclip.evaluate.suites import open_suite
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "pyarrow":
+            raise
+        raise RuntimeUnavailable(
+            "evaluating needs pyarrow to read the sentence pairs; install it with: pip install 'babelclip[evaluate]'"
+        ) from error
+    from babelclip.evaluate.run import run_suite
+    from babelclip.evaluate.tables import bars_table, tasks_table
+
+    chosen = open_suite(suite, data)
+    encoder = options.open()
+    with _bar(progress_wanted(quiet)) as bar:
+        task_id = bar.add_task("", total=None)
+        result = run_suite(
+            chosen,
+            encoder,
+            encoder.facts(),
+            out=out,
+            dim=dim,
+            seed=seed,
+            progress=lambda what, done, total: bar.update(task_id, description=what, completed=done, total=total),
+            say=(lambda line: None) if quiet else (lambda line: bar.console.print(line, highlight=False, markup=False)),
+        )
+    print(bars_table([result]))
+    print()
+    print(tasks_table(result))
+    if not quiet:
+        print(f"Every score by language, with intervals: {out}", file=sys.stderr)
+    return 0
+
+
+def _bar(shown: bool) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=not shown, transient=True)

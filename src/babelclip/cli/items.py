@@ -1,0 +1,96 @@
+"""What the user named: texts and images from arguments or from JSON lines, each with its place in the order."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from babelclip.errors import ConfigError
+from babelclip.prepare.kinds import IMAGE_SUFFIXES, Kind, kind_of
+
+SHOWN = 80  # characters of an input that messages and result lines repeat of a data URI
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to embed. ``problem`` is set where it could not even be read; ``source`` is then what was there."""
+
+    index: int
+    kind: Kind
+    source: str  # the text itself, a path or a data URI
+    id: Any = None  # the "id" of a JSON line, handed on to the result
+    problem: str | None = None
+
+    @property
+    def is_data_uri(self) -> bool:
+        """Whether the image itself is in the argument."""
+        return self.kind == "image" and self.source[:5].lower() == "data:"
+
+    @property
+    def shown(self) -> str:
+        """The input as results repeat it: a data URI is cut, it may be megabytes."""
+        return self.source[:SHOWN] + "..." if self.is_data_uri else self.source
+
+
+def kind_of_argument(argument: str) -> Kind:
+    """As the library tells a text from an image, and an image too where such a file is there (``my photo.jpg``)."""
+    path = Path(argument)
+    is_file = path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    return "image" if is_file else kind_of(argument)
+
+
+def from_arguments(arguments: Sequence[str], forced: Kind | None) -> list[Item]:
+    """The arguments of a command in their order.
+
+    Raises: ConfigError for a folder, whose files are to be named instead.
+    """
+    items = []
+    for index, argument in enumerate(arguments):
+        kind = forced or kind_of_argument(argument)
+        if forced is None and len(argument) < 255 and Path(argument).is_dir() and "/" in argument:
+            raise ConfigError(f"{argument} is a folder; name its files, for instance {argument.rstrip('/')}/*.jpg")
+        items.append(Item(index, kind, argument))
+    return items
+
+
+def from_json_lines(lines: Iterable[str], forced: Kind | None) -> Iterator[Item]:
+    """One item per non-empty line: a JSON string, ``{"text": ...}`` or ``{"image": ...}``, with an optional ``"id"``.
+
+    A line in another form becomes an item with a problem; it never stops the others.
+    """
+    full_lines = (line for line in lines if line.strip())
+    for index, line in enumerate(full_lines):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            yield Item(index, "text", line.strip()[:SHOWN], problem=f"not a line of JSON: {error}")
+            continue
+        if isinstance(row, str):
+            yield Item(index, forced or kind_of_argument(row), row)
+            continue
+        given = [kind for kind in ("text", "image") if isinstance(row, dict) and isinstance(row.get(kind), str)]
+        if given == ["text"]:
+            yield Item(index, "text", row["text"], row.get("id"))
+        elif given == ["image"]:
+            yield Item(index, "image", row["image"], row.get("id"))
+        else:
+            problem = 'expected a string, {"text": "..."} or {"image": "path or data URI"}'
+            yield Item(index, "text", line.strip()[:SHOWN], problem=problem)
+
+
+def read_items(arguments: Sequence[str], forced: Kind | None, *, stdin: bool) -> Iterable[Item]:
+    """Items of a command line: its arguments, or JSON lines from stdin.
+
+    Raises: ConfigError when there are none, or both.
+    """
+    if stdin and arguments:
+        raise ConfigError("- (JSON lines from stdin) stands alone; put the other items into those lines")
+    if stdin:
+        return from_json_lines(sys.stdin, forced)
+    if not arguments:
+        raise ConfigError('nothing to do: name texts or image files, for instance "two dogs" cat.jpg, or - for stdin')
+    return from_arguments(arguments, forced)

@@ -1,0 +1,92 @@
+"""The command line: names the verbs, runs one, turns what happened into an exit code.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly failed (the good items are written, the failures listed),
+130 stopped with Ctrl-C. A reader that closes the pipe early (``| head``) is no failure.
+
+Every verb is an import path, not an import: ``babelclip --help`` loads no numpy, no runtime, no image library.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TextIO
+
+from cyclopts import App, CycloptsError, Parameter
+
+from babelclip.errors import BabelclipError, ConfigError, TruncationWarning, UnknownTask
+from babelclip.version import __version__
+
+DONE, FAILED, USAGE, PARTLY, STOPPED = 0, 1, 2, 3, 130
+
+app = App(
+    name="babelclip",
+    help="Texts in many languages and images in one vector space.",
+    version=__version__,
+    help_format="plaintext",
+    default_parameter=Parameter(negative=()),  # no --no-... twin for every flag
+    suppress_keyboard_interrupt=False,  # run() below answers it
+    help_epilogue="Results go to stdout, progress and problems to stderr. No telemetry. `babelclip demo` shows what it does.",
+)
+
+VERBS = {
+    "embed": ("embed:embed", "Turn texts and images into vectors."),
+    "similarity": ("similarity:similarity", "Compare texts and images with each other."),
+    "classify": ("classify:classify", "Name what is in an image, among labels that you give."),
+    "demo": ("demo:demo", "Find photos with queries in many languages, offline."),
+    "model": ("model:app", "List, pull, export and verify model folders."),
+    "evaluate": ("evaluate:evaluate", "Measure a model on the evaluation sets."),
+    "train": ("train:train", "Train a model from a recipe."),
+    "doctor": ("doctor:doctor", "Say what is installed here and what works."),
+}
+for place, (verb, (target, summary)) in enumerate(VERBS.items()):
+    app.command(f"babelclip.cli.{target}", name=verb, help=summary, sort_key=place)
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Our own warnings in one plain line on stderr; all others as Python shows them."""
+    if issubclass(category, TruncationWarning):
+        print(f"babelclip: warning: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Parse, run one verb, return its exit code."""
+    try:
+        code = app(arguments, exit_on_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError:  # cyclopts has printed it
+        return USAGE
+    except (ConfigError, UnknownTask) as error:
+        print(f"babelclip: {error}", file=sys.stderr)
+        return USAGE
+    except BabelclipError as error:
+        print(f"babelclip: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("babelclip: stopped", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:
+        # The reader has gone. Python would complain when it flushes stdout at exit, so stdout leads nowhere from now on.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except OSError as error:
+        print(f"babelclip: {error}", file=sys.stderr)
+        return FAILED
+    return code if isinstance(code, int) else DONE
+
+
+def main() -> None:
+    """The entry point of the ``babelclip`` command and of ``python -m babelclip``."""
+    warnings.showwarning = show_warning
+    sys.exit(run(None))

@@ -1,0 +1,73 @@
+"""Options that several verbs share: which model, how to show, what kind an argument is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from babelclip.encoder import Encoder
+
+
+@Parameter(name="*", group="Model")
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which model runs, and on what."""
+
+    model: str | None = None
+    """Model folder or hub name (org/name); the bundled model when left out."""
+    runtime: Literal["auto", "onnx", "torch"] = "auto"
+    """What runs the model."""
+    device: str | None = None
+    """Device of the torch runtime, for instance cpu or cuda."""
+    dtype: str | None = None
+    """Number type that the model computes in; float32 when left out."""
+    threads: int | None = None
+    """Threads of one computation; the cores that this process may use when left out."""
+    revision: str | None = None
+    """Commit, branch or tag of a model on the hub."""
+
+    def open(self) -> Encoder:
+        """Load the model."""
+        import babelclip
+
+        return babelclip.load(
+            self.model,
+            runtime=self.runtime,
+            device=self.device,
+            dtype=self.dtype,
+            threads=self.threads,
+            revision=self.revision,
+        )
+
+
+@Parameter(name="*", group="Kinds")
+@dataclass(frozen=True, kw_only=True)
+class KindOptions:
+    """How arguments are told apart. Left out: an image is a data:image/... URI or a name with an image's suffix."""
+
+    text: bool = False
+    """Take every argument as a text, even one that looks like a file name."""
+    image: bool = False
+    """Take every argument as an image file, whatever its suffix."""
+
+    @property
+    def forced(self) -> Literal["text", "image"] | None:
+        """The kind that all arguments have, or None where each is looked at.
+
+        Raises: ConfigError when both are asked for.
+        """
+        from babelclip.errors import ConfigError
+
+        if self.text and self.image:
+            raise ConfigError("--text and --image exclude each other: give one, or neither and let names decide")
+        return "text" if self.text else "image" if self.image else None
+
+
+def progress_wanted(quiet: bool) -> bool:
+    """A bar is shown to a person only: stderr is a terminal that can redraw, and --quiet was not given."""
+    return not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,349 @@
+"""What people hold: an encoder turns texts and images into vectors of one space.
+
+``encode_*`` = prepare (texts to ids, images to pixels), run (a tower), finish (cut, normalise). Items travel in groups
+of bounded size: texts sorted by length under a token budget, images decoded by threads while the model runs. Order is
+kept, and an item that fails costs only itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Literal, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from babelclip.arrays import Vectors
+from babelclip.checkpoint.fetch import open_folder
+from babelclip.checkpoint.weights import read_float32
+from babelclip.errors import ConfigError, ImageError, InputError, ItemsError, TextError
+from babelclip.prepare.ahead import prepare_ahead, windows
+from babelclip.prepare.cuts import Cuts
+from babelclip.prepare.image import ImagePreparer, stack
+from babelclip.prepare.kinds import is_one_image, is_one_text, kind_of
+from babelclip.prepare.open_image import ImageSource
+from babelclip.prepare.text import TextPreparer, check_text
+from babelclip.progress import progress_bar
+from babelclip.runtime.choose import RuntimeName, open_runtime
+from babelclip.runtime.isolate import as_input_error, batches_by_length, run_isolated
+from babelclip.runtime.runtime import Runtime
+from babelclip.vectors import finish
+
+WINDOW = 1024
+"""Texts that are held and sorted by length at once."""
+WINDOW_CHARACTERS = 2**22
+"""... or fewer, where they are long."""
+CPU_BUDGET = (1024, 64, 8 * 224 * 224)
+"""Tokens, texts and pixels (of one channel) of a batch on the CPU, where larger ones gain nothing."""
+DEVICE_BUDGET = (16384, 512, 64 * 224 * 224)
+"""The same on other devices."""
+PREPARING_THREADS = 4
+"""Threads that decode images; each may hold one decoded photo."""
+TEXTS_ONLY = "embeds texts only; choose a model with an image tower to embed images"
+
+
+class Encodes(Protocol):
+    """Anything that gives vectors: an ``Encoder``, or something that stands for one."""
+
+    @property
+    def dim(self) -> int:
+        """Width of a vector when none is asked for."""
+        ...
+
+    def encode_text(
+        self,
+        texts: str | Iterable[str],
+        *,
+        task: str | None = None,
+        dim: int | None = None,
+        normalize: bool = True,
+        max_tokens: int | None = None,
+        progress: bool = False,
+    ) -> Vectors:
+        """float32 (N, dim); (dim,) for a lone str."""
+        ...
+
+    def encode_image(
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        dim: int | None = None,
+        normalize: bool = True,
+        progress: bool = False,
+    ) -> Vectors:
+        """float32 (N, dim); (dim,) for a lone image."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamItem:
+    """One item of a stream: a vector, or the error that took its place."""
+
+    index: int  # position in what was given
+    vector: Vectors | None  # (dim,)
+    error: InputError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Finish:
+    """What a call does with raw vectors."""
+
+    dim: int
+    normalize: bool
+
+
+class Encoder:
+    """Texts and images to vectors. Threads may share one encoder; it holds no state between calls."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        runtime: Runtime,
+        text_preparer: TextPreparer,
+        image_preparer: ImagePreparer | None,
+        dims: Sequence[int],
+        logit_scale: float | None = None,
+        facts: Mapping[str, str | int | None] | None = None,
+    ) -> None:
+        """
+        image_preparer: None for a model that embeds texts only.
+        dims: the widths that the model was trained for, ascending; the last is the width of its vectors.
+        logit_scale: what the model multiplies cosines of a text and an image by, before a softmax.
+        facts: what else ``facts()`` shall tell.
+        """
+        self.name = name
+        self.dims = tuple(dims)
+        self.dim = self.dims[-1]
+        self.logit_scale = logit_scale
+        self._runtime = runtime
+        self._text = text_preparer
+        self._image = image_preparer
+        self._facts = dict(facts or {})
+        on_cpu = runtime.facts().get("device") == "cpu"
+        self._token_budget, self._max_rows, pixels = CPU_BUDGET if on_cpu else DEVICE_BUDGET
+        side = self.image_size
+        self._image_batch = 1 if side is None else max(1, min(64, pixels // side**2))
+
+    @property
+    def max_tokens(self) -> int:
+        """The model's whole context in tokens, special tokens included."""
+        return self._text.config.max_tokens
+
+    @property
+    def image_size(self) -> int | None:
+        """Side in pixels of the square that the model sees; None where it embeds texts only."""
+        return None if self._image is None else self._image.config.size
+
+    def facts(self) -> dict[str, str | int | None]:
+        """Model, revision, runtime, device, dtype, threads and more, as they really are."""
+        return {"model": self.name, **self._facts, "dim": self.dim, **self._runtime.facts()}
+
+    def tokenize(self, texts: str | Iterable[str], *, task: str | None = None) -> list[list[int]]:
+        """Token ids of each text with its task's instruction and special tokens, cut to ``max_tokens`` as they run."""
+        chosen = [texts] if isinstance(texts, str) else list(texts)
+        return self._text.tokenize(chosen, task, None).token_ids
+
+    def encode_text(
+        self,
+        texts: str | Iterable[str],
+        *,
+        task: str | None = None,
+        dim: int | None = None,
+        normalize: bool = True,
+        max_tokens: int | None = None,
+        progress: bool = False,
+    ) -> Vectors:
+        """Vectors float32 (N, dim) in the order given; (dim,) for a lone str.
+
+        task: one of the model's tasks, for its instruction and adapter. dim: any width from 1 to the model's; vectors
+        are cut first and normalised then. max_tokens: a smaller limit than the model's; cuts are told by one
+        ``TruncationWarning`` a call.
+
+        Raises:
+            ItemsError: some texts failed; it carries the vectors of all others.
+            UnknownTask, ConfigError: an option that the model does not have; nothing was computed.
+        """
+        lone = is_one_text(texts)
+        items = [texts] if lone else cast("Iterable[object]", texts)
+        cuts = Cuts()
+        end = self._finish(dim, normalize)
+        self._text.tokenize([], task, max_tokens)  # an option that is wrong is wrong for every text
+        with progress_bar(progress, "texts", items) as advance:
+            vectors = _collect(self._texts(items, end, task, max_tokens, cuts), end.dim, advance, cuts)
+        return vectors[0] if lone else vectors
+
+    def encode_image(
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        dim: int | None = None,
+        normalize: bool = True,
+        progress: bool = False,
+    ) -> Vectors:
+        """Vectors float32 (N, dim) in the order given; (dim,) for a lone image.
+
+        An image is a path, the bytes of a file, a binary file object, a PIL image, an array (H, W, 3) of uint8, or a
+        data URI. dim as in ``encode_text``.
+
+        Raises:
+            ItemsError: some images failed; it carries the vectors of all others.
+            ConfigError: the model embeds texts only, or has no such width; nothing was computed.
+        """
+        lone = is_one_image(images)
+        items = [images] if lone else cast("Iterable[object]", images)
+        end = self._finish(dim, normalize)
+        self._need_image_tower()
+        with progress_bar(progress, "images", items) as advance:
+            vectors = _collect(self._images(items, end), end.dim, advance)
+        return vectors[0] if lone else vectors
+
+    def stream(
+        self,
+        items: Iterable[str | ImageSource],
+        *,
+        kind: Literal["auto", "text", "image"] = "auto",
+        task: str | None = None,
+        dim: int | None = None,
+        normalize: bool = True,
+        max_tokens: int | None = None,
+    ) -> Iterator[StreamItem]:
+        """Encode any number of items in constant memory: in order, each with its vector or its error.
+
+        kind: "auto" takes a str as a text, unless it ends like the name of an image file or begins as a data:image/
+        URI, and all else as an image; "text" and "image" leave no doubt. Options as in ``encode_text``; wrong ones
+        raise at once. The ``TruncationWarning`` comes at the end.
+        """
+        if kind not in ("auto", "text", "image"):
+            raise ConfigError(f"kind must be auto, text or image, found {kind!r}")
+        end = self._finish(dim, normalize)
+        self._text.tokenize([], task, max_tokens)
+        if kind == "image":
+            self._need_image_tower()
+        return self._stream(items, kind, end, task, max_tokens)
+
+    def _stream(
+        self, items: Iterable[object], kind: str, end: _Finish, task: str | None, max_tokens: int | None
+    ) -> Iterator[StreamItem]:
+        cuts, index = Cuts(), 0
+        for chosen, run in groupby(items, lambda item: kind_of(item) if kind == "auto" else kind):
+            is_text = chosen == "text"
+            results = self._texts(run, end, task, max_tokens, cuts) if is_text else self._images(run, end)  # noqa: B031
+            for result in results:
+                error = result if isinstance(result, InputError) else None
+                yield StreamItem(index, None if isinstance(result, InputError) else result, error)
+                index += 1
+        cuts.warn(stacklevel=2)
+
+    def _finish(self, dim: int | None, normalize: bool) -> _Finish:
+        nothing = np.empty((0, self.dim), np.float32)
+        return _Finish(finish(nothing, dim).shape[1], normalize)  # a width that is wrong is wrong before any work
+
+    def _need_image_tower(self) -> None:
+        if self._image is None:
+            raise ConfigError(f"{self.name} {TEXTS_ONLY}")
+
+    def _texts(
+        self, texts: Iterable[object], end: _Finish, task: str | None, max_tokens: int | None, cuts: Cuts
+    ) -> Iterator[Vectors | InputError]:
+        """One result a text, in order; a window at a time."""
+
+        def tokenize(part: Sequence[str]) -> Sequence[list[int]]:
+            tokenized = self._text.tokenize(part, task, max_tokens)
+            cuts.add(tokenized)
+            return tokenized.token_ids
+
+        def run(part: Sequence[list[int]]) -> Sequence[Vectors]:
+            return list(self._runtime.run_text(self._text.batch(part, task)))
+
+        for window in windows(texts, WINDOW, WINDOW_CHARACTERS):
+            ids = run_isolated(tokenize, [_checked(text) for text in window])
+            lengths = [0 if isinstance(item, Exception) else len(item) for item in ids]
+            results: dict[int, Vectors | InputError] = {}
+            for batch in batches_by_length(lengths, self._token_budget, self._max_rows):
+                rows = run_isolated(run, [ids[position] for position in batch])
+                results.update(
+                    (position, _finished(row, end, TextError)) for position, row in zip(batch, rows, strict=True)
+                )
+            yield from (results[position] for position in range(len(window)))
+
+    def _images(self, images: Iterable[object], end: _Finish) -> Iterator[Vectors | InputError]:
+        """One result an image, in order; a batch at a time, while threads decode the next."""
+        if self._image is None:
+            yield from (ImageError(f"{self.name} {TEXTS_ONLY}") for _ in images)
+            return
+
+        def run(part: Sequence[NDArray[np.float32]]) -> Sequence[Vectors]:
+            return list(self._runtime.run_images(stack(part)))
+
+        sources = cast("Iterable[ImageSource]", images)
+        ahead = 2 * self._image_batch + PREPARING_THREADS
+        prepared = prepare_ahead(self._image, sources, workers=PREPARING_THREADS, ahead=ahead)
+        while group := list(islice(prepared, self._image_batch)):
+            yield from (_finished(row, end, ImageError) for row in run_isolated(run, group))
+
+
+def open_encoder(
+    source: str | Path,
+    *,
+    runtime: RuntimeName = "auto",
+    device: str | None = None,
+    dtype: str | None = None,
+    threads: int | None = None,
+    revision: str | None = None,
+) -> Encoder:
+    """The encoder of a model folder, or of a model on the hub. Options and errors: see ``babelclip.load``."""
+    folder = open_folder(source, revision=revision)
+    scale = None
+    if folder.config.vision is not None:
+        scale = float(np.exp(read_float32(folder.tensor_index(), "logit_scale")))
+    return Encoder(
+        name=folder.name,
+        runtime=open_runtime(folder, runtime, device, dtype, threads),
+        text_preparer=TextPreparer(folder.tokenizer_file, folder.text_prepare),
+        image_preparer=None if folder.image_prepare is None else ImagePreparer(folder.image_prepare),
+        dims=folder.config.dims,
+        logit_scale=scale,
+        facts={"revision": folder.revision, "fingerprint": folder.fingerprint()},
+    )
+
+
+def _collect(
+    results: Iterator[Vectors | InputError], width: int, advance: Callable[[], None], cuts: Cuts | None = None
+) -> Vectors:
+    """All vectors (N, width); rows of failed items are NaN in the error that tells of them."""
+    rows: list[Vectors] = []
+    failures: dict[int, InputError] = {}
+    for index, result in enumerate(results):
+        if isinstance(result, InputError):
+            failures[index] = result
+            result = np.full(width, np.nan, np.float32)
+        rows.append(result)
+        advance()
+    vectors = np.stack(rows) if rows else np.empty((0, width), np.float32)
+    if cuts is not None:
+        cuts.warn(stacklevel=3)
+    if failures:
+        reasons = {index: str(error) for index, error in failures.items()}
+        raise ItemsError(reasons, vectors) from next(iter(failures.values()))
+    return vectors
+
+
+def _checked(text: object) -> str | InputError:
+    try:
+        return check_text(text)
+    except InputError as error:
+        return error
+
+
+def _finished(row: Vectors | Exception, end: _Finish, kind: type[InputError]) -> Vectors | InputError:
+    """Raw vector (E,) -> (dim,)."""
+    if isinstance(row, Exception):
+        return as_input_error(row, kind)
+    if not np.isfinite(row).all():
+        return kind("the model gave a vector with NaN or infinity for it; `babelclip model verify` checks the weights")
+    vector: Vectors = finish(row[None], end.dim, end.normalize)[0]
+    return vector

@@ -1,0 +1,94 @@
+"""Every error that babelclip raises on purpose.
+
+    BabelclipError
+    |-- ConfigError          an option or configuration that is unknown, in conflict or not supported
+    |-- FolderError          a path that is not a model folder, or a folder with a file missing
+    |-- WeightsError         tensors missing, left over, of a wrong shape, not finite, or not matching a checksum
+    |-- FetchError           a download that is refused, impossible offline, or broken
+    |-- RuntimeUnavailable   nothing at hand that can run the model; the message names the ways out
+    |-- DatasetError         data for training or evaluation that is absent or not in its documented form
+    |-- ItemsError           some items of a call failed; carries the reasons and the vectors of all others
+    `-- InputError           one item that cannot be embedded
+        |-- TextError
+        |-- ImageError
+        `-- UnknownTask
+
+``ConfigError`` and ``InputError`` are ``ValueError`` too, so callers that know nothing of babelclip can catch them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class BabelclipError(Exception):
+    """Base of all errors that babelclip raises on purpose."""
+
+
+class ConfigError(BabelclipError, ValueError):
+    """An option or configuration that is unknown, in conflict or not supported."""
+
+
+class FolderError(BabelclipError):
+    """A path that is not a model folder, or a folder with a file missing."""
+
+
+class WeightsError(BabelclipError):
+    """Tensors missing, left over, of a wrong shape, not finite, or not matching a checksum."""
+
+
+class FetchError(BabelclipError):
+    """A download that is refused, impossible offline, or broken."""
+
+
+class RuntimeUnavailable(BabelclipError):
+    """Nothing at hand can run the model; the message names the ways out."""
+
+
+class DatasetError(BabelclipError):
+    """Data for training or evaluation that is absent or not in its documented form."""
+
+
+class InputError(BabelclipError, ValueError):
+    """One item that cannot be embedded; the message names the item and the reason."""
+
+
+class TextError(InputError):
+    """A text that cannot be embedded."""
+
+
+class ImageError(InputError):
+    """An image that cannot be opened, decoded or is over a limit."""
+
+
+class UnknownTask(InputError):
+    """A task that the model does not know; the message lists those that it does."""
+
+
+class ItemsError(BabelclipError):
+    """Some items of a call failed. Nothing is lost: the others are in ``vectors``.
+
+    Attributes:
+        failures: position of each failed item -> reason.
+        vectors: float32 (N, dim), rows of failed items are NaN.
+    """
+
+    def __init__(self, failures: Mapping[int, str], vectors: NDArray[np.float32]) -> None:
+        self.failures = dict(sorted(failures.items()))
+        self.vectors = vectors
+        shown = "; ".join(f"item {i}: {reason}" for i, reason in list(self.failures.items())[:3])
+        more = len(self.failures) - 3
+        tail = f"; and {more} more" if more > 0 else ""
+        super().__init__(
+            f"{len(self.failures)} of {len(vectors)} items failed ({shown}{tail}). "
+            "The other vectors are in this error's .vectors, the reasons in .failures."
+        )
+
+
+class TruncationWarning(UserWarning):
+    """Texts were cut to the token limit; the message says how many and by how much."""

@@ -1,0 +1,121 @@
+"""Read evaluation data: image packs (WebDataset order) and class names.
+
+A pack is a ``.tar`` or ``.tar.gz`` in which ``<key>.webp`` (or png, jpg, jpeg) and ``<key>.json`` share a key.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from babelclip.errors import DatasetError
+from babelclip.evaluate.task import DataFile
+
+IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
+PSEUDO_LANGUAGES = frozenset({"en_alt"})
+"""WordNet's synonym of the English name (Babel-ImageNet); it is no language."""
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One image of a pack, still encoded, with its record."""
+
+    key: str
+    image: bytes
+    record: Mapping[str, Any]
+
+    @property
+    def captions(self) -> Mapping[str, list[str]]:
+        """Language -> captions; empty where the record has none."""
+        captions: Mapping[str, list[str]] = self.record.get("captions", {})
+        return captions
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """All images of a pack in the order of the file."""
+
+    file: DataFile
+    photos: tuple[Photo, ...]
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """The distinct licence texts of the records."""
+        return tuple(sorted({photo.record["licence"] for photo in self.photos if "licence" in photo.record}))
+
+
+def read_data_file(folder: Path, path: str) -> tuple[bytes, DataFile]:
+    """The bytes of ``folder / path`` and what identifies them.
+
+    Raises:
+        DatasetError: there is no such file.
+    """
+    try:
+        content = (folder / path).read_bytes()
+    except OSError as error:
+        raise DatasetError(
+            f"expected the evaluation file {path} in {folder}, found none ({error.strerror}). "
+            "Give the folder that holds eval/ and labels.json.gz with --data."
+        ) from error
+    return content, DataFile(path, hashlib.sha256(content).hexdigest())
+
+
+def read_pack(folder: Path, path: str) -> Pack:
+    """Read a pack of images and records into memory (the evaluation packs have 13 MB at most).
+
+    Raises:
+        DatasetError: no such file, no archive, an image without a record or the other way round.
+    """
+    content, file = read_data_file(folder, path)
+    images: dict[str, bytes] = {}
+    records: dict[str, Mapping[str, Any]] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+            for member in archive:
+                stream = archive.extractfile(member)
+                if stream is None:  # a directory
+                    continue
+                key, _, suffix = member.name.rpartition(".")
+                if suffix == "json":
+                    records[key] = json.loads(stream.read())
+                elif suffix in IMAGE_SUFFIXES:
+                    images[key] = stream.read()
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError) as error:
+        raise DatasetError(f"{path} is not a readable image pack: {error}") from error
+    alone = sorted(images.keys() ^ records.keys())
+    if alone or not images:
+        found = f"{len(alone)} keys have only one of them, such as {alone[0]!r}" if alone else "no image at all"
+        raise DatasetError(f"{path}: expected an image and a .json record for every key, found {found}")
+    return Pack(file, tuple(Photo(key, image, records[key]) for key, image in images.items()))
+
+
+Names = dict[str, dict[str, str]]
+"""Label -> language -> name. Labels keep the order of the file."""
+
+
+def read_names(folder: Path, path: str, prefix: str) -> tuple[Names, DataFile]:
+    """Class names of the labels that start with ``prefix``, without pseudo-languages.
+
+    Raises:
+        DatasetError: no such file, not gzipped JSON, or no label with this prefix.
+    """
+    content, file = read_data_file(folder, path)
+    try:
+        table: Names = json.loads(gzip.decompress(content))
+    except (OSError, EOFError, ValueError) as error:
+        raise DatasetError(f"{path} is not gzipped JSON: {error}") from error
+    names = {
+        label: {language: name for language, name in by_language.items() if language not in PSEUDO_LANGUAGES}
+        for label, by_language in table.items()
+        if label.startswith(prefix)
+    }
+    if not names:
+        raise DatasetError(f"{path} has no label that starts with {prefix!r}")
+    return names, file

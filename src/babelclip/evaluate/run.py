@@ -1,0 +1,95 @@
+"""Run a suite over an encoder, task by task; a run that was cut off goes on where it stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from babelclip.evaluate.bars import BarResult, judge
+from babelclip.evaluate.encode import EncodeOnce, Progress, silent
+from babelclip.evaluate.results import Result, TaskResult, describe_origin, now, read_result, write_result
+from babelclip.evaluate.suites import Suite
+from babelclip.evaluate.task import Task
+
+if TYPE_CHECKING:
+    from babelclip.encoder import Encodes
+
+Say = Callable[[str], None]
+
+
+def say_nothing(message: str) -> None:
+    """A listener that shows nothing."""
+
+
+def run_task(task: Task, encode: EncodeOnce, seed: int = 0) -> TaskResult:
+    """Scores of one task, with the time that they took."""
+    began = time.perf_counter()
+    scores = task.run(encode, seed)
+    return TaskResult(task.facts, round(time.perf_counter() - began, 2), tuple(scores))
+
+
+def run_suite(
+    suite: Suite,
+    encoder: Encodes,
+    facts: Mapping[str, Any],
+    *,
+    out: Path | None = None,
+    dim: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+    say: Say = say_nothing,
+) -> Result:
+    """Run every task of a suite and judge its bars.
+
+    Args:
+        facts: what the encoder says of itself (``encoder.facts()``); goes into the result as it is.
+        out: result file. It is written after every task; when it is there, unfinished, and of the very same origin
+            (model, code, machine, seed, dim), tasks whose data and settings are unchanged are not run again.
+        dim: width of the vectors; None for the model's own.
+        seed: of the bootstrap intervals.
+        progress: called while texts and images are encoded.
+        say: called with one line at the begin and end of each task.
+    """
+    origin = describe_origin(facts, dim, suite.name, seed)
+    result = Result(origin, now(), False, None, (), ())
+    earlier = _unfinished(out, result, say)
+    kept = {task.facts.name: task for task in earlier.tasks} if earlier else {}
+    encode = EncodeOnce(encoder, dim, progress)
+    for task in suite.tasks:
+        done = kept.get(task.facts.name)
+        if done is None or done.facts != task.facts:
+            say(f"{task.facts.name} ...")
+            done = run_task(task, encode, seed)
+            say(f"{task.facts.name}: {len(done.scores)} scores in {done.seconds:.0f} s")
+        else:
+            say(f"{task.facts.name}: kept from the run that was cut off")
+        tasks = (*result.tasks, done)
+        width = encode.width or (earlier.width if earlier else None)
+        result = Result(origin, result.date, False, width, tasks, ())
+        if out is not None:
+            write_result(result, out)
+    result = replace(result, finished=True, bars=_judge_all(suite, result))
+    if out is not None:
+        write_result(result, out)
+    return result
+
+
+def _judge_all(suite: Suite, result: Result) -> tuple[BarResult, ...]:
+    return tuple(judge(bar, result.task(bar.task).scores) for bar in suite.bars)
+
+
+def _unfinished(out: Path | None, fresh: Result, say: Say) -> Result | None:
+    """The run that was cut off, if it had the same origin. Anything else is measured anew."""
+    if out is None or not out.exists():
+        return None
+    earlier = read_result(out)  # a file that is no result is not overwritten: this raises
+    if earlier.finished:
+        say(f"{out} holds a finished run; it will be replaced")
+        return None
+    if earlier.origin != fresh.origin:
+        say(f"{out} holds an unfinished run of another model, code or machine; starting anew")
+        return None
+    return earlier

@@ -1,0 +1,154 @@
+"""Results as Markdown tables, for the README and the documents. No figure is typed by hand."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Literal
+
+from babelclip.evaluate.results import Result, TaskResult
+from babelclip.evaluate.task import Score
+
+Tongue = Literal["en", "zh"]
+
+WORDS: dict[str, dict[Tongue, str]] = {
+    "what": {"en": "what", "zh": "指标"},
+    "at_least": {"en": "at least", "zh": "目标下限"},
+    "not_measured": {"en": "not measured", "zh": "未测"},
+    "missed": {"en": "missed", "zh": "未达标"},
+    "languages": {"en": "languages", "zh": "语言数"},
+    "english": {"en": "English", "zh": "英语"},
+    "mean": {"en": "mean of all", "zh": "全部平均"},
+    "language": {"en": "language", "zh": "语言"},
+    "dim": {"en": "dim", "zh": "维"},
+    "count": {"en": "queries", "zh": "查询数"},
+    "text_to_image": {"en": "text to image", "zh": "文搜图"},
+    "image_to_text": {"en": "image to text", "zh": "图搜文"},
+    "top1": {"en": "top-1", "zh": "top-1"},
+    "top5": {"en": "top-5", "zh": "top-5"},
+    "spearman": {"en": "Spearman", "zh": "Spearman"},
+}
+LEADING = {
+    "crossmodal": ("text_to_image_recall@5", "image_to_text_recall@5"),
+    "names": ("top1",),
+    "sts": ("spearman",),
+}
+BARS_ZH = {
+    "flickr8k_test text-to-image R@5, English": "flickr8k_test 文搜图 R@5 · 英语",
+    "flickr8k_test text-to-image R@5, mean of 8 others": "flickr8k_test 文搜图 R@5 · 其他 8 种语言平均",
+    "flickr8k_test text-to-image R@5, worst of them": "flickr8k_test 文搜图 R@5 · 其中最低",
+    "CIFAR-10 by name, top-1, English": "CIFAR-10 按名称识别 top-1 · 英语",
+    "998 photos among 1,000 names, top-1, English": "998 张照片 · 1,000 个名称 · top-1 · 英语",
+    "998 photos by name, top-1, mean of 40 other languages": "998 张照片按名称识别 top-1 · 其他 40 种语言平均",
+    "STS-B Spearman, English": "STS-B Spearman · 英语",
+    "STS-B Spearman, mean of 10 others": "STS-B Spearman · 其他 10 种语言平均",
+}
+
+
+def bars_table(results: Sequence[Result], tongue: Tongue = "en") -> str:
+    """One row per bar, one column per result. All results must be of one suite.
+
+    Raises:
+        ValueError: no result, results of different suites, or one that is not finished.
+    """
+    if not results or any(not result.finished for result in results):
+        raise ValueError("expected finished results; run `babelclip evaluate` again to finish one that was cut off")
+    names = [[bar.name for bar in result.bars] for result in results]
+    if any(other != names[0] for other in names):
+        raise ValueError("results of different suites have different bars and share no table")
+    head = [WORDS["what"][tongue], WORDS["at_least"][tongue], *(column_title(result, tongue) for result in results)]
+    rows = [
+        [
+            BARS_ZH[bar.name] if tongue == "zh" else bar.name,
+            figure(bar.at_least, bar.at_least),
+            *(_bar_cell(result, position, tongue) for result in results),
+        ]
+        for position, bar in enumerate(results[0].bars)
+    ]
+    return markdown(head, rows)
+
+
+def languages_table(result: Result, task: str, tongue: Tongue = "en") -> str:
+    """One row per language of a task, one column per metric; R@5, top-1 and Spearman with their 95% interval."""
+    found = result.task(task)
+    metrics = list(dict.fromkeys(score.metric for score in found.scores))
+    head = [WORDS["language"][tongue], WORDS["count"][tongue], *(_metric_title(metric, tongue) for metric in metrics)]
+    rows = []
+    for language, scores in _by_language(found).items():
+        rows.append([language, f"{scores[metrics[0]].count:,}", *(_score_cell(scores[metric]) for metric in metrics)])
+    return markdown(head, rows)
+
+
+def tasks_table(result: Result, tongue: Tongue = "en") -> str:
+    """One row per task and leading metric: English, and the mean over all languages that were measured."""
+    head = ["", *(WORDS[word][tongue] for word in ("languages", "english", "mean"))]
+    rows = []
+    for task in result.tasks:
+        for metric in LEADING[task.facts.family]:
+            values = {score.language: score.value for score in task.scores if score.metric == metric}
+            decimals = 3 if task.facts.family == "sts" else 1
+            english = f"{values['en']:.{decimals}f}" if "en" in values else "-"
+            mean = f"{sum(values.values()) / len(values):.{decimals}f}"
+            rows.append([f"{task.facts.name}: {_metric_title(metric, tongue)}", str(len(values)), english, mean])
+    return markdown(head, rows)
+
+
+def column_title(result: Result, tongue: Tongue = "en") -> str:
+    """Model name, width and weight type of a result."""
+    model = result.origin.model
+    name = str(model.get("model") or model.get("name") or "model")
+    dtype = [str(model["dtype"])] if "dtype" in model else []
+    return ", ".join([name, f"{result.width} {WORDS['dim'][tongue]}", *dtype])
+
+
+def figure(value: float, bar: float) -> str:
+    """Percent with one decimal, correlations with three: a bar of 1 or less is one of a correlation."""
+    return f"{value:.3f}" if bar <= 1.0 else f"{value:.1f}"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table that can be read as it is; the first column to the left, the others to the right."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    widths = [max(3, *(_columns(row[place]) for row in cells)) for place in range(len(head))]
+
+    def line(row: Sequence[str]) -> str:
+        blanks = [" " * (width - _columns(cell)) for cell, width in zip(row, widths, strict=True)]
+        padded = [row[0] + blanks[0], *(blank + cell for blank, cell in zip(blanks[1:], row[1:], strict=True))]
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join(line(row) for row in (cells[0], rule, *cells[1:]))
+
+
+def _columns(text: str) -> int:
+    """Columns of a terminal that a text takes: Chinese characters take two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _bar_cell(result: Result, position: int, tongue: Tongue) -> str:
+    bar = result.bars[position]
+    if bar.value is None:
+        return f"{WORDS['not_measured'][tongue]} ({bar.note})"
+    shown = figure(bar.value, bar.at_least) + (f" ({bar.note})" if bar.note else "")
+    return shown if bar.met else f"{shown}, **{WORDS['missed'][tongue]}**"
+
+
+def _metric_title(metric: str, tongue: Tongue) -> str:
+    way, _, cutoff = metric.partition("_recall@")
+    words = WORDS.get(way, {"en": way, "zh": way})[tongue]
+    return f"{words} R@{cutoff}" if cutoff else words
+
+
+def _by_language(task: TaskResult) -> dict[str, dict[str, Score]]:
+    table: dict[str, dict[str, Score]] = {}
+    for score in task.scores:
+        table.setdefault(score.language, {})[score.metric] = score
+    return table
+
+
+def _score_cell(score: Score) -> str:
+    decimals = 3 if score.metric == "spearman" else 1
+    shown = f"{score.value:.{decimals}f}"
+    if not score.metric.endswith(("recall@5", "top1", "spearman")):
+        return shown
+    return f"{shown} ({score.low:.{decimals}f} to {score.high:.{decimals}f})"

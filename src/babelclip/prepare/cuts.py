@@ -1,0 +1,38 @@
+"""A cut is never silent: one warning a call."""
+
+from __future__ import annotations
+
+import warnings
+
+from babelclip.errors import TruncationWarning
+from babelclip.prepare.text import Tokenized
+
+
+class Cuts:
+    """Adds up what the token limit cost the texts of one call."""
+
+    def __init__(self) -> None:
+        self._num_texts = 0
+        self._num_cut = 0
+        self._num_dropped = 0
+        self._longest = 0
+        self._limit = 0
+
+    def add(self, tokenized: Tokenized) -> None:
+        """Count some of the call's texts."""
+        self._num_texts += len(tokenized.token_ids)
+        self._num_cut += tokenized.num_cut
+        self._num_dropped += tokenized.num_dropped
+        self._longest = max(self._longest, tokenized.longest)
+        self._limit = tokenized.max_tokens
+
+    def warn(self, stacklevel: int) -> None:
+        """Warn if anything was cut, at the caller that ``stacklevel`` names (1: who calls this)."""
+        if self._num_cut:
+            warnings.warn(
+                f"{self._num_cut:,} of {self._num_texts:,} texts were cut to {self._limit:,} tokens: "
+                f"{self._num_dropped:,} tokens are not in the vectors, the longest text had {self._longest:,}. "
+                "Split long texts to embed all of them.",
+                TruncationWarning,
+                stacklevel=stacklevel + 1,
+            )

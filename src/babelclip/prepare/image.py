@@ -1,0 +1,96 @@
+"""Images become pixels: shaped to the model's square, then normalised (FACTS section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from babelclip.arrays import ImageBatch
+from babelclip.errors import ConfigError
+from babelclip.prepare.config import ImagePrepareConfig
+from babelclip.prepare.open_image import ImageLimits, ImageSource, open_image
+from babelclip.prepare.resample import RESAMPLING, resize_window
+
+WINDOW_FROM_PIXELS = 8 << 20
+"""From this many resized pixels on (32 MB in Pillow) only the window that stays is computed: same pixels."""
+
+
+class ImagePreparer:
+    """Turns anything that ``open_image`` takes into pixels. Holds no state between calls, so threads may share one."""
+
+    def __init__(self, config: ImagePrepareConfig, limits: ImageLimits | None = None) -> None:
+        _check_config(config)
+        self.config = config
+        self.limits = limits or ImageLimits()
+        # Every value that a channel of a pixel can have, as the model sees it: the float32 arithmetic of the reference,
+        # value / 255, minus mean, divided by std, done 768 times instead of once per pixel.
+        values = np.arange(256, dtype=np.float32) / np.float32(255)
+        mean, std = np.array(config.mean, dtype=np.float32), np.array(config.std, dtype=np.float32)
+        self._seen = (values[None, :] - mean[:, None]) / std[:, None]  # (3, 256) float32
+
+    def __call__(self, source: ImageSource) -> NDArray[np.float32]:
+        """Pixels (3, S, S), RGB, normalised. Raises ``ImageError`` naming the item and the reason."""
+        return self.normalize(self.crop(source))
+
+    def crop(self, source: ImageSource) -> NDArray[np.uint8]:
+        """The square that the model sees, before it is normalised: (S, S, 3)."""
+        config = self.config
+        image = open_image(source, self.limits, orientation=config.orientation, alpha=config.alpha)
+        return np.asarray(shape_to_square(image, config))
+
+    def normalize(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(S, S, 3) whole numbers -> (3, S, S) as the model sees them."""
+        pixels = np.empty((3, *crop.shape[:2]), dtype=np.float32)
+        for channel, seen in enumerate(self._seen):
+            np.take(seen, crop[..., channel], out=pixels[channel])
+        return pixels
+
+
+def stack(pixels: Sequence[NDArray[np.float32]]) -> ImageBatch:
+    """Prepared images (3, S, S) of one size as a batch (B, 3, S, S); at least one."""
+    return ImageBatch(pixels=np.stack(pixels))
+
+
+def shape_to_square(image: Image.Image, config: ImagePrepareConfig) -> Image.Image:
+    """An RGB image as a square of the side that the model sees.
+
+    - ``shortest``: the shorter side becomes S, the middle is cut out;
+    - ``squash``: both sides become S;
+    - ``longest``: the longer side becomes S (the shorter at least 1), centered on a square of the fill's grey.
+    """
+    side, resampling = config.size, RESAMPLING[config.interpolation]
+    if config.resize_mode == "squash":
+        return image.resize((side, side), resampling)
+    if config.resize_mode == "longest":
+        width, height = (max(1, round(side * length / max(image.size))) for length in image.size)
+        square = Image.new("RGB", (side, side), (config.fill,) * 3)
+        square.paste(image.resize((width, height), resampling), ((side - width) // 2, (side - height) // 2))
+        return square
+    # The longer side is cut off to a whole number and the offset is rounded half to even: the reference's arithmetic.
+    width, height = (int(side * length / min(image.size)) for length in image.size)
+    left, top = round((width - side) / 2.0), round((height - side) / 2.0)
+    box = (left, top, left + side, top + side)
+    if width * height >= WINDOW_FROM_PIXELS:
+        return resize_window(image, (width, height), box, config.interpolation)
+    return image.resize((width, height), resampling).crop(box)
+
+
+def _check_config(config: ImagePrepareConfig) -> None:
+    """A configuration may come from a file, so its values are checked here, where they are used."""
+    if config.size < 1:
+        raise ConfigError(f"the image size must be at least 1 pixel, found {config.size}")
+    for name, found, known in (
+        ("resize_mode", config.resize_mode, ("shortest", "squash", "longest")),
+        ("interpolation", config.interpolation, tuple(RESAMPLING)),
+        ("alpha", config.alpha, ("drop", "white")),
+        ("orientation", config.orientation, ("ignore", "upright")),
+    ):
+        if found not in known:
+            raise ConfigError(f"unknown {name} {found!r}; known are {', '.join(known)}")
+    if len(config.mean) != 3 or len(config.std) != 3 or min(config.std) <= 0:
+        raise ConfigError(f"mean and std must be 3 numbers each, std above 0: found {config.mean} and {config.std}")
+    if not 0 <= config.fill <= 255:
+        raise ConfigError(f"fill must be a grey value from 0 to 255, found {config.fill}")

@@ -1,0 +1,324 @@
+"""Anything that people hold as an image becomes a decoded RGB image, or an ``ImageError`` that says why not.
+
+What is checked, in this order: what the source is; its bytes; its format; its pixels, from the header; then it is
+decoded. Nothing is downloaded. A message never repeats what a decoder printed, which may quote memory or the data.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import io
+import os
+import re
+import threading
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The formats are imported by name so that they are registered before any thread opens an image.
+from PIL import (
+    AvifImagePlugin,  # noqa: F401
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
+
+from babelclip.errors import ConfigError, ImageError
+
+ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageLimits:
+    """What is refused before it is decoded. The defaults let the photos of all cameras on sale pass.
+
+    Pillow has a ceiling of its own, 178,956,970 pixels, which stays in force whatever stands here.
+    """
+
+    max_bytes: int = 128 * 2**20  # of the file; 128 MiB
+    max_pixels: int = 89_478_485  # width x height; as many as Pillow opens without a warning
+    max_side: int = 1_000_000  # width and height each: memory to resize grows with a side, however few the pixels
+    formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+
+    def __post_init__(self) -> None:
+        if min(self.max_bytes, self.max_pixels, self.max_side) < 1:
+            raise ConfigError(f"image limits must be at least 1 each, found {self}")
+        if not isinstance(self.formats, tuple) or not self.formats:
+            raise ConfigError(f"formats must be a tuple of Pillow's format names, found {self.formats!r}")
+        if not Image.OPEN.keys() >= set(self.formats):
+            Image.init()  # the rarer formats are imported only where somebody asks for them
+            unknown = sorted(set(self.formats) - Image.OPEN.keys())
+            if unknown:
+                raise ConfigError(f"Pillow has no formats {unknown}; it reads {', '.join(sorted(Image.OPEN))}")
+
+
+DEFAULT_LIMITS = ImageLimits()
+
+# What the bytes of a file that is no accepted image often are, and what to do about it.
+_KNOWN_STARTS = (
+    (rb"\s*<(svg|\?xml|!--|!doctype svg)", "an SVG drawing or other XML: render a drawing to PNG first"),
+    (rb"\s*<(html|!doctype html)", "an HTML page, perhaps the answer to a failed download"),
+    (rb"%PDF", "a PDF document: render its pages to images first"),
+    (rb"....ftyp(heic|heix|hevc|mif1|msf1)", "a HEIC photo, which Pillow cannot read: convert it to JPEG first"),
+    (rb"....ftyp(isom|iso2|mp4|qt  |M4V )", "a video: extract a frame first"),
+    (rb"PK\x03\x04", "a ZIP archive: unpack it first"),
+    (rb"version https://git-lfs", "a Git LFS pointer: fetch the file itself with git lfs pull"),
+)
+
+# How the files of the accepted formats begin, to tell a damaged one from something else altogether.
+_SIGNATURES = (
+    ("JPEG", rb"\xff\xd8\xff"),
+    ("PNG", rb"\x89PNG"),
+    ("WEBP", rb"RIFF....WEBP"),
+    ("GIF", rb"GIF8"),
+    ("BMP", rb"BM"),
+    ("TIFF", rb"II\*\x00|MM\x00\*"),
+    ("AVIF", rb"....ftypavi[fs]"),
+)
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_DATA_URI = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.I)
+
+# EXIF orientation -> what brings the image upright (EXIF 2.32, tag 0x0112).
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# An image or file object that the caller gave twice would be read by two threads at once; Pillow's loading and a
+# file's position do not bear that.
+_SHARED_SOURCE = threading.Lock()
+
+
+def open_image(
+    source: ImageSource,
+    limits: ImageLimits = DEFAULT_LIMITS,
+    *,
+    orientation: Literal["ignore", "upright"] = "ignore",
+    alpha: Literal["drop", "white"] = "drop",
+) -> Image.Image:
+    """Decode ``source`` to an RGB image (the first frame of several).
+
+    ``source`` is a path, the bytes of an image file, a binary file object, a PIL image, an array (H, W, 3) of uint8,
+    or a ``data:image/...;base64,`` URI. Objects given are never changed. ``alpha="drop"`` shows the colours under
+    transparent pixels, as published; ``"white"`` puts the image on white paper. Pillow clips 16-bit grey at 255.
+    Raises ``ImageError`` whose message names the item and the reason.
+    """
+    name = describe(source)
+    if isinstance(source, np.ndarray):
+        return _from_array(source, limits, name)
+    if isinstance(source, Image.Image):
+        _check_pixels(source.size, limits, name)
+        return _to_rgb(source, orientation, alpha, name, owned=False)
+    image = _open_header(_read_bytes(source, limits, name), limits, name)
+    return _to_rgb(image, orientation, alpha, name, owned=True)
+
+
+def describe(source: object) -> str:
+    """A short name of an item for messages; never its content."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return f"image of {memoryview(source).nbytes:,} bytes"
+    if isinstance(source, np.ndarray):
+        return f"array of {source.dtype}, shape {source.shape}"
+    if isinstance(source, Image.Image):
+        return f"PIL image of mode {source.mode}, {source.width} x {source.height}"
+    if isinstance(source, str) and source[:5].lower() == "data:":
+        return f"data URI of {len(source):,} characters"
+    if isinstance(source, str | os.PathLike):
+        shown = ascii(os.fspath(source)) if not str(source).isprintable() else repr(os.fspath(source))
+        return f"image {shown if len(shown) <= 200 else shown[:97] + '...' + shown[-97:]}"
+    return f"item of type {type(source).__name__}"
+
+
+def _read_bytes(source: object, limits: ImageLimits, name: str) -> bytes:
+    """The bytes of an image file, whatever carries them."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        _check_bytes(memoryview(source).nbytes, limits, name)  # before it is copied
+        data = bytes(source)
+    elif isinstance(source, str) and source[:5].lower() == "data:":
+        data = _from_data_uri(source, limits, name)
+    elif isinstance(source, str | os.PathLike):
+        data = _from_path(source, limits, name)
+    elif callable(getattr(source, "read", None)):
+        data = _from_file_object(source, limits, name)
+    else:
+        raise ImageError(
+            f"{name}: expected a path, bytes, a file object, a PIL image, an array (H, W, 3) of uint8 or a data URI"
+        )
+    _check_bytes(len(data), limits, name)
+    if not data:
+        raise ImageError(f"{name}: there are no bytes in it")
+    return data
+
+
+def _from_path(source: str | os.PathLike[str], limits: ImageLimits, name: str) -> bytes:
+    text = os.fspath(source)
+    if isinstance(text, str) and _URL.match(text):
+        raise ImageError(f"{name}: is a URL, and nothing is fetched here: download it and give its path or bytes")
+    if not text:
+        raise ImageError(f"{name}: an empty string is no path")
+    try:
+        path = Path(text)
+        if path.is_dir():
+            raise ImageError(f"{name}: is a folder, not an image file")
+        if not path.exists():
+            raise ImageError(f"{name}: there is no such file")
+        if not path.is_file():
+            raise ImageError(f"{name}: is a device or pipe, not a file: read it yourself and give the bytes")
+        _check_bytes(path.stat().st_size, limits, name)
+        with path.open("rb") as file:
+            return file.read(limits.max_bytes + 1)
+    except ImageError:
+        raise  # it is a ValueError too
+    except (OSError, ValueError, TypeError) as error:  # too long a name, NUL or a lone surrogate in it, bytes as a path
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "is no usable path"
+        raise ImageError(f"{name}: {reason}") from error
+
+
+def _from_file_object(file: Any, limits: ImageLimits, name: str) -> bytes:
+    try:
+        seekable = bool(file.seekable()) if callable(getattr(file, "seekable", None)) else False
+        with _SHARED_SOURCE if seekable else nullcontext():
+            if seekable:
+                file.seek(0)  # as Pillow does: an image file is meant, not the rest of one
+            data = file.read(limits.max_bytes + 1)
+    except Exception as error:  # any file-like object may fail in any way of its own
+        raise ImageError(f"{name}: reading it failed ({type(error).__name__})") from error
+    if not isinstance(data, bytes | bytearray):
+        raise ImageError(f"{name}: reading it gave {type(data).__name__}, not bytes: open the file in mode 'rb'")
+    return bytes(data)
+
+
+def _from_data_uri(uri: str, limits: ImageLimits, name: str) -> bytes:
+    head = _DATA_URI.match(uri)
+    if head is None:
+        raise ImageError(f"{name}: is not a complete data URI: expected data:image/...;base64,...")
+    kind, parameters = head.group(1).lower(), head.group(2).lower().split(";")
+    if not kind.startswith("image/"):
+        raise ImageError(f"{name}: holds {kind[:80]!a}, not an image")
+    if "base64" not in parameters:
+        raise ImageError(f"{name}: is not in base64: expected data:image/...;base64,...")
+    _check_bytes((len(uri) - head.end()) * 3 // 4 - 2, limits, name)  # before it is decoded; at most 2 are padding
+    try:
+        return base64.b64decode(re.sub(r"\s+", "", uri[head.end() :]), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ImageError(f"{name}: its base64 is broken (a wrong character, length or padding)") from error
+
+
+def _from_array(array: NDArray[Any], limits: ImageLimits, name: str) -> Image.Image:
+    if array.dtype != np.uint8:
+        raise ImageError(f"{name}: expected uint8 values from 0 to 255; scale and convert it first")
+    if array.ndim != 3 or array.shape[2] != 3:
+        advice = ""
+        if array.ndim == 2:
+            advice = "; grey becomes RGB with np.repeat(array[..., None], 3, axis=2)"
+        elif array.ndim == 3 and array.shape[0] == 3:
+            advice = "; channels go last: array.transpose(1, 2, 0)"
+        elif array.ndim == 4:
+            advice = "; give the images of a batch one by one"
+        raise ImageError(f"{name}: expected the shape (H, W, 3){advice}")
+    _check_pixels((array.shape[1], array.shape[0]), limits, name)
+    return Image.fromarray(np.array(array, order="C"))  # a copy: the caller may go on writing into the array
+
+
+def _open_header(data: bytes, limits: ImageLimits, name: str) -> Image.Image:
+    """Recognise the format and check the size that the header states. No pixel is decoded yet."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=limits.formats)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(
+            f"{name}: has more pixels than Pillow opens; the limit here is {limits.max_pixels:,}"
+        ) from error
+    except Exception as error:  # parsers of broken headers raise many kinds
+        raise ImageError(f"{name}: {_why_unknown(data[:2048], limits)}") from error
+    _check_pixels(image.size, limits, name)
+    return image
+
+
+def _why_unknown(head: bytes, limits: ImageLimits) -> str:
+    """What a file that was not recognised seems to be, by its first bytes."""
+    accepted = ", ".join(limits.formats)
+    for name, start in _SIGNATURES:
+        if re.match(start, head, re.S):
+            broken = f"its {name} header is broken or cut short"
+            return broken if name in limits.formats else f"is a {name} image, accepted are {accepted}"
+    for start, what in _KNOWN_STARTS:
+        if re.match(start, head.removeprefix(codecs.BOM_UTF8), re.I | re.S):
+            return f"is {what}"
+    return f"is none of the accepted formats {accepted}"
+
+
+def _to_rgb(image: Image.Image, orientation: str, alpha: str, name: str, *, owned: bool) -> Image.Image:
+    """Decode, then bring to RGB: colours first, then up is up (both orders give the same pixels)."""
+    try:
+        with nullcontext() if owned else _SHARED_SOURCE:
+            image.load()
+            turn = _UPRIGHT.get(_orientation(image)) if orientation == "upright" else None
+        if alpha == "white" and image.has_transparency_data:
+            rgb = Image.new("RGB", image.size, (255, 255, 255))
+            layer = image.convert("RGBA")
+            rgb.paste(layer, mask=layer)
+        elif image.mode == "RGB":
+            rgb = image if owned else image.copy()
+        else:
+            rgb = _without_transparency(image).convert("RGB")
+        return rgb if turn is None else rgb.transpose(turn)
+    except MemoryError as error:
+        raise ImageError(f"{name}: there is not enough memory to decode {image.width} x {image.height}") from error
+    except Exception as error:  # decoders raise many kinds for broken data
+        what = f"its {image.format} data are broken" if owned else "it cannot be loaded: it is closed, broken"
+        raise ImageError(f"{name}: {what}, cut short or unsupported") from error
+
+
+def _without_transparency(image: Image.Image) -> Image.Image:
+    """The same colours without a transparent colour in its notes, which Pillow would warn about while converting."""
+    if "transparency" not in image.info:
+        return image
+    image = image.copy()
+    del image.info["transparency"]
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) where there is none or the EXIF data are broken: the pixels are still good."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # the parser of broken EXIF data raises many kinds
+        return 1
+
+
+def _check_bytes(count: int, limits: ImageLimits, name: str) -> None:
+    if count > limits.max_bytes:
+        raise ImageError(f"{name}: {count:,} bytes or more, the limit is {limits.max_bytes:,} (ImageLimits.max_bytes)")
+
+
+def _check_pixels(size: tuple[int, int], limits: ImageLimits, name: str) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageError(f"{name}: is empty, {width} x {height} pixels")
+    if width * height > limits.max_pixels:
+        raise ImageError(
+            f"{name}: {width} x {height} pixels are {width * height:,}, "
+            f"the limit is {limits.max_pixels:,} (ImageLimits.max_pixels)"
+        )
+    if max(size) > limits.max_side:
+        raise ImageError(
+            f"{name}: a side of {max(size):,} pixels, the limit is {limits.max_side:,} (ImageLimits.max_side)"
+        )

@@ -1,0 +1,137 @@
+"""Where the exported graphs of a model lie, and whether they still belong to its weights.
+
+An export is two files per place: ``text.onnx`` or ``image.onnx``, and ``onnx.json``, which says for each graph the
+fingerprint of the weights it was made from, its own checksum and how closely it agreed with torch. Graphs hold no
+weights, they point into the model's safetensors files. Places, in the order they are looked at:
+
+1. beside the weights, in the model folder;
+2. ``<user cache>/exports/<fingerprint>``, for folders that cannot be written.
+
+An export of other weights is stale: it is named in messages and never used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from babelclip.checkpoint.checksums import sha256, write_json
+from babelclip.checkpoint.folder import ModelFolder
+from babelclip.checkpoint.user_cache import user_cache
+
+Tower = Literal["text", "image"]
+
+MANIFEST = "onnx.json"
+FORMAT = 1
+"""Version of the graphs' inputs, outputs and manifest. Graphs of another version are stale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One graph that belongs to the weights of its folder."""
+
+    tower: Tower
+    graph: Path
+    place: str  # in words: "beside the weights", "in the user's cache"
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """No usable graph, and why."""
+
+    tower: Tower
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFacts:
+    """What the manifest says about one graph."""
+
+    fingerprint: str  # of configuration and weights
+    sha256: str  # of the graph file
+    max_difference: float  # to torch, relative to the largest value where that is over 1
+    min_cosine: float  # to torch
+    made_with: str
+
+
+def towers_of(folder: ModelFolder) -> tuple[Tower, ...]:
+    """The towers that the model has."""
+    return ("text",) if folder.config.vision is None else ("text", "image")
+
+
+def graph_name(tower: Tower) -> str:
+    return f"{tower}.onnx"
+
+
+def places(folder: ModelFolder) -> dict[str, Path]:
+    """Where a folder's exports may lie, in the order that they are looked at: words -> path."""
+    return {"beside the weights": folder.path, "in the user's cache": user_cache() / "exports" / folder.fingerprint()}
+
+
+def find_export(folder: ModelFolder, tower: Tower) -> Export | Stale:
+    """The current graph of a tower, beside the weights or in the cache, or why there is none."""
+    reasons = []
+    for words, place in places(folder).items():
+        reason = _why_unusable(place, tower, folder)
+        if reason is None:
+            return Export(tower, place / graph_name(tower), words)
+        reasons.append(reason)
+    return Stale(tower, "; ".join(reasons))
+
+
+def _why_unusable(place: Path, tower: Tower, folder: ModelFolder) -> str | None:
+    graph = place / graph_name(tower)
+    if not graph.is_file():
+        return f"no {graph_name(tower)} in {place}"
+    facts = read_manifest(place).get(tower)
+    if facts is None:
+        return f"{graph} is not described by {MANIFEST} (format {FORMAT}) beside it"
+    if facts.fingerprint != folder.fingerprint():
+        return f"{graph} was made from other weights"
+    if facts.sha256 != sha256(graph):
+        return f"{graph} is not the file that {MANIFEST} describes"
+    return None
+
+
+def read_manifest(place: Path) -> dict[Tower, GraphFacts]:
+    """What is known about the graphs of a place; empty where the manifest is absent, broken or of another format."""
+    try:
+        data: Any = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+        if data["format"] != FORMAT:
+            return {}
+        return {tower: GraphFacts(**data["graphs"][tower]) for tower in ("text", "image") if tower in data["graphs"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def keep_graphs(place: Path, made: Mapping[Tower, tuple[bytes, GraphFacts]]) -> None:
+    """Write graphs and manifest so that a reader sees old or new, never half. Graphs of the same weights stay.
+
+    Raises:
+        OSError: the place cannot be written.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    fingerprints = {facts.fingerprint for _, facts in made.values()}
+    kept = {tower: facts for tower, facts in read_manifest(place).items() if facts.fingerprint in fingerprints}
+    for tower, (content, facts) in made.items():
+        _replace(place / graph_name(tower), content)
+        kept[tower] = facts
+    manifest = {"format": FORMAT, "graphs": {tower: asdict(facts) for tower, facts in sorted(kept.items())}}
+    write_json(place / MANIFEST, manifest)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

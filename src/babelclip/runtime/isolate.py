@@ -1,0 +1,64 @@
+"""Batches of a bounded cost, and failures that stay with the item that caused them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from babelclip.errors import BabelclipError, InputError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def batches_by_length(lengths: Sequence[int], token_budget: int, max_rows: int) -> list[list[int]]:
+    """Positions grouped so that texts of like length share a batch, longest first.
+
+    A batch costs its longest text times its rows, because shorter ones are padded: that product stays within
+    ``token_budget``, except that a text over the budget runs alone.
+    """
+    order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
+    batches: list[list[int]] = []
+    rows_left = 0
+    for position in order:
+        if rows_left == 0:
+            batches.append([])
+            rows_left = max(1, min(max_rows, token_budget // max(1, lengths[position])))
+        batches[-1].append(position)
+        rows_left -= 1
+    return batches
+
+
+def run_isolated(
+    run: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item | Exception]
+) -> list[Result | Exception]:
+    """The result of each item, in order; where a batch fails, its halves are tried, so that only the culprit fails.
+
+    ``run`` gives one result for each item it gets. Items that are exceptions already stay as they are.
+    """
+    results = iter(_run_good(run, [item for item in items if not isinstance(item, Exception)]))
+    return [item if isinstance(item, Exception) else next(results) for item in items]
+
+
+def _run_good(run: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]) -> list[Result | Exception]:
+    if not items:
+        return []
+    try:
+        results = run(items)
+    except Exception as error:
+        if len(items) == 1:
+            return [error]
+        middle = len(items) // 2
+        return [*_run_good(run, items[:middle]), *_run_good(run, items[middle:])]
+    assert len(results) == len(items), f"{len(results)} results for {len(items)} items"
+    return list(results)
+
+
+def as_input_error(error: Exception, kind: type[InputError]) -> InputError:
+    """The error of one item; what was not foreseen becomes one of ``kind`` that names its class."""
+    if isinstance(error, InputError):
+        return error
+    foreseen = isinstance(error, BabelclipError)
+    wrapped = kind(str(error) if foreseen else f"could not be embedded: {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,0 +1,23 @@
+"""What every runtime can do: run a prepared batch through a tower and say what it is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from babelclip.arrays import ImageBatch, TextBatch, Vectors
+
+
+class Runtime(Protocol):
+    """Runs prepared batches. Vectors come back raw: full width, not normalised, float32."""
+
+    def run_text(self, batch: TextBatch) -> Vectors:
+        """(B, T) token ids -> (B, E)."""
+        ...
+
+    def run_images(self, batch: ImageBatch) -> Vectors:
+        """(B, 3, S, S) pixels -> (B, E)."""
+        ...
+
+    def facts(self) -> dict[str, str | int]:
+        """Runtime, device, dtype and threads as they really are."""
+        ...

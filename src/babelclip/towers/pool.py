@@ -1,0 +1,14 @@
+"""Many token vectors to one."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def mean_pool(tokens: Tensor, is_token: Tensor) -> Tensor:
+    """Mean over the tokens that are not padding. tokens: (B, T, D), is_token: (B, T) bool -> (B, D).
+
+    A row of padding alone gives NaN, as in the published model; ``prepare`` never makes one.
+    """
+    weights = is_token.to(tokens.dtype)[:, :, None]  # B T 1
+    return (tokens * weights).sum(dim=1) / weights.sum(dim=1)

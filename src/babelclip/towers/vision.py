@@ -1,0 +1,124 @@
+"""The image tower: EVA02 (Fang et al. 2023), a vision transformer with rotary positions, SwiGLU and sub-LN.
+
+Reads top to bottom: patches, pre-norm blocks, final norm, CLS. Source of every detail: the facts of the published
+model, section 3; sizes in ``VisionTowerConfig``. Letters as in ``babelclip.arrays``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from babelclip.errors import ConfigError
+from babelclip.towers.config import VisionTowerConfig
+from babelclip.towers.patches import make_patches
+from babelclip.towers.rotary import rotate_vision, vision_rotary_table
+
+
+class VisionAttention(nn.Module):
+    """Self-attention. Only patches rotate, CLS has no place; keys have no bias; a norm stands before the output."""
+
+    def __init__(self, config: VisionTowerConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.num_heads = config.num_heads
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.query_bias = nn.Parameter(torch.zeros(width))
+        self.value_bias = nn.Parameter(torch.zeros(width))
+        self.inner_norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """x: (B, 1+P, D); cos, sin: (P, K) -> (B, 1+P, D)."""
+        query = self._heads(F.linear(x, self.query.weight, self.query_bias))
+        key = self._heads(F.linear(x, self.key.weight))
+        value = self._heads(F.linear(x, self.value.weight, self.value_bias))
+        query, key = self._rotate(query, cos, sin), self._rotate(key, cos, sin)
+        query = query * query.shape[-1] ** -0.5  # scaled before the product, as published, to the last bit
+        mixed = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # B N 1+P K
+        return self.out(self.inner_norm(mixed.transpose(1, 2).flatten(2)))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, 1+P, D) -> (B, N, 1+P, K)."""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    @staticmethod
+    def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        return torch.cat((x[:, :, :1], rotate_vision(x[:, :, 1:], cos, sin)), dim=2)
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward (Shazeer 2020) with a norm before the way down."""
+
+    def __init__(self, config: VisionTowerConfig) -> None:
+        super().__init__()
+        self.gate = nn.Linear(config.width, config.hidden)
+        self.up = nn.Linear(config.width, config.hidden)
+        self.norm = nn.LayerNorm(config.hidden, eps=config.norm_eps)
+        self.down = nn.Linear(config.hidden, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1+P, D) -> (B, 1+P, D)."""
+        return self.down(self.norm(F.silu(self.gate(x)) * self.up(x)))
+
+
+class VisionBlock(nn.Module):
+    """Attention and feed-forward, each added to its input, the norm inside (pre-norm)."""
+
+    def __init__(self, config: VisionTowerConfig) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.attention = VisionAttention(config)
+        self.norm2 = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.feed_forward = SwiGLU(config)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """(B, 1+P, D) -> (B, 1+P, D)."""
+        x = x + self.attention(self.norm1(x), cos, sin)
+        return x + self.feed_forward(self.norm2(x))
+
+
+class VisionTower(nn.Module):
+    """Pixels to one vector per image."""
+
+    rotary_cos: Tensor  # P K
+    rotary_sin: Tensor  # P K
+
+    def __init__(self, config: VisionTowerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patches = make_patches(config.patches, config.width)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
+        self.position_embedding = nn.Parameter(torch.zeros(1, config.grid**2 + 1, config.width))
+        self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.set_rotary_table()
+
+    def set_rotary_table(self) -> None:
+        """Compute the rotary table; to be called again where the tower was built without memory (meta device)."""
+        with torch.device("cpu"):
+            cos, sin = vision_rotary_table(self.config.grid, self.config.pretrained_grid, self.config.head_width)
+        self.register_buffer("rotary_cos", cos, persistent=False)
+        self.register_buffer("rotary_sin", sin, persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Raw vectors, not normalised: (B, 3, S, S) -> (B, E)."""
+        size = self.config.image_size
+        if pixels.shape[-2] != size or pixels.shape[-1] != size:
+            raise ConfigError(f"this image tower takes {size}x{size} pixels, got {tuple(pixels.shape)}")
+        return self.from_patches(self.patches(pixels))
+
+    def from_patches(self, patches: Tensor) -> Tensor:
+        """Everything after the patch embedding: (B, P, D) -> (B, E)."""
+        x = self.with_cls(patches)
+        for block in self.blocks:
+            x = block(x, self.rotary_cos, self.rotary_sin)
+        return self.norm(x[:, 0])  # the norm works on each token alone, so only CLS is normed
+
+    def with_cls(self, patches: Tensor) -> Tensor:
+        """Prepend CLS and add the learned positions: (B, P, D) -> (B, 1+P, D)."""
+        cls = self.cls_token.expand(patches.shape[0], -1, -1)
+        return torch.cat((cls, patches), dim=1) + self.position_embedding

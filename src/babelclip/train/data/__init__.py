@@ -1,0 +1,1 @@
+"""Training data: photo packs and parallel texts, read in their documented form."""

@@ -1,0 +1,205 @@
+"""A whole training run: texts, target space, text stage, features, image stage, model folders.
+
+Everything lands in one output folder: ``log.jsonl``, ``curve.png``, checkpoints and kept arrays, and at the end
+``model`` (int8) and ``model-float32``. Each step looks for what it left behind, so a killed run is given again with
+``--resume`` and goes on.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from babelclip.errors import ConfigError, DatasetError
+from babelclip.towers.config import ConvTrunkConfig, DualConfig, TextTowerConfig, VisionTowerConfig
+from babelclip.towers.dual import DualEncoder
+from babelclip.towers.start import start_vision
+from babelclip.towers.text import TextTower
+from babelclip.train.artefacts import english_vectors, pruned_vocabulary, target_space, token_table
+from babelclip.train.curve import draw_curve
+from babelclip.train.data.batches import row_weights
+from babelclip.train.data.shards import PhotoRecord, read_packs
+from babelclip.train.data.texts import Corpus, held_out_photos, read_corpus, read_extra_captions
+from babelclip.train.features import make_features, open_trunk
+from babelclip.train.image_stage import ImageStage, classify_maps, start_from_pooled
+from babelclip.train.loop import RunLog, run_stage
+from babelclip.train.names import name_targets
+from babelclip.train.pretrained import initial_text_tensors, read_efficientnet_lite2, read_sentence_teacher
+from babelclip.train.recipe import Recipe
+from babelclip.train.text_bank import TextBank
+from babelclip.train.text_stage import TextStage, fit_output, token_batches
+from babelclip.train.text_vectors import text_vectors
+from babelclip.train.vocabulary import read_tokenizer_json
+from babelclip.train.write_model import write_model
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a run reads: photos' records, texts, names of labels."""
+
+    data: Path
+    records: tuple[PhotoRecord, ...]
+    held_out: frozenset[str]
+    corpus: Corpus
+    labels: dict[str, dict[str, str]]
+
+
+def read_inputs(recipe: Recipe, data: Path) -> Inputs:
+    """Read the data folder. Raises: DatasetError when something documented is missing."""
+    records = tuple(record for record, _ in read_packs(data / "train", recipe.data.exclude_sources))
+    held_out = held_out_photos(records, recipe.data.held_out_source, recipe.data.held_out_share)
+    labels = data / "labels.json.gz"
+    if not labels.is_file():
+        raise DatasetError(f"{labels} is missing. Set --data or BABELCLIP_DATA to the folder that has it")
+    with gzip.open(labels) as file:
+        names = json.load(file)
+    return Inputs(data, records, held_out, read_corpus(data, records, held_out), names)
+
+
+def model_config(recipe: Recipe) -> DualConfig:
+    """The towers' sizes out of the recipe; widths and heads are those of the pretrained parts."""
+    model = recipe.model
+    text = TextTowerConfig(
+        vocab_size=model.vocabulary,
+        width=384,
+        num_layers=len(model.text_layers),
+        num_heads=12,
+        hidden=1536,
+        embed_dim=384,
+        rotary_base=model.rotary_base,
+        projection=True,
+    )
+    trunk = ConvTrunkConfig.efficientnet_lite2()
+    vision = VisionTowerConfig(
+        image_size=model.image_size,
+        width=384,
+        num_layers=model.vision_layers,
+        head_width=64,
+        hidden=model.vision_hidden,
+        patches=trunk,
+        pretrained_grid=-(-model.image_size // trunk.stride),
+    )
+    return DualConfig(text=text, vision=vision, dims=model.dims)
+
+
+def train(recipe: Recipe, data: Path, out: Path, *, resume: bool, say: Say) -> Path:
+    """Run a recipe from its data to a model folder, whose path is returned.
+
+    Raises: ConfigError when ``out`` holds a run and ``resume`` is not given; DatasetError when data are missing.
+    """
+    log_file = out / "log.jsonl"
+    if log_file.is_file() and not resume:
+        raise ConfigError(f"{out} already holds a run. Go on with --resume, or give another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    say("reading the data")
+    inputs = read_inputs(recipe, data)
+    config, log = model_config(recipe), RunLog(log_file)
+    model = DualEncoder(config)
+    tokenizer = train_text(model.text, recipe, inputs, out, log, resume=resume, say=say)
+    train_image(model, tokenizer, recipe, inputs, out, log, resume=resume, say=say)
+    draw_curve(log_file, out / "curve.png")
+    return write_model(model, recipe.model, inputs.data, out, say)
+
+
+def train_text(
+    tower: TextTower, recipe: Recipe, inputs: Inputs, out: Path, log: RunLog, *, resume: bool, say: Say
+) -> Tokenizer:
+    """The text stage with all that it needs; returns the pruned tokenizer."""
+    corpus = inputs.corpus
+    path = Path(recipe.data.tokenizer)
+    full = read_tokenizer_json(path if path.is_absolute() else inputs.data.parent / path)
+    vocabulary = pruned_vocabulary(out, full, corpus, recipe.model.vocabulary, say)
+    tokenizer = vocabulary.tokenizer()
+    table = token_table(out, tokenizer, corpus, say)
+    teacher = read_sentence_teacher()
+    vectors = english_vectors(out, teacher, Tokenizer.from_str(full), corpus, say)
+    space = target_space(corpus, vectors, inputs.records, inputs.held_out, recipe.space.strength)
+    layers = recipe.model.text_layers
+    tower.load_state_dict(
+        {**tower.state_dict(), **initial_text_tensors(teacher, vocabulary.kept, layers)}, strict=True
+    )
+    stage = TextStage(tower, tokenizer, corpus, table, space(vectors), recipe.model.dims, recipe.text)
+    if not (out / "text.pt").is_file():
+        weights = row_weights(corpus.rows, recipe.text.group_weights, recipe.text.language_temperature)
+        generator = np.random.default_rng(recipe.seed)
+        rows = generator.choice(len(weights), min(4096, len(weights) // 2), replace=False, p=weights)
+        rows = rows[np.argsort(table.lengths[rows])]
+        fit_output(tower, token_batches(table, rows), stage.row_targets(rows))
+    say("text stage")
+    run_stage(stage, recipe.text_run.budget, recipe.text_run.optim, out, log, resume=resume)
+    return tokenizer
+
+
+def train_image(
+    model: DualEncoder,
+    tokenizer: Tokenizer,
+    recipe: Recipe,
+    inputs: Inputs,
+    out: Path,
+    log: RunLog,
+    *,
+    resume: bool,
+    say: Say,
+) -> None:
+    """The image stage against the finished text tower, with the features that it needs."""
+    assert model.vision is not None, "the recipe's model has an image tower"
+    trunk, settings = read_efficientnet_lite2(), recipe.features
+    size, folder = recipe.model.image_size, out / "features"
+    folder.mkdir(exist_ok=True)
+    say("feature maps of the training photos")
+    store = make_features(
+        inputs.data / "train",
+        folder,
+        open_trunk(trunk, settings.engine, size, folder),
+        size=size,
+        exclude_sources=recipe.data.exclude_sources,
+        caption_views=settings.caption_views,
+        label_views=settings.label_views,
+        threads=settings.threads,
+        progress=lambda done, total: say(f"  {done} of {total} views") if done % 20480 == 0 else None,
+    )
+    bank = TextBank.gather(inputs.records, read_extra_captions(inputs.data), inputs.labels)
+    say(f"vectors of {len(bank.texts)} texts")
+    vectors = _kept(out / "bank.npy", lambda: text_vectors(model.text, tokenizer, [t.text for t in bank.texts]))
+    start_tower(model, trunk.tensors, recipe.seed)
+    head = trunk.tensors["head.weight"], trunk.tensors["head.bias"]
+    classes, shares = classify_maps(*head, (trunk.classifier_weight, trunk.classifier_bias), store.maps)
+    names = name_targets(model.text, tokenizer, inputs.labels)
+    stage = ImageStage(
+        model.vision, store, bank, vectors, names(classes, shares), inputs.held_out, recipe.model.dims, recipe.image
+    )
+    if not (out / "image.pt").is_file():
+        start_from_pooled(model.vision, *stage.warm_start_sample(8192))
+    say("image stage")
+    run_stage(stage, recipe.image_run.budget, recipe.image_run.optim, out, log, resume=resume)
+    assert model.logit_scale is not None
+    model.logit_scale.data.copy_(stage.module.log_scale.data)
+
+
+def start_tower(model: DualEncoder, trunk: dict[str, Tensor] | object, seed: int) -> None:
+    """Fresh blocks, the pretrained trunk."""
+    assert model.vision is not None
+    torch.manual_seed(seed)
+    start_vision(model.vision)
+    state = {f"patches.trunk.{name}": tensor for name, tensor in dict(trunk).items()}  # type: ignore[call-overload]
+    unexpected = model.vision.load_state_dict(state, strict=False).unexpected_keys
+    assert not unexpected, f"trunk tensors without a place: {unexpected}"
+
+
+def _kept(path: Path, make: Callable[[], Tensor]) -> Tensor:
+    """An array computed once and kept as float16."""
+    if not path.is_file():
+        np.save(path, make().numpy().astype(np.float16))
+    return torch.from_numpy(np.load(path)).float()

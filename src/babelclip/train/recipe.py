@@ -1,0 +1,140 @@
+"""A training recipe: one TOML file, read into frozen dataclasses; an unknown or missing key is an error that names it."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from babelclip.errors import ConfigError
+from babelclip.train.image_stage import ImageSettings
+from babelclip.train.loop import Budget, OptimSettings
+from babelclip.train.text_stage import TextSettings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSettings:
+    """Sizes of the towers; what they start from is fixed (``babelclip.train.pretrained``)."""
+
+    name: str
+    vocabulary: int
+    text_layers: tuple[int, ...]  # which layers of the teacher the student starts from
+    rotary_base: float
+    max_tokens: int
+    image_size: int
+    vision_layers: int
+    vision_hidden: int
+    dims: tuple[int, ...]  # Matryoshka widths, ascending; the last is the teacher's width
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataSettings:
+    """What is read. ``tokenizer`` is a path, relative to the data folder's parent where it is not absolute."""
+
+    tokenizer: str
+    exclude_sources: tuple[str, ...]
+    held_out_source: str
+    held_out_share: int  # one photo in so many is held out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpaceSettings:
+    """``strength`` of the discriminant (``babelclip.train.target_space``)."""
+
+    strength: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeatureSettings:
+    """Stored feature maps of the frozen trunk."""
+
+    engine: str  # "onnxruntime" or "openvino"
+    caption_views: int
+    label_views: int
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageRecipe:
+    """Budget and optimiser of a stage."""
+
+    budget: Budget
+    optim: OptimSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """Everything that a training run depends on but the data themselves."""
+
+    seed: int
+    threads: int
+    model: ModelSettings
+    data: DataSettings
+    space: SpaceSettings
+    features: FeatureSettings
+    text: TextSettings
+    text_run: StageRecipe
+    image: ImageSettings
+    image_run: StageRecipe
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and validate a recipe.
+
+    Raises: ConfigError when the file is absent, is no TOML, or has a key too many, too few, or of a wrong type.
+    """
+    if not path.is_file():
+        raise ConfigError(f"no recipe at {path}; the project's own are in recipes/")
+    try:
+        fields = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    return build(Recipe, fields, path.name)
+
+
+def build(kind: type[T], fields: Mapping[str, Any], where: str) -> T:
+    """A dataclass from a table, nested dataclasses from nested tables, lists as tuples."""
+    assert dataclasses.is_dataclass(kind)
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = sorted(set(fields) - set(known))
+    if unknown:
+        raise ConfigError(f"{where}: unknown {', '.join(unknown)}; known here: {', '.join(sorted(known))}")
+    required = {
+        name
+        for name, field in known.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
+    missing = sorted(required - set(fields))
+    if missing:
+        raise ConfigError(f"{where}: missing {', '.join(missing)}")
+    hints = get_type_hints(kind)
+    values = {name: _value(hints[name], value, f"{where}: {name}") for name, value in fields.items()}
+    return kind(**values)
+
+
+_PLAIN: Mapping[Any, tuple[type, ...]] = {
+    bool: (bool,),
+    int: (int,),
+    float: (int, float),
+    str: (str,),
+    int | None: (int,),
+    float | None: (int, float),
+}
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where}: expected a table, found {value!r}")
+        return build(hint, value, where)  # type: ignore[arg-type]
+    if hint in _PLAIN:
+        kinds = _PLAIN[hint]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise ConfigError(f"{where}: expected {kinds[-1].__name__}, found {value!r}")
+        return float(value) if float in kinds else value
+    return tuple(value) if isinstance(value, list) else value

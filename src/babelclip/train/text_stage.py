@@ -1,0 +1,164 @@
+"""The text stage: a small text tower learns the target space in every language.
+
+Targets are fixed and computed once: a row's target is the mean of its English texts' vectors in the space. The loss is
+cosine distance plus relational distillation over Matryoshka prefixes; every few steps a batch of sentence pairs that
+people scored keeps the order of likeness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from babelclip.towers.text import TextTower
+from babelclip.train.data.batches import BUCKET_EDGES, TextSampler, TokenTable, row_weights, tokenise
+from babelclip.train.data.texts import Corpus
+from babelclip.train.losses import cosent, cosine_distance, matryoshka, relational
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextSettings:
+    """What the recipe says about the text stage."""
+
+    group_weights: Mapping[str, float]
+    token_budget: int = 4096
+    language_temperature: float = 0.5
+    relational_weight: float = 0.5
+    relational_temperature: float = 0.05
+    pairs_every: int = 4
+    pairs_weight: float = 0.1
+    half_precision: bool = True  # bfloat16 autocast
+    seed: int = 0
+
+
+class TextStage:
+    """A ``Stage`` of the loop (``babelclip.train.loop``)."""
+
+    name = "text"
+
+    def __init__(
+        self,
+        tower: TextTower,
+        tokenizer: Tokenizer,
+        corpus: Corpus,
+        table: TokenTable,
+        targets: Tensor,
+        dims: Sequence[int],
+        settings: TextSettings,
+    ) -> None:
+        """table: the corpus' rows, tokenised; targets: (len(corpus.english), E), the English texts in the space."""
+        self.module = tower
+        self._settings = settings
+        self._dims = tuple(dims)
+        self._targets = targets
+        self._pooling = [row.targets for row in corpus.rows]
+        self._table = table
+        weights = row_weights(corpus.rows, settings.group_weights, settings.language_temperature)
+        held = held_out_rows(len(corpus.rows), weights, settings.seed)
+        weights[held] = 0.0
+        self._held = held
+        self._sampler = TextSampler(self._table, weights, settings.token_budget, settings.seed)
+        self._pairs = _PairTable(tokenizer, corpus)
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Distillation of batch ``step``, and every few steps the pairs' order."""
+        settings = self._settings
+        rows = self._sampler.draw(step)
+        vectors, targets = self.encode(self._table.padded(rows)), self.row_targets(rows)
+        distance = matryoshka(cosine_distance, vectors, targets, self._dims)
+        relation = partial(relational, temperature=settings.relational_temperature)
+        related = matryoshka(relation, vectors, targets, self._dims[::-2])
+        total = distance + settings.relational_weight * related
+        figures = {"distance": distance.item(), "relational": related.item(), "rows": float(len(rows))}
+        if settings.pairs_every and step % settings.pairs_every == 0:
+            ordered = self._pair_loss(step)
+            figures["pairs"] = ordered.item()
+            total = total + settings.pairs_weight * ordered
+        return total, figures
+
+    def _pair_loss(self, step: int) -> Tensor:
+        first, second, scores = self._pairs.draw(step, self._settings.seed, self._settings.token_budget // 2)
+        vectors = self.encode(np.concatenate([first, second]))
+        return matryoshka(
+            lambda one, two: cosent(one, two, scores), vectors[: len(first)], vectors[len(first) :], self._dims[-1:]
+        )
+
+    def encode(self, token_ids: NDArray[np.int64]) -> Tensor:
+        """(B, T) token ids -> float32 (B, E), with the gradient."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._settings.half_precision):
+            vectors: Tensor = self.module(torch.from_numpy(token_ids))
+        return vectors.float()
+
+    def row_targets(self, rows: NDArray[np.int64]) -> Tensor:
+        """The mean of each row's English targets: (B, E)."""
+        return torch.stack([self._targets[list(self._pooling[row])].mean(dim=0) for row in rows])
+
+    @torch.inference_mode()
+    def evaluate(self) -> dict[str, float]:
+        """Mean cosine to the target of held-out rows, by group weight."""
+        order = self._held[np.argsort(self._table.lengths[self._held])]
+        cosines = [
+            F.cosine_similarity(self.encode(self._table.padded(rows)), self.row_targets(rows))
+            for rows in np.array_split(order, max(1, len(order) // 64))
+        ]
+        return {"held_out_cosine": torch.cat(cosines).mean().item()}
+
+
+def held_out_rows(number: int, weights: NDArray[np.float64], seed: int, size: int = 1024) -> NDArray[np.int64]:
+    """Rows that are never trained on, drawn with the training weights: at most a twentieth of all."""
+    size = min(size, number // 20)
+    return np.sort(np.random.default_rng([seed, 7]).choice(number, size=size, replace=False, p=weights))
+
+
+class _PairTable:
+    """Scored sentence pairs, tokenised; a batch is of one language."""
+
+    def __init__(self, tokenizer: Tokenizer, corpus: Corpus) -> None:
+        self._first = tokenise(tokenizer, [pair.first for pair in corpus.pairs])
+        self._second = tokenise(tokenizer, [pair.second for pair in corpus.pairs])
+        self._scores = np.array([pair.score for pair in corpus.pairs], dtype=np.float32)
+        languages = np.array([pair.language for pair in corpus.pairs])
+        self._of_language = [np.flatnonzero(languages == language) for language in np.unique(languages)]
+
+    def draw(self, step: int, seed: int, token_budget: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Tensor]:
+        """Token ids of both sides, padded to one length, and the scores."""
+        generator = np.random.default_rng([seed, step, 1])
+        members = self._of_language[int(generator.integers(len(self._of_language)))]
+        rows = generator.choice(members, size=min(len(members), max(8, token_budget // 40)), replace=False)
+        longest = self._first.lengths[rows] + self._second.lengths[rows]
+        rows = rows[longest < 2 * BUCKET_EDGES[-8]]  # a few very long pairs would pad all others
+        first, second = self._first.padded(rows), self._second.padded(rows)
+        length = max(first.shape[1], second.shape[1])
+        both = [np.pad(side, ((0, 0), (0, length - side.shape[1])), constant_values=1) for side in (first, second)]
+        return both[0], both[1], torch.from_numpy(self._scores[rows])
+
+
+@torch.inference_mode()
+def fit_output(tower: TextTower, batches: Sequence[NDArray[np.int64]], targets: Tensor, ridge: float = 1e-3) -> None:
+    """Set the tower's last bias and projection so that its vectors are the best linear fit of the targets.
+
+    A warm start: the tower's pooled vectors p are the teacher's with some layers missing; ridge regression finds W with
+    W (p - mean) near the (centred) target. The projection has no bias, so the mean goes through the last norm's.
+    """
+    assert tower.projection is not None, "a tower without a projection cannot be fitted"
+    tower.projection.weight.copy_(torch.eye(tower.config.embed_dim))
+    pooled = torch.cat([tower(torch.from_numpy(batch)) for batch in batches]).double()
+    mean = pooled.mean(dim=0)
+    centred = pooled - mean
+    penalty = ridge * centred.pow(2).mean() * len(pooled) * torch.eye(pooled.shape[1], dtype=torch.float64)
+    weight = torch.linalg.solve(centred.T @ centred + penalty, centred.T @ targets.double()).T  # E D
+    tower.projection.weight.copy_(weight.float())
+    tower.blocks[-1].norm2.bias.sub_(mean.float())
+
+
+def token_batches(table: TokenTable, rows: NDArray[np.int64], size: int = 64) -> list[NDArray[np.int64]]:
+    """Rows cut into padded batches, in order."""
+    return [table.padded(rows[start : start + size]) for start in range(0, len(rows), size)]

@@ -1,0 +1,153 @@
+"""A smaller vocabulary out of XLM-R's: pieces are deleted, nothing else changes.
+
+The tokenizer is a unigram model (Kudo 2018): the best split is a shortest path over the scores of the pieces, so a deleted
+piece leaves its text to shorter ones and there is no merge table to repair. Ids 0 to 3 stay ``<s> <pad> </s> <unk>`` and
+``<mask>`` stays last, as published.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from babelclip.errors import DatasetError
+
+NUM_FIRST_SPECIALS = 4
+UNKNOWN = 3
+ROWS_PER_LANGUAGE = 6000  # what is counted at most; more does not change which pieces are frequent
+
+
+@dataclass(frozen=True, slots=True)
+class PrunedVocabulary:
+    """A tokenizer file's content and the teacher's row of each of its ids."""
+
+    tokenizer_json: str
+    kept: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.kept)
+
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer.from_str(self.tokenizer_json)
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageCheck:
+    """What pruning did to one language: share of unknown tokens, and length over the full vocabulary's length."""
+
+    unknown_rate: float
+    inflation: float
+
+
+def read_tokenizer_json(path: Path) -> str:
+    """The text of ``tokenizer.json``, plain or gzipped. Raises: DatasetError when it is absent."""
+    if not path.is_file():
+        raise DatasetError(f"no tokenizer at {path}. The recipe needs XLM-R's tokenizer.json (or .json.gz)")
+    content = path.read_bytes()
+    return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+
+
+def encode_ids(tokenizer: Tokenizer, texts: Sequence[str], chunk: int = 20000) -> Iterable[list[int]]:
+    """Token ids of texts, without specials, uncut."""
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    for start in range(0, len(texts), chunk):
+        for encoding in tokenizer.encode_batch_fast(list(texts[start : start + chunk]), add_special_tokens=False):
+            yield encoding.ids
+
+
+def count_pieces(tokenizer: Tokenizer, texts: Iterable[tuple[str, str]]) -> dict[str, Counter[int]]:
+    """(language, text) pairs -> language -> how often each piece occurs, in a random part of a large language."""
+    by_language: dict[str, list[str]] = defaultdict(list)
+    for language, text in texts:
+        by_language[language].append(text)
+    counts: dict[str, Counter[int]] = {}
+    generator = random.Random(0)
+    for language, lines in by_language.items():
+        part = generator.sample(lines, min(len(lines), ROWS_PER_LANGUAGE))
+        counter: Counter[int] = Counter()
+        for ids in encode_ids(tokenizer, part):
+            counter.update(ids)
+        counts[language] = counter
+    return counts
+
+
+def choose_pieces(
+    pieces: Sequence[str],
+    counts: Mapping[str, Counter[int]],
+    *,
+    size: int,
+    temperature: float = 0.4,
+    floor: int = 250,
+    characters: int = 12000,
+) -> list[int]:
+    """The ids to keep, ascending. First single characters (coverage), then each language's most frequent, then by count.
+
+    ``temperature``: a language with n tokens weighs n ** temperature, so that large ones do not push out small ones.
+    ``characters``: how many single-character pieces are kept at least, those seen first, then in the order of the
+    vocabulary (its scores), so that text unlike the corpus rarely becomes ``<unk>``.
+    """
+    last = len(pieces) - 1
+    keep = {*range(NUM_FIRST_SPECIALS), last}
+    seen: Counter[int] = Counter()
+    for counter in counts.values():
+        total = sum(counter.values())
+        for piece, number in counter.items():
+            seen[piece] += number / total * total**temperature  # type: ignore[assignment]
+    singles = [i for i in range(NUM_FIRST_SPECIALS, last) if len(pieces[i]) == 1]
+    keep.update(i for i in singles if i in seen)
+    common = [i for i in singles if i not in seen and unicodedata.category(pieces[i][-1])[0] in "LMNPS"]
+    keep.update(common[: max(0, characters - sum(1 for i in singles if i in seen))])
+    for counter in counts.values():
+        keep.update(piece for piece, _ in counter.most_common(floor))
+    if len(keep) > size:
+        raise DatasetError(f"{len(keep)} pieces must be kept for coverage; a vocabulary of {size} is too small")
+    for piece, _ in seen.most_common():
+        if len(keep) >= size:
+            break
+        keep.add(piece)
+    for piece in range(NUM_FIRST_SPECIALS, last):  # a small corpus does not fill the vocabulary: best scores next
+        if len(keep) >= size:
+            break
+        keep.add(piece)
+    return sorted(keep)
+
+
+def prune(tokenizer_json: str, kept: Sequence[int]) -> PrunedVocabulary:
+    """The same tokenizer with only the kept pieces, ids renumbered in order; nothing that a file carries about cutting."""
+    document: dict[str, Any] = json.loads(tokenizer_json)
+    vocabulary = document["model"]["vocab"]
+    document["model"]["vocab"] = [vocabulary[i] for i in kept]
+    renumbered = {old: new for new, old in enumerate(kept)}
+    for token in document["added_tokens"]:
+        token["id"] = renumbered[token["id"]]
+    document["truncation"] = document["padding"] = None
+    return PrunedVocabulary(json.dumps(document, ensure_ascii=False, separators=(",", ":")), tuple(kept))
+
+
+def prune_for(tokenizer_json: str, texts: Iterable[tuple[str, str]], size: int) -> PrunedVocabulary:
+    """Prune to ``size`` pieces for (language, text) pairs."""
+    pieces = [piece for piece, _ in json.loads(tokenizer_json)["model"]["vocab"]]
+    counts = count_pieces(Tokenizer.from_str(tokenizer_json), texts)
+    return prune(tokenizer_json, choose_pieces(pieces, counts, size=size))
+
+
+def check(full: Tokenizer, pruned: Tokenizer, texts: Mapping[str, Sequence[str]]) -> dict[str, LanguageCheck]:
+    """Unknown rate and length inflation per language."""
+    result: dict[str, LanguageCheck] = {}
+    for language, lines in texts.items():
+        before = sum(len(ids) for ids in encode_ids(full, lines))
+        after = np.concatenate([np.asarray(ids) for ids in encode_ids(pruned, lines)])
+        result[language] = LanguageCheck(float((after == UNKNOWN).mean()), len(after) / max(before, 1))
+    return result

@@ -1,0 +1,101 @@
+"""Model folders that many tests read: the goldens with their exported graphs, and a small int8 model of our own kind."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+
+from babelclip.checkpoint.card import CardFacts
+from babelclip.checkpoint.convert import state_tensors
+from babelclip.checkpoint.folder import int8_tensors, read_folder, write_folder
+from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
+from babelclip.runtime.export import export_model
+from babelclip.towers.config import ConvStage, ConvTrunkConfig, DualConfig, TextTowerConfig, VisionTowerConfig
+from babelclip.towers.dual import DualEncoder
+
+FIXTURES = Path(__file__).parent / "fixtures"
+GOLDENS = FIXTURES / "goldens"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def user_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Tests leave the user's own cache alone."""
+    cache = tmp_path_factory.mktemp("user-cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BABELCLIP_CACHE", str(cache))
+        yield cache
+
+
+@pytest.fixture(scope="session")
+def golden_images() -> list[Path]:
+    """The images that the reference was run on, in its order."""
+    return sorted((FIXTURES / "images" / "files").iterdir())
+
+
+@pytest.fixture(scope="session")
+def exported_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str], Path]:
+    """Name of a golden, or "small_int8" -> a copy of the folder with its graphs; made once, for all workers. Read only."""
+    root = tmp_path_factory.getbasetemp()
+    root = root if worker_id == "master" else root.parent
+
+    def get(name: str) -> Path:
+        folder = root / f"exported-{name}"
+        with FileLock(root / f"{name}.lock"):
+            if not folder.is_dir():
+                work = root / f"making-{name}"
+                if name == "small_int8":
+                    write_small_model(work)
+                else:
+                    shutil.copytree(GOLDENS / name, work)
+                    work.chmod(0o755)
+                export_model(read_folder(work))
+                work.rename(folder)
+        return folder
+
+    return get
+
+
+def write_small_model(folder: Path) -> None:
+    """Random weights, stored as int8: a text tower with projection and an image tower on a convolutional trunk."""
+    trunk = ConvTrunkConfig(
+        stem_width=8,
+        stages=(
+            ConvStage(kernel=3, stride=2, expansion=1, width=8, repeats=1),
+            ConvStage(kernel=5, stride=2, expansion=6, width=16, repeats=2),
+        ),
+        head_width=32,
+    )
+    config = DualConfig(
+        text=TextTowerConfig(
+            vocab_size=1000,
+            width=32,
+            num_layers=2,
+            num_heads=2,
+            hidden=64,
+            embed_dim=48,
+            rotary_base=10000.0,
+            projection=True,
+        ),
+        vision=VisionTowerConfig(
+            image_size=36, width=48, num_layers=1, head_width=16, hidden=64, patches=trunk, pretrained_grid=4
+        ),
+        dims=(8, 16, 48),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        tensors = int8_tensors(state_tensors(DualEncoder(config)))
+    write_folder(
+        folder,
+        name="small",
+        config=config,
+        text_prepare=TextPrepareConfig(max_tokens=128),
+        image_prepare=ImagePrepareConfig(size=36, resize_mode="squash", alpha="white", orientation="upright"),
+        tensors=tensors,
+        tokenizer_file=GOLDENS / "v2_a" / "tokenizer.json",
+        card=CardFacts(license="apache-2.0", summary="Random weights for tests."),
+    )

@@ -1,0 +1,99 @@
+"""Things that a reader relies on: names, sizes of files, the version, documents that are current."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import babelclip
+from babelclip.version import __version__
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+ERRORS = {
+    *("BabelclipError", "ConfigError", "DatasetError", "FetchError", "FolderError", "ImageError", "InputError"),
+    *("ItemsError", "RuntimeUnavailable", "TextError", "TruncationWarning", "UnknownTask", "WeightsError"),
+}
+PUBLIC = {"Encoder", "Encodes", "StreamItem", "__version__", "load", "quantize", "similarity"} | ERRORS
+
+
+def test_public_names() -> None:
+    assert set(babelclip.__all__) == PUBLIC
+    for name in babelclip.__all__:
+        assert getattr(babelclip, name) is not None
+
+
+def test_version_is_the_newest_release_in_the_changelog() -> None:
+    releases = re.findall(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert releases, "CHANGELOG.md names no release"
+    assert releases[0] == __version__ == babelclip.__version__
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_can_be_held_in_mind(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 350, f"{path.name} has {len(lines)} lines; split it by ideas"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_say_what_they_are_for(path: Path) -> None:
+    text = path.read_text(encoding="utf-8").strip()
+    assert not text or text.startswith('"""'), f"{path.name} has no docstring"
+    assert path.stem not in {"utils", "helpers", "common", "misc", "manager", "handler", "base", "new"}
+
+
+@pytest.mark.parametrize("tool", ["render_reference.py", "render_tables.py"])
+def test_documents_are_current(tool: str) -> None:
+    """docs/reference/cli.md says what --help says, tables say what result files say; `make docs` writes both."""
+    result = subprocess.run(
+        [sys.executable, ROOT / "tools" / tool, "--check"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_both_readmes_have_the_same_sections_and_numbers() -> None:
+    english, chinese = (
+        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md")
+    )
+    assert len(re.findall(r"^#+ ", english, re.MULTILINE)) == len(re.findall(r"^#+ ", chinese, re.MULTILINE))
+    fences = re.compile(r"```(?:python|console|bash)\n(.*?)```", re.DOTALL)
+    without_comments = [[re.sub(r"\s*#.*", "", block) for block in fences.findall(text)] for text in (english, chinese)]
+    assert without_comments[0] == without_comments[1], "the two READMEs show different commands"
+
+
+def test_readme_tree_matches_the_tree() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = text.split("<!-- tree -->")[1].split("<!-- /tree -->")[0]
+    named = set(re.findall(r"^(?:\|   )?[|`]-- (\w+)/", tree, re.MULTILINE))
+    ours = {path.name for path in (ROOT / "src" / "babelclip").iterdir() if (path / "__init__.py").is_file()}
+    top = {"docs", "lab", "recipes", "src", "tests", "tools"}
+    assert named >= ours | top, f"not in the README's tree: {sorted((ours | top) - named)}"
+    for name in named:
+        assert (ROOT / name).is_dir() or (ROOT / "src" / "babelclip" / name).is_dir(), f"the README names {name}/"
+
+
+def test_constraints_have_no_addresses_and_cover_what_we_declare() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", pin) for pin in pins)
+    pinned = {pin.split("==")[0] for pin in pins}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    names = {re.split(r"[<>=\[; ]", line)[0].lower() for line in declared} - {"babelclip"}
+    assert names <= pinned, f"not pinned: {sorted(names - pinned)}"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = ("numpy", "PIL", "onnxruntime", "torch", "tokenizers", "safetensors", "huggingface_hub", "pyarrow")
+    script = (
+        "import sys, babelclip; from babelclip.cli.main import run; code = run(['--help']);"
+        f"print(code, [name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stderr.strip() == "0 []"
+    assert "embed" in result.stdout

@@ -1,0 +1,118 @@
+"""Who may know whom: the walls between the rooms, read from the source."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src" / "babelclip"
+
+# Room -> what of babelclip it may import: a room ("prepare") or one module of it ("runtime.choose").
+# A room may always import itself; errors, arrays and version are open to all rooms but where a line says otherwise.
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "version": set(),
+    "progress": set(),
+    "arrays": {"errors"},
+    "vectors": {"errors", "arrays"},
+    "prepare": set(),
+    "towers": set(),
+    "checkpoint": {"towers", "prepare.config"},
+    "runtime": {"checkpoint", "towers"},
+    "encoder": {"prepare", "runtime", "checkpoint", "vectors", "progress"},
+    "bundled": {"checkpoint", "encoder"},
+    "evaluate": {"encoder", "vectors"},
+    "train": {"towers", "prepare", "checkpoint", "evaluate", "vectors", "encoder", "runtime.runtime"},
+    "demo": {"encoder", "vectors"},
+    "__init__": {"encoder", "vectors", "bundled"},
+    "__main__": {"cli"},
+}
+OPEN_TO_ALL = {"errors", "arrays", "version"}
+
+# Modules (or whole rooms) that may import torch when they are imported.
+TORCH_ROOMS = ("towers", "train")
+TORCH_MODULES = {
+    "checkpoint/convert.py",
+    "runtime/choose.py",  # inside the function that has chosen torch
+    "runtime/export.py",
+    "runtime/graph.py",
+    "runtime/torch_runtime.py",
+}
+
+FUNCTION_LEVEL_IMPORTS = ("cli/", "runtime/choose.py", "__init__.py")
+
+
+def room_of(path: Path) -> str:
+    """The room that a source file belongs to."""
+    first = path.relative_to(SOURCE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, ast.stmt, bool]]:
+    """(module, statement, whether it runs when the module is imported) of every import, those for type checkers left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+
+    def walk(node: ast.AST, at_import: bool) -> Iterator[tuple[str, ast.stmt, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+                continue
+            if isinstance(child, ast.Import):
+                yield from ((alias.name, child, at_import) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{path}:{child.lineno}: imports are written in full"
+                assert child.module is not None
+                if child.module == "babelclip":
+                    yield from ((f"babelclip.{alias.name}", child, at_import) for alias in child.names)
+                else:
+                    yield child.module, child, at_import
+            else:
+                inside_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+                yield from walk(child, at_import and not inside_function)
+
+    return walk(tree, True)
+
+
+SOURCES = sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_rooms_import_only_what_they_may(path: Path) -> None:
+    room = room_of(path)
+    if room == "cli":  # every room's front door; private names are ruff's and the reader's business
+        return
+    allowed = MAY_IMPORT[room] | {room} | (OPEN_TO_ALL if room not in OPEN_TO_ALL else set())
+    for module, statement, _ in imports_of(path):
+        if not module.startswith("babelclip."):
+            continue
+        inside = module.removeprefix("babelclip.")
+        welcome = any(inside == open_door or inside.startswith(f"{open_door}.") for open_door in allowed)
+        assert welcome, f"{path.relative_to(SOURCE)}:{statement.lineno}: {room} must not import {inside}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_torch_stays_in_its_rooms(path: Path) -> None:
+    name = path.relative_to(SOURCE).as_posix()
+    if name in TORCH_MODULES or (room_of(path) in TORCH_ROOMS and path.name not in ("config.py", "__init__.py")):
+        return
+    for module, statement, at_import in imports_of(path):
+        where = f"{name}:{statement.lineno}"
+        assert module.split(".")[0] != "torch", f"{where}: torch is imported outside its rooms"
+        if at_import and module.startswith("babelclip.towers"):
+            assert module == "babelclip.towers.config", f"{where}: only the configurations of the towers are free of torch"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_stand_at_the_top(path: Path) -> None:
+    name = path.relative_to(SOURCE).as_posix()
+    if name.startswith(FUNCTION_LEVEL_IMPORTS):
+        return
+    for module, statement, at_import in imports_of(path):
+        assert at_import, f"{name}:{statement.lineno}: {module} is imported inside a function"
+
+
+def test_every_room_has_its_rule() -> None:
+    rooms = {room_of(path) for path in SOURCES} - {"cli"}
+    assert rooms == set(MAY_IMPORT) & rooms, f"rooms without a rule: {rooms - set(MAY_IMPORT)}"

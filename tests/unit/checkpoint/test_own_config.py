@@ -1,0 +1,110 @@
+"""Our own configuration files: out and in again, and nothing unknown passes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from babelclip.checkpoint.own_config import (
+    config_from_json,
+    config_to_json,
+    preprocessing_from_json,
+    preprocessing_to_json,
+)
+from babelclip.errors import ConfigError
+from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
+from babelclip.towers.config import ConvTrunkConfig, DualConfig, TextTowerConfig, VisionTowerConfig
+
+
+def small_config() -> DualConfig:
+    text = TextTowerConfig(
+        vocab_size=100, width=48, num_layers=1, num_heads=2, hidden=64, embed_dim=64, rotary_base=1e4, projection=True
+    )
+    vision = VisionTowerConfig(
+        image_size=64,
+        width=64,
+        num_layers=1,
+        head_width=32,
+        hidden=80,
+        patches=ConvTrunkConfig.efficientnet_lite2(),
+        pretrained_grid=2,
+    )
+    return DualConfig(text=text, vision=vision, dims=(16, 64))
+
+
+TEXT = TextPrepareConfig(max_tokens=64, instructions={"query": "find: "}, default_task="query", strip=True)
+IMAGE = ImagePrepareConfig(size=64, resize_mode="squash", alpha="white", orientation="upright")
+
+
+def through_json(content: dict[str, Any]) -> dict[str, Any]:
+    back: dict[str, Any] = json.loads(json.dumps(content))
+    return back
+
+
+@pytest.mark.parametrize("config", [small_config(), DualConfig.jina_clip_v2()])
+def test_a_configuration_comes_back(config: DualConfig) -> None:
+    assert config_from_json(through_json(config_to_json("a name", config))) == ("a name", config)
+
+
+@pytest.mark.parametrize("image", [IMAGE, None])
+def test_preprocessing_comes_back(image: ImagePrepareConfig | None) -> None:
+    assert preprocessing_from_json(through_json(preprocessing_to_json(TEXT, image))) == (TEXT, image)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("format", 2, "format 2"),
+        ("model_type", "bert", "model_type"),
+        ("name", "", "name"),
+        ("invented", 1, "unknown option invented"),
+        ("text/invented", 1, "config.json: text: unknown option invented"),
+        ("text/width", "48", "text: width: expected int"),
+        ("text/width", True, "text: width: expected int"),
+        ("text/width", 50.0, "text: width: expected int"),
+        ("text/width", 47, "does not divide"),
+        ("text/projection", 1, "projection: expected bool"),
+        ("text/adapters", {"tasks": ["a"], "rank": 4}, "alpha missing"),
+        ("vision/patches", {"kind": "invented"}, "one of linear, conv_trunk"),
+        ("vision/patches", {"size": 14}, "kind"),
+        ("vision", [], "expected an object"),
+        ("dims", [16, "64"], r"dims\[1\]"),
+        ("dims", 64, "expected a list"),
+    ],
+)
+def test_a_wrong_field_is_named(path: str, value: Any, says: str) -> None:
+    content = through_json(config_to_json("a name", small_config()))
+    *sections, name = path.split("/")
+    section = content
+    for key in sections:
+        section = section[key]
+    section[name] = value
+    with pytest.raises(ConfigError, match=says):
+        config_from_json(content)
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "value", "says"),
+    [
+        ("image", "resize_mode", "stretch", "resize_mode: 'stretch' is none of"),
+        ("image", "mean", [0.5, 0.5], "expected 3 values"),
+        ("text", "instructions", {"query": 3}, "instructions"),
+        ("text", "max_tokens", None, "max_tokens: expected int"),
+    ],
+)
+def test_a_wrong_field_of_the_preprocessing_is_named(where: str, name: str, value: Any, says: str) -> None:
+    content = through_json(preprocessing_to_json(TEXT, IMAGE))
+    content[where][name] = value
+    with pytest.raises(ConfigError, match=says):
+        preprocessing_from_json(content)
+
+
+def test_a_missing_field_is_named() -> None:
+    content = through_json(config_to_json("a name", small_config()))
+    del content["text"]["rotary_base"]
+    with pytest.raises(ConfigError, match="rotary_base missing"):
+        config_from_json(content)
+    with pytest.raises(ConfigError, match=r"text.*image"):
+        preprocessing_from_json({"text": {}})

@@ -1,0 +1,129 @@
+"""The album is complete, and the page holds everything itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from babelclip.demo.album import HERE, Album, read_album
+from babelclip.demo.answer import Answers, answer_queries
+from babelclip.demo.page import render_page
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def album() -> Album:
+    return read_album()
+
+
+class Oracle:
+    """Encodes photo number i, and every query that wants it, as unit vector i; other queries as the mean of all."""
+
+    def __init__(self, album: Album) -> None:
+        self._album = album
+        self._place = {photo.name: place for place, photo in enumerate(album.photos)}
+
+    def encode_image(self, images: Sequence[Path]) -> NDArray[np.float32]:
+        return np.eye(len(self._place), dtype=np.float32)[[self._place[path.stem] for path in images]]
+
+    def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        wanted = {query.text: query.wanted for query in (*self._album.queries, *self._album.hard)}
+        rows = np.full((len(texts), len(self._place)), 0.01, np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for name in wanted[text][:1]:
+                row[self._place[name]] = 1
+        return rows
+
+
+@pytest.fixture(scope="module")
+def answers(album: Album) -> Answers:
+    return answer_queries(Oracle(album), album)  # type: ignore[arg-type]
+
+
+def test_every_photo_has_its_author_link_and_licence(album: Album) -> None:
+    files = {path.name for path in (HERE / "photos").glob("*.webp")}
+    assert {photo.path.name for photo in album.photos} == files
+    assert len(files) == 50
+    for photo in album.photos:
+        assert photo.author.strip()
+        assert photo.source.startswith("https://www.flickr.com/photos/")
+        assert photo.licence == "CC BY 2.0"
+        with Image.open(photo.path) as image:
+            assert image.size == (224, 224)
+    assert sum((HERE / "photos" / name).stat().st_size for name in files) < 1_500_000
+
+
+def test_queries_are_in_many_languages_and_ask_for_photos_that_exist(album: Album) -> None:
+    names = {photo.name for photo in album.photos}
+    codes = [query.code for query in album.queries]
+    assert len(codes) == len(set(codes)) >= 12
+    assert all(query.wanted and set(query.wanted) <= names for query in album.queries)
+    assert all((query.english is None) == (query.code == "en") for query in album.queries)
+    assert all(query.why and set(query.wanted) <= names for query in album.hard)
+
+
+def test_the_readme_counts_as_we_do(album: Album) -> None:
+    assert len(album.photos) == 50
+    assert len(album.queries) == 20
+    assert "fifty photos" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "twenty languages" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_ranks(answers: Answers) -> None:
+    assert answers.num_first == len(answers.answers)
+    assert all(answer.rank == 1 for answer in answers.answers)
+    assert [answer.rank for answer in answers.hard if not answer.query.wanted] == [None]
+    scores = [hit.score for hit in answers.answers[0].hits]
+    assert scores == sorted(scores, reverse=True)
+
+
+class Links(HTMLParser):
+    """Collects what a browser would load, and checks that tags are closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.loaded += [value or "" for name, value in attrs if name == "src" or (tag == "link" and name == "href")]
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_holds_everything_itself(album: Album, answers: Answers) -> None:
+    page = render_page(album, answers, {"model": "<b>"}, 1.5)
+    links = Links()
+    links.feed(page)
+    assert links.open == []
+    assert links.loaded == []
+    assert all(address.startswith('"data:image/webp') for address in re.findall(r"url\((.{20})", page))
+    for photo in album.photos:
+        assert page.count(f".p-{photo.name}{{") == 1
+        assert photo.source in page
+    for query in album.queries:
+        assert f'lang="{query.code}" dir="auto"' in page
+    assert "&lt;b&gt;" in page
+    assert len(page) < 1_500_000
+
+
+def test_the_page_says_when_it_is_wrong(album: Album) -> None:
+    class Backwards(Oracle):
+        def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            return -super().encode_text(texts)
+
+    wrong = answer_queries(Backwards(album), album)  # type: ignore[arg-type]
+    page = render_page(album, wrong, {}, 1.5)
+    assert f"<b>0 of {len(album.queries)}</b>" in page
+    assert "right photo at place 50" in page

@@ -1,0 +1,131 @@
+"""Tables from results, and documents kept current by the tool."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from babelclip.errors import DatasetError
+from babelclip.evaluate.bars import BarResult
+from babelclip.evaluate.results import Origin, Result, TaskResult, write_result
+from babelclip.evaluate.suites import CIFAR_BAR, FLICKR_BARS, IMAGENET_BARS, STS_BARS
+from babelclip.evaluate.tables import BARS_ZH, bars_table, languages_table, markdown, tasks_table
+from babelclip.evaluate.task import Score, TaskFacts
+
+ROOT = Path(__file__).parents[3]
+
+RESULT = Result(
+    origin=Origin({"model": "tiny", "dtype": "int8"}, None, "small", 0, "0.1.0", None, "0", {}),
+    date="2026-11-24T00:00:00+00:00",
+    finished=True,
+    width=384,
+    tasks=(
+        TaskResult(
+            TaskFacts("stsb", "sts", ()),
+            1.0,
+            (
+                Score("en", "spearman", 0.7456, 1379, 0.701, 0.789),
+                Score("zh", "spearman", 0.6, 1200, 0.5, 0.7),
+            ),
+        ),
+    ),
+    bars=(
+        BarResult("STS-B Spearman, English", 0.72, 0.7456, True),
+        BarResult("flickr8k_test text-to-image R@5, worst of them", 22.0, 0.5, False, "uk"),
+        BarResult("STS-B Spearman, mean of 10 others", 0.65, None, False, "1 other languages, not 10"),
+    ),
+)
+
+
+def test_bars_table() -> None:
+    lines = bars_table([RESULT, replace(RESULT, width=64)]).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0] == ["what", "at least", "tiny, 384 dim, int8", "tiny, 64 dim, int8"]
+    assert [set(cell) for cell in cells[1]] == [{"-"}, {"-", ":"}, {"-", ":"}, {"-", ":"}]
+    assert cells[2:] == [
+        ["STS-B Spearman, English", "0.720", "0.746", "0.746"],
+        ["flickr8k_test text-to-image R@5, worst of them", "22.0", *["0.5 (uk), **missed**"] * 2],
+        ["STS-B Spearman, mean of 10 others", "0.650", *["not measured (1 other languages, not 10)"] * 2],
+    ]
+
+
+def test_results_that_cannot_be_compared_are_refused() -> None:
+    with pytest.raises(ValueError, match="finished"):
+        bars_table([replace(RESULT, finished=False)])
+    with pytest.raises(ValueError, match="different suites"):
+        bars_table([RESULT, replace(RESULT, bars=RESULT.bars[:1])])
+
+
+def test_languages_and_tasks() -> None:
+    assert languages_table(RESULT, "stsb").splitlines()[2:] == [
+        "| en       |   1,379 | 0.746 (0.701 to 0.789) |",
+        "| zh       |   1,200 | 0.600 (0.500 to 0.700) |",
+    ]
+    assert tasks_table(RESULT).splitlines()[-1] == "| stsb: Spearman |         2 |   0.746 |       0.673 |"
+    with pytest.raises(DatasetError, match="'absent'"):
+        languages_table(RESULT, "absent")
+
+
+def test_chinese_has_every_bar_and_lines_up() -> None:
+    assert BARS_ZH.keys() == {bar.name for bar in (*FLICKR_BARS, CIFAR_BAR, *IMAGENET_BARS, *STS_BARS)}
+    assert "未达标" in bars_table([RESULT], "zh")
+    assert markdown(["语言", "b"], [["en", "1"]]).splitlines() == ["| 语言 |   b |", "| ---- | --: |", "| en   |   1 |"]
+
+
+def test_a_pipe_in_a_cell_does_not_open_a_column() -> None:
+    assert markdown(["a|b"], []).splitlines()[0] == "| a\\|b |"
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("render_tables", ROOT / "tools" / "render_tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tool_rewrites_marked_blocks_only(tmp_path: Path, tool: ModuleType, capsys) -> None:
+    write_result(RESULT, tmp_path / "r.json")
+    document = tmp_path / "docs" / "page.md"
+    document.parent.mkdir()
+    document.write_text("before\n<!-- table: bars | r.json | zh -->\nstale\n<!-- /table -->\nafter\n", encoding="utf-8")
+    assert tool.main(["--root", str(tmp_path), "--check"]) == 1
+    assert "page.md" in capsys.readouterr().out
+    assert "stale" in document.read_text(encoding="utf-8")
+    assert tool.main(["--root", str(tmp_path)]) == 0
+    expected = f"before\n<!-- table: bars | r.json | zh -->\n{bars_table([RESULT], 'zh')}\n<!-- /table -->\nafter\n"
+    assert document.read_text(encoding="utf-8") == expected
+    assert tool.main(["--root", str(tmp_path), "--check"]) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- table: bars | absent.json -->\n<!-- /table -->",
+        "<!-- table: bars -->\n<!-- /table -->",
+        "<!-- table: charts | r.json -->\n<!-- /table -->",
+        "<!-- table: languages:absent | r.json -->\n<!-- /table -->",
+        "<!-- table: bars | r.json | xx -->\n<!-- /table -->",
+        "<!-- table: bars | r.json -->\nnever closed",
+        "<!-- table: bars | r.json -->\n<!-- table: tasks | r.json -->\n<!-- /table -->",
+    ],
+)
+def test_the_tool_refuses_marks_that_it_does_not_understand(
+    tmp_path: Path, tool: ModuleType, text: str, capsys
+) -> None:
+    write_result(RESULT, tmp_path / "r.json")
+    (tmp_path / "page.md").write_text(text + "\n", encoding="utf-8")
+    assert tool.main(["--root", str(tmp_path)]) == 1
+    assert "page.md" in capsys.readouterr().err
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == text + "\n"
+
+
+def test_the_tables_of_this_project_are_current(tool: ModuleType) -> None:
+    assert tool.main(["--check"]) == 0

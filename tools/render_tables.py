@@ -1,0 +1,89 @@
+"""Put the tables of result files into Markdown documents, between two marks:
+
+    <!-- table: bars | benchmarks/results/small.json -->
+    <!-- /table -->
+
+Kinds: ``bars`` (several result files, by commas, become columns), ``tasks``, and ``languages:TASK``. A third field
+``zh`` gives Chinese headings. Paths are relative to the project's root.
+
+    python tools/render_tables.py            rewrite the tables of all documents
+    python tools/render_tables.py --check    change nothing; exit 1 and name the documents that are not current
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import cast, get_args
+
+from babelclip.errors import DatasetError
+from babelclip.evaluate.results import read_result
+from babelclip.evaluate.tables import Tongue, bars_table, languages_table, tasks_table
+
+BLOCK = re.compile(r"(?P<open><!-- table: (?P<spec>[^\n]*?) -->\n)(?P<body>.*?)(?P<close><!-- /table -->)", re.DOTALL)
+MARKS = re.compile(r"^<!-- (?:table: .*|/table) -->$", re.MULTILINE)
+
+
+def documents(root: Path) -> list[Path]:
+    """Markdown files that may hold tables."""
+    return sorted([*root.glob("*.md"), *(root / "docs").rglob("*.md"), *(root / "benchmarks").rglob("*.md")])
+
+
+def render(text: str, root: Path) -> str:
+    """The document with every marked table made anew.
+
+    Raises:
+        DatasetError: a mark that is not understood or not closed, or a result file that cannot be read.
+    """
+    marks = len(MARKS.findall(text))
+    rendered, blocks = BLOCK.subn(lambda block: f"{block['open']}{table(block['spec'], root)}\n{block['close']}", text)
+    if marks != 2 * blocks:
+        raise DatasetError(f"{marks} table marks make {blocks} blocks; every table mark needs its <!-- /table --> mark")
+    return rendered
+
+
+def table(spec: str, root: Path) -> str:
+    """The table that a mark asks for: ``kind | files [| tongue]``."""
+    fields = [field.strip() for field in spec.split("|")]
+    if len(fields) not in (2, 3) or (len(fields) == 3 and fields[2] not in get_args(Tongue)):
+        raise DatasetError(f"expected 'kind | file.json[, file.json] [| zh]', found {spec!r}")
+    kind, _, task = fields[0].partition(":")
+    tongue = cast(Tongue, fields[2]) if len(fields) == 3 else "en"
+    results = [read_result(root / name.strip()) for name in fields[1].split(",")]
+    if kind == "bars" and not task:
+        return bars_table(results, tongue)
+    if kind == "tasks" and not task and len(results) == 1:
+        return tasks_table(results[0], tongue)
+    if kind == "languages" and task and len(results) == 1:
+        return languages_table(results[0], task, tongue)
+    raise DatasetError(f"expected bars (any number of files), tasks or languages:TASK (one file), found {spec!r}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Rewrite or check; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing, exit 1 when a table is not current")
+    parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[1], help="the project's root")
+    options = parser.parse_args(arguments)
+    stale = []
+    for document in documents(options.root):
+        text = document.read_text(encoding="utf-8")
+        try:
+            rendered = render(text, options.root)
+        except (DatasetError, ValueError) as error:
+            print(f"{document.relative_to(options.root)}: {error}", file=sys.stderr)
+            return 1
+        if rendered == text:
+            continue
+        stale.append(document.relative_to(options.root))
+        if not options.check:
+            document.write_text(rendered, encoding="utf-8")
+    for name in stale:
+        print(f"{name}: {'tables are not current; run tools/render_tables.py' if options.check else 'written'}")
+    return 1 if stale and options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
