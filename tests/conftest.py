@@ -1,4 +1,4 @@
-"""Model folders that many tests read: the goldens with their exported graphs, and a small int8 model of our own kind."""
+"""Model folders that many tests read: the goldens with their exported graphs, and small models of ours."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def golden_images() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def exported_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str], Path]:
-    """Name of a golden, or "small_int8" -> a copy of the folder with its graphs; made once, for all workers. Read only."""
+    """Name of a golden, "small_int8" or "tiny" -> a folder with its graphs, made once for all. Read only."""
     root = tmp_path_factory.getbasetemp()
     root = root if worker_id == "master" else root.parent
 
@@ -48,8 +48,8 @@ def exported_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) ->
         with FileLock(root / f"{name}.lock"):
             if not folder.is_dir():
                 work = root / f"making-{name}"
-                if name == "small_int8":
-                    write_small_model(work)
+                if name in ("small_int8", "tiny"):
+                    write_small_model(work, is_tiny=name == "tiny")
                 else:
                     shutil.copytree(GOLDENS / name, work)
                     work.chmod(0o755)
@@ -60,42 +60,45 @@ def exported_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) ->
     return get
 
 
-def write_small_model(folder: Path) -> None:
-    """Random weights, stored as int8: a text tower with projection and an image tower on a convolutional trunk."""
-    trunk = ConvTrunkConfig(
-        stem_width=8,
-        stages=(
-            ConvStage(kernel=3, stride=2, expansion=1, width=8, repeats=1),
-            ConvStage(kernel=5, stride=2, expansion=6, width=16, repeats=2),
-        ),
-        head_width=32,
+SMALL_TRUNK = ConvTrunkConfig(
+    stem_width=8,
+    stages=(
+        ConvStage(kernel=3, stride=2, expansion=1, width=8, repeats=1),
+        ConvStage(kernel=5, stride=2, expansion=6, width=16, repeats=2),
+    ),
+    head_width=32,
+)
+SMALL_VISION = VisionTowerConfig(
+    image_size=36, width=48, num_layers=1, head_width=16, hidden=64, patches=SMALL_TRUNK, pretrained_grid=4
+)
+
+
+def write_small_model(folder: Path, *, is_tiny: bool) -> None:
+    """Random weights: text tower with projection and image tower on a convolutional trunk, stored as int8; or, tiny, a
+    text tower of one block alone, stored as float32.
+    """
+    text = TextTowerConfig(
+        vocab_size=1000,
+        width=32,
+        num_layers=1 if is_tiny else 2,
+        num_heads=2,
+        hidden=64,
+        embed_dim=48,
+        rotary_base=10000.0,
+        projection=True,
     )
-    config = DualConfig(
-        text=TextTowerConfig(
-            vocab_size=1000,
-            width=32,
-            num_layers=2,
-            num_heads=2,
-            hidden=64,
-            embed_dim=48,
-            rotary_base=10000.0,
-            projection=True,
-        ),
-        vision=VisionTowerConfig(
-            image_size=36, width=48, num_layers=1, head_width=16, hidden=64, patches=trunk, pretrained_grid=4
-        ),
-        dims=(8, 16, 48),
-    )
+    config = DualConfig(text=text, vision=None if is_tiny else SMALL_VISION, dims=(8, 16, 48))
+    image_prepare = ImagePrepareConfig(size=36, resize_mode="squash", alpha="white", orientation="upright")
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        tensors = int8_tensors(state_tensors(DualEncoder(config)))
+        tensors = state_tensors(DualEncoder(config))
     write_folder(
         folder,
-        name="small",
+        name="tiny" if is_tiny else "small",
         config=config,
         text_prepare=TextPrepareConfig(max_tokens=128),
-        image_prepare=ImagePrepareConfig(size=36, resize_mode="squash", alpha="white", orientation="upright"),
-        tensors=tensors,
+        image_prepare=None if is_tiny else image_prepare,
+        tensors=tensors if is_tiny else int8_tensors(tensors),
         tokenizer_file=GOLDENS / "v2_a" / "tokenizer.json",
         card=CardFacts(license="apache-2.0", summary="Random weights for tests."),
     )

@@ -31,13 +31,15 @@ def declared() -> list[Requirement]:
 
 
 def installed_versions(roots: list[Requirement]) -> dict[str, str]:
-    """Canonical name -> version of the roots and all that they need. What is not installed here is left out and named."""
+    """Canonical name -> version of the roots and all that they need; what is not installed here is named."""
     versions: dict[str, str] = {}
     waiting = list(roots)
     while waiting:
         wanted = waiting.pop()
         name = canonicalize_name(wanted.name)
-        applies = wanted.marker is None or any(wanted.marker.evaluate({"extra": extra}) for extra in ["", *wanted.extras])
+        applies = wanted.marker is None or any(
+            wanted.marker.evaluate({"extra": extra}) for extra in ["", *wanted.extras]
+        )
         if name in versions or name == "babelclip" or not applies:
             continue
         try:

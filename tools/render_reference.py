@@ -1,7 +1,7 @@
 """Write docs/reference/cli.md from what `babelclip VERB --help` says.
 
-    .venv/bin/python tools/render_reference.py            # or: make docs
-    .venv/bin/python tools/render_reference.py --check    # exit 1 when the file is not current
+.venv/bin/python tools/render_reference.py            # or: make docs
+.venv/bin/python tools/render_reference.py --check    # exit 1 when the file is not current
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ HEAD = """\
 
 Written by `tools/render_reference.py` from the commands' own `--help`; `make docs` renews it.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly failed (the good items are written, the failures listed on stderr),
-130 stopped with Ctrl-C.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly failed (the good items are written, the failures listed on
+stderr), 130 stopped with Ctrl-C.
 """
 
 

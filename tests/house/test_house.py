@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -57,9 +58,7 @@ def test_documents_are_current(tool: str) -> None:
 
 
 def test_both_readmes_have_the_same_sections_and_numbers() -> None:
-    english, chinese = (
-        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md")
-    )
+    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md"))
     assert len(re.findall(r"^#+ ", english, re.MULTILINE)) == len(re.findall(r"^#+ ", chinese, re.MULTILINE))
     fences = re.compile(r"```(?:python|console|bash)\n(.*?)```", re.DOTALL)
     without_comments = [[re.sub(r"\s*#.*", "", block) for block in fences.findall(text)] for text in (english, chinese)]
@@ -83,7 +82,7 @@ def test_constraints_have_no_addresses_and_cover_what_we_declare() -> None:
     assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", pin) for pin in pins)
     pinned = {pin.split("==")[0] for pin in pins}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    declared = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     names = {re.split(r"[<>=\[; ]", line)[0].lower() for line in declared} - {"babelclip"}
     assert names <= pinned, f"not pinned: {sorted(names - pinned)}"
 

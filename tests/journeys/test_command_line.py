@@ -121,7 +121,9 @@ def test_the_bundled_model_verifies_and_is_listed() -> None:
     assert json.loads(listed.stdout.splitlines()[0])["where"] == "bundled"
 
 
-@pytest.mark.parametrize("verb", ["", "embed", "similarity", "classify", "demo", "model", "doctor", "train", "evaluate"])
+@pytest.mark.parametrize(
+    "verb", ["", "embed", "similarity", "classify", "demo", "model", "doctor", "train", "evaluate"]
+)
 def test_every_verb_explains_itself(verb: str) -> None:
     done = start(*verb.split(), "--help")
     assert (done.returncode, done.stderr) == (0, "")

@@ -82,7 +82,12 @@ def test_clip_lone_text(clip: Golden) -> None:
 def test_clip_images(clip: Golden, golden_images: list[Path]) -> None:
     assert len(golden_images) == clip.recorded["image_files"] or golden_images
     dim = clip.recorded["trunc_dim"]
-    calls: dict[str, dict[str, Any]] = {"default": {}, "batch3": {}, "trunc": {"dim": dim}, "unnorm": {"normalize": False}}
+    calls: dict[str, dict[str, Any]] = {
+        "default": {},
+        "batch3": {},
+        "trunc": {"dim": dim},
+        "unnorm": {"normalize": False},
+    }
     for name, options in calls.items():
         clip.check(f"encode_image.{name}", clip.encoder.encode_image(golden_images, **options))
 

@@ -20,9 +20,7 @@ from babelclip.towers.dual import DualEncoder
 Adapters = Literal["merged", "live", "auto"]
 
 
-def load_towers(
-    folder: ModelFolder, *, adapters: Adapters = "auto", dtype: torch.dtype | None = None
-) -> DualEncoder:
+def load_towers(folder: ModelFolder, *, adapters: Adapters = "auto", dtype: torch.dtype | None = None) -> DualEncoder:
     """The folder's towers with its weights, in evaluation mode, on the CPU.
 
     `adapters`: "merged" bakes the one that is always on into plain weights, "live" keeps all of them to be chosen row
@@ -61,8 +59,6 @@ def fill(model: DualEncoder, tensors: Mapping[str, Tensor]) -> None:
     if wrong:
         raise WeightsError(f"shapes differ: {'; '.join(wrong[:10])} ({len(wrong)})")
     model.load_state_dict(dict(tensors), strict=True, assign=True)
-    if model.vision is not None:
-        model.vision.set_rotary_table()  # no weight, so not in the file
 
 
 # ---------------------------------------------------------------- adapters

@@ -1,8 +1,8 @@
 """The model folder on disk: three known layouts, read into one `ModelFolder`; our own is written here.
 
-    babelclip            config.json  preprocessing.json  model.safetensors  tokenizer.json  README.md  checksums.json
-    jina_clip            config.json  model.safetensors (or shards and their index)  tokenizer.json
-    jina_embeddings_v3   [tokenizer_config.json]  [preprocessor_config.json]
+babelclip            config.json  preprocessing.json  model.safetensors  tokenizer.json  README.md  checksums.json
+jina_clip            config.json  model.safetensors (or shards and their index)  tokenizer.json
+jina_embeddings_v3   [tokenizer_config.json]  [preprocessor_config.json]
 """
 
 from __future__ import annotations

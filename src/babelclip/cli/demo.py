@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 import webbrowser
@@ -43,7 +44,7 @@ def demo(
     """
     from babelclip.demo.album import read_album
     from babelclip.demo.answer import answer_queries
-    from babelclip.demo.page import NEXT, render_page
+    from babelclip.demo.page import render_page
 
     album = read_album()
     start = time.perf_counter()
@@ -56,6 +57,7 @@ def demo(
         answers = answer_queries(encoder, album)
     seconds = time.perf_counter() - start
 
+    what_next = f'{command_here()} similarity "my dog on the beach" --with ~/Photos/*.jpg --top 5'
     console = Console()
     asked = len(answers.answers)
     languages = len({answer.query.code for answer in answers.answers})
@@ -70,12 +72,20 @@ def demo(
     for answer in answers.hard:
         console.print(f"  {answer.query.text}: {answer.query.why}", style="dim", highlight=False)
     if html is not None:
-        html.write_text(render_page(album, answers, encoder.facts(), seconds), encoding="utf-8")
+        html.write_text(render_page(album, answers, encoder.facts(), seconds, what_next), encoding="utf-8")
         console.print(f"\nContact sheet: {html.resolve()}", highlight=False, soft_wrap=True)
         if open_page and sys.stdout.isatty() and has_display():
             webbrowser.open(html.resolve().as_uri())
-    console.print(f"\nNow your own photos: {NEXT}", highlight=False, soft_wrap=True)
+    console.print(f"\nNow your own photos: {what_next}", highlight=False, soft_wrap=True)
     return 0
+
+
+def command_here() -> str:
+    """How this command is called here: by its name where the shell finds it, else by its path."""
+    if shutil.which("babelclip"):
+        return "babelclip"
+    script = Path(sys.argv[0])
+    return os.path.relpath(script) if script.name == "babelclip" else f"{sys.executable} -m babelclip"
 
 
 def has_display() -> bool:

@@ -63,9 +63,9 @@ def show(name: str, value: Any) -> None:
     if isinstance(value, dict):
         print(f"{name}:")
         for key, inner in value.items():
-            print(f"  {key + ':':<18}{plain(inner)}")
+            print(f"  {key + ':':<20}{plain(inner)}")
     else:
-        print(f"{name + ':':<20}{plain(value)}")
+        print(f"{name + ':':<22}{plain(value)}")
 
 
 def plain(value: Any) -> str:

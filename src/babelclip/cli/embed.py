@@ -81,4 +81,3 @@ def embed(
         if out is not None and num_good == 0 and failures.count:
             raise BabelclipError(f"all {failures.count} items failed; {out} was not written")
     return failures.exit_code(num_good)
-

@@ -34,7 +34,12 @@ class Encoded:
 
 
 def encode_items(
-    encoder: Encoder, items: Iterable[Item], *, dim: int | None = None, task: str | None = None, max_tokens: int | None = None
+    encoder: Encoder,
+    items: Iterable[Item],
+    *,
+    dim: int | None = None,
+    task: str | None = None,
+    max_tokens: int | None = None,
 ) -> Iterator[Encoded]:
     """Encode items in order. Memory is bounded by ``STEP`` items however many there are.
 
@@ -80,7 +85,9 @@ class FailureList:
         self._file = self._path.open("w", encoding="utf-8") if self._path else None
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._file:
             self._file.close()
 
@@ -90,7 +97,12 @@ class FailureList:
         item = encoded.item
         print(f"babelclip: item {item.index} ({item.shown[:200]}): {encoded.problem}", file=sys.stderr)
         if self._file:
-            row: dict[str, Any] = {"index": item.index, "kind": item.kind, "input": item.shown, "error": encoded.problem}
+            row: dict[str, Any] = {
+                "index": item.index,
+                "kind": item.kind,
+                "input": item.shown,
+                "error": encoded.problem,
+            }
             if item.id is not None:
                 row["id"] = item.id
             self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -104,7 +116,9 @@ class FailureList:
         return PARTLY if num_good else FAILED
 
 
-def encode_all(encoder: Encoder, items: Iterable[Item], failures: FailureList) -> tuple[list[Item], NDArray[np.float32]]:
+def encode_all(
+    encoder: Encoder, items: Iterable[Item], failures: FailureList
+) -> tuple[list[Item], NDArray[np.float32]]:
     """The items that could be encoded and their vectors (N, E); the others are reported."""
     good: list[Encoded] = []
     for encoded in encode_items(encoder, items):

@@ -28,7 +28,7 @@ app = App(
     help_format="plaintext",
     default_parameter=Parameter(negative=()),  # no --no-... twin for every flag
     suppress_keyboard_interrupt=False,  # run() below answers it
-    help_epilogue="Results go to stdout, progress and problems to stderr. No telemetry. `babelclip demo` shows what it does.",
+    help_epilogue="Results go to stdout, progress and problems to stderr. No telemetry. Try: babelclip demo",
 )
 
 VERBS = {
@@ -77,7 +77,7 @@ def run(arguments: Sequence[str] | None) -> int:
         print("babelclip: stopped", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:
-        # The reader has gone. Python would complain when it flushes stdout at exit, so stdout leads nowhere from now on.
+        # The reader has gone. Python would complain when it flushes stdout at exit, so stdout leads nowhere now.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except OSError as error:

@@ -56,13 +56,14 @@ def similarity(
     with FailureList(errors_to) as failures:
         left_good, left_vectors = encode_all(encoder, left, failures)
         right_good, right_vectors = encode_all(encoder, right, failures) if right else (left_good, left_vectors)
-    scores = cosine(left_vectors, right_vectors) if left_good and right_good else []
-    for item, row in zip(left_good, scores, strict=False):
+        if not left_good or not right_good:
+            return failures.exit_code(0)
+    for item, row in zip(left_good, cosine(left_vectors, right_vectors), strict=True):
         itself = item.index if not right else None
         matches = [(other, float(score)) for other, score in zip(right_good, row, strict=True) if other.index != itself]
         matches.sort(key=lambda match: -match[1])
         show(item, matches[:top], json_lines)
-    return failures.exit_code(len(scores))
+    return failures.exit_code(len(left_good))
 
 
 def show(item: Item, matches: list[tuple[Item, float]], json_lines: bool) -> None:

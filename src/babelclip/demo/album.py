@@ -53,7 +53,10 @@ def read_album() -> Album:
     credits = json.loads((HERE / "photos" / "ATTRIBUTION.json").read_text(encoding="utf-8"))
     asked = json.loads((HERE / "queries.json").read_text(encoding="utf-8"))
     photos = tuple(
-        Photo(HERE / "photos" / row["file"], *(row[key] for key in ("title", "author", "source", "licence", "licence_url")))
+        Photo(
+            HERE / "photos" / row["file"],
+            *(row[key] for key in ("title", "author", "source", "licence", "licence_url")),
+        )
         for row in credits["photos"]
     )
     return Album(photos, credits["note"], _queries(asked["queries"]), _queries(asked["hard"]))

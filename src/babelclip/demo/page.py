@@ -10,15 +10,15 @@ from babelclip.demo.album import HERE, Album, Photo
 from babelclip.demo.answer import Answer, Answers, Hit
 
 SHOWN = 5  # photos per query
-NEXT = 'babelclip similarity "my dog on the beach" --with ~/Photos/*.jpg --top 5'
 
 
-def render_page(album: Album, answers: Answers, facts: Mapping[str, object], seconds: float) -> str:
+def render_page(album: Album, answers: Answers, facts: Mapping[str, object], seconds: float, what_next: str) -> str:
     """The whole page.
 
     Args:
         facts: what the encoder says about itself, shown in the footer.
         seconds: how long loading, encoding and ranking took.
+        what_next: a command to try with one's own photos.
     """
     languages = len({answer.query.code for answer in answers.answers})
     asked = len(answers.answers)
@@ -37,10 +37,10 @@ def render_page(album: Album, answers: Answers, facts: Mapping[str, object], sec
 <body>
 <header>
 <h1>Ask in your language, find the photo</h1>
-<p>{asked} queries in {languages} languages over {len(album.photos)} photos, answered on this machine in {seconds:.1f} s,
-offline. Only pixels are searched: no titles, no tags, no translation.</p>
-<p class="soft">The right photo came first for <b>{answers.num_first} of {asked}</b> queries. A green frame marks the photo
-that a person would choose; the number is the cosine similarity of query and photo.</p>
+<p>{asked} queries in {languages} languages over {len(album.photos)} photos, answered on this machine in
+{seconds:.1f} s, offline. Only pixels are searched: no titles, no tags, no translation.</p>
+<p class="soft">The right photo came first for <b>{answers.num_first} of {asked}</b> queries. A green frame marks
+the photo that a person would choose; the number is the cosine similarity of query and photo.</p>
 </header>
 <main>
 <ul class="answers">
@@ -51,7 +51,7 @@ not queries with each other.</p>
 <ul class="answers">
 {"".join(_answer(answer) for answer in answers.hard)}</ul>
 <h2>Now your own photos</h2>
-<p><code>{escape(NEXT)}</code></p>
+<p><code>{escape(what_next)}</code></p>
 <h2>The photos</h2>
 <p class="soft">{escape(album.note)}</p>
 <div class="album">
@@ -82,7 +82,8 @@ def _picture(photo: Photo) -> str:
 
 def _hit(hit: Hit) -> str:
     kind = ' class="right"' if hit.right else ""
-    return f'<li{kind} title="{escape(hit.photo.title)}">{_picture(hit.photo)}<span class="score">{hit.score:.3f}</span></li>'
+    score = f'<span class="score">{hit.score:.3f}</span>'
+    return f'<li{kind} title="{escape(hit.photo.title)}">{_picture(hit.photo)}{score}</li>'
 
 
 def _place(answer: Answer) -> str:

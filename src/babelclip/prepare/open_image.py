@@ -235,7 +235,7 @@ def _from_array(array: NDArray[Any], limits: ImageLimits, name: str) -> Image.Im
             advice = "; give the images of a batch one by one"
         raise ImageError(f"{name}: expected the shape (H, W, 3){advice}")
     _check_pixels((array.shape[1], array.shape[0]), limits, name)
-    return Image.fromarray(np.array(array, order="C"))  # a copy: the caller may go on writing into the array
+    return Image.fromarray(array)  # Pillow copies RGB: the caller may go on writing into the array
 
 
 def _open_header(data: bytes, limits: ImageLimits, name: str) -> Image.Image:

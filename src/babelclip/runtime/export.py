@@ -105,7 +105,7 @@ def _trace(tower: nn.Module, inputs: Mapping[str, Tensor], dynamic: Mapping[str,
     level = logger.level
     logger.setLevel(logging.ERROR)  # it reports that torchvision is absent, which nothing here needs
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 tower,

@@ -1,7 +1,7 @@
 """The frozen trunk's feature maps of every training photo, computed once and kept on disk.
 
-With them an epoch of the image stage costs seconds per thousand photos instead of a pass through the trunk. Each photo is
-kept in several *views*: view 0 is what the model sees at inference, the others are augmented, the same at every run.
+With them an epoch of the image stage costs seconds per thousand photos instead of a pass through the trunk. Each photo
+is kept in several *views*: view 0 is what the model sees at inference, the others are augmented, the same at every run.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class _FeatureMap(torch.nn.Module):
 
 
 def open_trunk(trunk: ImageTrunk, engine: str, size: int, folder: Path) -> RunTrunk:
-    """The trunk up to its 1x1 head as a function, in ONNX Runtime (float32) or OpenVINO (bfloat16 where the CPU has it).
+    """The trunk up to its 1x1 head as a function: ONNX Runtime (float32) or OpenVINO (bfloat16 where the CPU has it).
 
     Measured on two cores with AVX-512 BF16: torch 47, ONNX Runtime 140, OpenVINO 265 images/s.
     """
@@ -179,7 +179,7 @@ def _resume_point(folder: Path, plan: dict[str, Any]) -> int:
     found = json.loads(file.read_text())
     done = int(found.pop("done"))
     if found != json.loads(json.dumps(plan)):
-        raise DatasetError(f"{folder} holds features of another plan ({found}); expected {plan}. Remove it or name another")
+        raise DatasetError(f"{folder} holds features of another plan ({found}); expected {plan}. Remove it")
     return done
 
 

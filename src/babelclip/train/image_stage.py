@@ -1,7 +1,7 @@
 """The image stage: projection and transformer blocks on the frozen trunk learn the (frozen) text space.
 
-LiT (Zhai et al. 2022) turned round: the text side is locked and its vectors are computed once, so a step costs the image
-blocks alone and negatives from a large bank of texts are free. The trunk's own classifier says for every photo how much
+LiT (Zhai et al. 2022) turned round: the text side is locked and its vectors are computed once, so a step costs the
+image blocks alone and negatives from a large bank are free. The trunk's own classifier says for every photo how much
 it looks like each of 1,000 named things; the tower learns to agree, which is what recognition by name needs.
 """
 
@@ -120,9 +120,9 @@ class ImageStage:
         own = self._bank.draw(photos, generator, self._settings.english_share)
         others = generator.integers(len(self._vectors), size=self._settings.bank_size)
         places = np.concatenate([own, others])
-        meanings = torch.from_numpy(self._bank.meanings[places])
         positive = torch.arange(len(own))
-        ignored = same_key(meanings[: len(own)], meanings)
+        meanings, wordings = (torch.from_numpy(keys[places]) for keys in (self._bank.meanings, self._bank.wordings))
+        ignored = same_key(meanings[: len(own)], meanings) | same_key(wordings[: len(own)], wordings)
         bank, scale = self._vectors[torch.from_numpy(places)], self.module.log_scale.exp()
         terms: list[Tensor] = []
         for dim in self._dims:
@@ -136,7 +136,7 @@ class ImageStage:
         """Cross-entropy between the classifier's probabilities and recognition by name in a language drawn."""
         targets = self._targets
         classes, names = targets.names[0 if generator.random() < 0.5 else int(generator.integers(len(targets.names)))]
-        column = torch.full((int(targets.classes.max()) + 1,), -1)
+        column = torch.full((1 + max(int(targets.classes.max()), int(classes.max())),), -1)
         column[classes] = torch.arange(len(classes))
         places, shares = column[targets.classes[rows]], targets.shares[rows].clone()
         shares[places < 0] = 0.0
@@ -188,7 +188,8 @@ def _parts(maps: NDArray[np.float16], size: int = 128) -> list[NDArray[np.float1
 def encode_maps(tower: VisionTower, maps: Tensor, keep: Tensor | None) -> Tensor:
     """The tower from the trunk's stored maps on: (B, C, G, G) -> (B, E); the same numbers as ``tower.forward``.
 
-    keep: positions (ascending) that are seen, None for all. Only CLS leaves the last block, so only CLS is computed there.
+    keep: positions (ascending) that are seen, None for all. Only CLS leaves the last block, so only CLS is computed
+    there.
     """
     patches = tower.patches
     assert isinstance(patches, ConvPatches), "stored maps need a convolutional trunk"
@@ -241,10 +242,9 @@ def start_from_pooled(tower: VisionTower, maps: NDArray[np.float16], targets: Te
     patches = tower.patches
     assert isinstance(patches, ConvPatches)
     head = patches.trunk.head
-    pooled = torch.cat([
-        F.relu6(F.linear(torch.from_numpy(p).float().flatten(2).transpose(1, 2), head.weight.flatten(1), head.bias)).mean(1)
-        for p in _parts(maps, 256)
-    ]).double()  # fmt: skip
+    parts = [torch.from_numpy(part).float().flatten(2).transpose(1, 2) for part in _parts(maps, 256)]
+    tokens = [F.relu6(F.linear(part, head.weight.flatten(1), head.bias)) for part in parts]
+    pooled = torch.cat([part.mean(dim=1) for part in tokens]).double()
     centred = pooled - pooled.mean(dim=0)
     penalty = ridge * centred.pow(2).mean() * len(pooled) * torch.eye(pooled.shape[1], dtype=torch.float64)
     weight = torch.linalg.solve(centred.T @ centred + penalty, centred.T @ targets.double()).T

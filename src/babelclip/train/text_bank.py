@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,19 +30,31 @@ class BankText:
     meaning: str
 
 
-def texts_of(record: PhotoRecord, extra: Mapping[str, Mapping[str, Sequence[str]]], names: Names) -> list[BankText]:
-    """Captions of a photo in all its languages, or the name of its label, plain and in prompts."""
+def texts_of(
+    record: PhotoRecord,
+    extra: Mapping[str, Mapping[str, Sequence[str]]],
+    names: Names,
+    *,
+    captions_per_language: int = 2,
+    languages_per_name: int = 14,
+) -> list[BankText]:
+    """Captions of a photo in all its languages, or the name of its label, plain and in prompts.
+
+    All English captions, but no more than ``captions_per_language`` of each other language and names in English and no
+    more than ``languages_per_name`` others (another choice for each label): the text tower has to encode them all.
+    """
     if record.kind == "caption":
         captions = photo_captions(record, extra)
-        return [BankText(t, language, record.key) for language, texts in captions.items() for t in texts]
-    english = [text for text in record.captions.get("en", ())[:1]]
-    meaning = english[0].lower() if english else record.key
-    translated = dict(names.get(record.label or "", {}))
-    named = {**{"en": text for text in english}, **translated}
+        kept = {k: texts if k == "en" else texts[:captions_per_language] for k, texts in captions.items()}
+        return [BankText(text, language, record.key) for language, texts in kept.items() for text in texts]
+    named = {language: texts[0] for language, texts in record.captions.items() if language == "en" and texts}
+    meaning = named["en"].lower() if named else record.key
+    translated = {k: name for k, name in names.get(record.label or "", {}).items() if k not in PSEUDO_LANGUAGES}
+    generator = random.Random(record.label)
+    chosen = generator.sample(sorted(translated), min(languages_per_name, len(translated)))
+    named |= {language: translated[language] for language in chosen}
     found: list[BankText] = []
     for language, name in named.items():
-        if language in PSEUDO_LANGUAGES:
-            continue
         found.append(BankText(name, language, meaning))
         if language in PROMPTS and len(name.split()) <= 5:
             found.append(BankText(PROMPTS[language].format(name), language, meaning))
@@ -54,11 +67,15 @@ class TextBank:
 
     texts: tuple[BankText, ...]
     meanings: NDArray[np.int64]  # (M,) equal where the meaning is equal
+    wordings: NDArray[np.int64]  # (M,) equal where the words are, whatever image they describe
     photo_texts: tuple[tuple[tuple[int, ...], ...], ...]  # photo -> language -> positions
     photo_english: tuple[tuple[int, ...], ...]  # photo -> positions of its English texts
 
     @classmethod
-    def gather(cls, records: Sequence[PhotoRecord], extra: Mapping[str, Mapping[str, Sequence[str]]], names: Names) -> TextBank:
+    def gather(
+        cls, records: Sequence[PhotoRecord], extra: Mapping[str, Mapping[str, Sequence[str]]], names: Names
+    ) -> TextBank:
+        """Every text of every photo, each distinct one once."""
         position: dict[BankText, int] = {}
         meaning: dict[str, int] = {}
         by_photo: list[tuple[tuple[int, ...], ...]] = []
@@ -71,9 +88,14 @@ class TextBank:
             by_photo.append(tuple(tuple(places) for places in languages.values()))
             english.append(tuple(languages.get("en", ())))
         texts = tuple(position)
-        return cls(texts, np.array([meaning[t.meaning] for t in texts]), tuple(by_photo), tuple(english))
+        wording: dict[str, int] = {}
+        wordings = np.array([wording.setdefault(text.text, len(wording)) for text in texts])
+        meanings = np.array([meaning[text.meaning] for text in texts])
+        return cls(texts, meanings, wordings, tuple(by_photo), tuple(english))
 
-    def draw(self, photos: NDArray[np.int64], generator: np.random.Generator, english_share: float) -> NDArray[np.int64]:
+    def draw(
+        self, photos: NDArray[np.int64], generator: np.random.Generator, english_share: float
+    ) -> NDArray[np.int64]:
         """One text per photo: English with a given share, else of a language drawn evenly (UForm's balance)."""
         chosen = np.zeros(len(photos), dtype=np.int64)
         for place, photo in enumerate(photos):

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from babelclip.towers.text import TextTower
 from babelclip.train.data.batches import BUCKET_EDGES, TextSampler, TokenTable, row_weights, tokenise
@@ -31,6 +32,7 @@ class TextSettings:
     group_weights: Mapping[str, float]
     token_budget: int = 4096
     language_temperature: float = 0.5
+    english_weight: float = 1.0
     relational_weight: float = 0.5
     relational_temperature: float = 0.05
     pairs_every: int = 4
@@ -61,7 +63,9 @@ class TextStage:
         self._targets = targets
         self._pooling = [row.targets for row in corpus.rows]
         self._table = table
-        weights = row_weights(corpus.rows, settings.group_weights, settings.language_temperature)
+        weights = row_weights(
+            corpus.rows, settings.group_weights, settings.language_temperature, settings.english_weight
+        )
         held = held_out_rows(len(corpus.rows), weights, settings.seed)
         weights[held] = 0.0
         self._held = held
@@ -92,8 +96,12 @@ class TextStage:
         )
 
     def encode(self, token_ids: NDArray[np.int64]) -> Tensor:
-        """(B, T) token ids -> float32 (B, E), with the gradient."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._settings.half_precision):
+        """(B, T) token ids -> float32 (B, E), with the gradient.
+
+        Attention as plain matrix products: for short texts on a CPU the fused kernel's backward is slower.
+        """
+        half = torch.autocast("cpu", torch.bfloat16, enabled=self._settings.half_precision)
+        with half, sdpa_kernel(SDPBackend.MATH):
             vectors: Tensor = self.module(torch.from_numpy(token_ids))
         return vectors.float()
 

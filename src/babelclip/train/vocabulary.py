@@ -1,8 +1,8 @@
 """A smaller vocabulary out of XLM-R's: pieces are deleted, nothing else changes.
 
-The tokenizer is a unigram model (Kudo 2018): the best split is a shortest path over the scores of the pieces, so a deleted
-piece leaves its text to shorter ones and there is no merge table to repair. Ids 0 to 3 stay ``<s> <pad> </s> <unk>`` and
-``<mask>`` stays last, as published.
+The tokenizer is a unigram model (Kudo 2018): the best split is a shortest path over the scores of the pieces, so a
+deleted piece leaves its text to shorter ones and there is no merge table to repair. Ids 0 to 3 stay
+``<s> <pad> </s> <unk>`` and ``<mask>`` stays last, as published.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def choose_pieces(
     floor: int = 250,
     characters: int = 12000,
 ) -> list[int]:
-    """The ids to keep, ascending. First single characters (coverage), then each language's most frequent, then by count.
+    """The ids to keep, ascending: single characters (coverage), then each language's most frequent, then by count.
 
     ``temperature``: a language with n tokens weighs n ** temperature, so that large ones do not push out small ones.
     ``characters``: how many single-character pieces are kept at least, those seen first, then in the order of the
@@ -125,7 +125,7 @@ def choose_pieces(
 
 
 def prune(tokenizer_json: str, kept: Sequence[int]) -> PrunedVocabulary:
-    """The same tokenizer with only the kept pieces, ids renumbered in order; nothing that a file carries about cutting."""
+    """The same tokenizer with only the kept pieces, ids renumbered in order, and no truncation or padding."""
     document: dict[str, Any] = json.loads(tokenizer_json)
     vocabulary = document["model"]["vocab"]
     document["model"]["vocab"] = [vocabulary[i] for i in kept]

@@ -120,6 +120,7 @@ def test_half_floats_on_disk_are_computed_in_float32(
         assert torch.equal(model.state_dict()[key], tensor.to(dtype).float()), key
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of mapped files")
 def test_weights_in_their_own_dtype_stay_mapped(golden_in: Callable[[str, torch.dtype], Path]) -> None:
     folder = read_folder(golden_in("v3_small", torch.bfloat16))
     weight = load_towers(folder, dtype=torch.bfloat16).text.embeddings.word.weight
@@ -259,3 +260,19 @@ def test_int8_becomes_floats_in_the_published_layout(tmp_path: Path) -> None:
     own = write_own(read_folder(GOLDENS / "v2_a"), tmp_path / "int8", int8=True)
     back = write_back(own, tmp_path / "back")
     assert np.array_equal(text_vectors(load_towers(back), None), text_vectors(load_towers(own), None))
+
+
+# ---------------------------------------------------------------- against the reference
+
+
+@pytest.mark.parametrize("name", ["v2_a", "v2_b"])
+def test_merged_towers_give_the_references_vectors(name: str) -> None:
+    model = load_towers(read_folder(GOLDENS / name))
+    inputs, outputs = (load_file(GOLDENS / name / f"{which}.safetensors") for which in ("inputs", "outputs"))
+    assert model.vision is not None
+    with torch.inference_mode():
+        for case in ("padded", "odd_pads", "long600", "long_mixed", "single2"):
+            vectors = model.text(inputs[f"text.{case}.input_ids"])
+            torch.testing.assert_close(vectors, outputs[f"text.{case}.default.embed"], atol=4e-6, rtol=0)
+        vectors = model.vision(inputs["image.pixel_values"])
+    torch.testing.assert_close(vectors, outputs["image.embed"], atol=4e-6, rtol=0)

@@ -103,7 +103,7 @@ class Links(HTMLParser):
 
 
 def test_the_page_holds_everything_itself(album: Album, answers: Answers) -> None:
-    page = render_page(album, answers, {"model": "<b>"}, 1.5)
+    page = render_page(album, answers, {"model": "<b>"}, 1.5, "babelclip ...")
     links = Links()
     links.feed(page)
     assert links.open == []
@@ -124,6 +124,6 @@ def test_the_page_says_when_it_is_wrong(album: Album) -> None:
             return -super().encode_text(texts)
 
     wrong = answer_queries(Backwards(album), album)  # type: ignore[arg-type]
-    page = render_page(album, wrong, {}, 1.5)
+    page = render_page(album, wrong, {}, 1.5, "babelclip ...")
     assert f"<b>0 of {len(album.queries)}</b>" in page
     assert "right photo at place 50" in page

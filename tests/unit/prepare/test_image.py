@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,52 @@ def test_threads_may_share_a_preparer_an_image_and_a_file_object() -> None:
     alone = preparer(FILES / "16_jpeg420.jpg")
     for pixels, wanted in zip(found, [*expected * 4, *[alone] * 32], strict=True):
         np.testing.assert_array_equal(pixels, wanted)
+
+
+def test_an_image_that_threads_share_is_loaded_by_one_of_them() -> None:
+    image, state = Image.open(FILES / "16_jpeg420.jpg"), {"inside": 0, "most": 0, "loaded": 0}
+    load = image.load
+
+    def slow_load() -> Any:
+        if state["loaded"]:
+            return load()
+        state["inside"] += 1
+        state["most"] = max(state["most"], state["inside"])
+        time.sleep(0.02)
+        result = load()
+        state["inside"] -= 1
+        state["loaded"] = 1
+        return result
+
+    image.load = slow_load  # type: ignore[method-assign]
+    with image, ThreadPoolExecutor(4) as pool:
+        list(pool.map(ImagePreparer(ImagePrepareConfig(size=8)), [image] * 8))
+    assert state == {"inside": 0, "most": 1, "loaded": 1}
+
+
+def test_a_file_object_that_threads_share_is_read_by_one_at_a_time() -> None:
+    class Slow(io.BytesIO):
+        def seek(self, *args: int) -> int:
+            position = super().seek(*args)
+            time.sleep(0.01)
+            return position
+
+    file = Slow((FILES / "16_jpeg420.jpg").read_bytes())
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ImagePreparer(ImagePrepareConfig(size=8)), [file] * 8))
+    assert len({pixels.tobytes() for pixels in found}) == 1
+
+
+@pytest.mark.parametrize("size", [8, 56, 200])
+def test_large_jpegs_are_decoded_in_full(size: int) -> None:
+    """Pillow could decode at an eighth of the size, faster, and with other pixels."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8))
+    file = io.BytesIO()
+    noise.resize((1600, 1200)).save(file, "JPEG", quality=90)
+    whole = Image.open(io.BytesIO(file.getvalue())).convert("RGB")
+    expected = whole.resize((size, size), Image.Resampling.BICUBIC)
+    crop = ImagePreparer(ImagePrepareConfig(size=size, resize_mode="squash")).crop(file.getvalue())
+    np.testing.assert_array_equal(crop, np.asarray(expected))
 
 
 @pytest.mark.parametrize(

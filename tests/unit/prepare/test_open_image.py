@@ -136,6 +136,18 @@ def test_broken_exif_does_not_cost_the_image() -> None:
     assert open_image(data, orientation="upright").size == (16, 16)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [b"\0\2\0\0\0\3up\0\0", b"\0\3\0\0\0\1\0\0\0\0", b"\0\3\0\0\0\1\0\x09\0\0", b"\0\3\0\0\0\2\0\6\0\6"],
+    ids=["a word", "0", "9", "two numbers"],
+)
+def test_an_orientation_that_is_none_is_ignored(value: bytes) -> None:
+    exif = b"Exif\0\0MM\0*\0\0\0\x08" + b"\0\1" + b"\x01\x12" + value + b"\0\0\0\0"  # one tag: type, count, value
+    image = Image.fromarray(noise(32, 16))
+    shown = open_image(encoded(image, "PNG", exif=exif), orientation="upright")
+    np.testing.assert_array_equal(np.asarray(shown), np.asarray(image))
+
+
 def test_white_under_transparency_in_every_mode() -> None:
     array = np.zeros((4, 4, 4), dtype=np.uint8)
     array[..., 0], array[:2, :, 3], array[2, :, 3] = 200, 255, 128
@@ -148,6 +160,7 @@ def test_white_under_transparency_in_every_mode() -> None:
         (rgba, {}, [(200, 0, 0), (227, 127, 127), (255, 255, 255)]),
         (rgba.convert("LA"), {}, [(60, 60, 60), (157, 157, 157), (255, 255, 255)]),
         (palette, {"transparency": 1}, [(200, 0, 0), (255, 255, 255), (255, 255, 255)]),
+        (palette, {"transparency": bytes([128, 0])}, [(227, 127, 127), (255, 255, 255), (255, 255, 255)]),
         (keyed, {"transparency": (1, 2, 3)}, [(255, 255, 255)] * 3),
     ):
         shown = open_image(encoded(image, **options), alpha="white")
@@ -195,6 +208,18 @@ def test_bytes_are_counted_before_reading(tmp_path: Path) -> None:
             open_image(given, limits)
         given = source() if callable(source) else source
         assert open_image(given, fits).size == (30, 20)
+
+
+def test_too_many_bytes_are_not_even_read_or_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def touched(*_: object, **__: object) -> None:
+        raise AssertionError("touched an item over the limit")
+
+    (tmp_path / "a.bin").write_bytes(bytes(1001))
+    monkeypatch.setattr(Path, "open", touched)
+    monkeypatch.setattr(base64, "b64decode", touched)
+    for item in (tmp_path / "a.bin", "data:image/png;base64," + "A" * 1340):
+        with pytest.raises(ImageError, match="max_bytes"):
+            open_image(item, ImageLimits(max_bytes=1000))
 
 
 def test_an_endless_stream_ends_at_the_limit() -> None:

@@ -96,6 +96,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
+@pytest.mark.slow
 def test_extreme_shapes_take_little_memory() -> None:
     """1 x 20,000 would take 21 GB when resized before the crop; sides up to the limit stay below a gigabyte here."""
     done = subprocess.run([sys.executable, "-c", EXTREMES], capture_output=True, text=True, timeout=120)

@@ -1,4 +1,4 @@
-"""Text batches of like length, drawn with weights; batch number s of a seed is the same whatever was drawn before it."""
+"""Text batches of like length, drawn with weights. Batch number s of a seed is the same whatever came before it."""
 
 from __future__ import annotations
 
@@ -64,9 +64,11 @@ def tokenise(tokenizer: Tokenizer, texts: Sequence[str]) -> TokenTable:
 
 
 def row_weights(
-    rows: Sequence[Row], group_weights: Mapping[str, float], temperature: float
+    rows: Sequence[Row], group_weights: Mapping[str, float], temperature: float, english: float = 1.0
 ) -> NDArray[np.float64]:
     """How likely each row is drawn: a group has its weight, shared by its languages as n ** temperature, then evenly.
+
+    ``english`` multiplies the share of English, which all other languages are pulled to.
 
     Raises: ConfigError when a group of the rows has no weight.
     """
@@ -77,12 +79,13 @@ def row_weights(
     missing = {group for group, _ in counts} - set(group_weights)
     if missing:
         raise ConfigError(f"text groups without a weight in the recipe: {', '.join(sorted(missing))}")
+    parts = {key: count**temperature * (english if key[1] == "en" else 1.0) for key, count in counts.items()}
     totals: dict[str, float] = {}
-    for (group, _), count in counts.items():
-        totals[group] = totals.get(group, 0.0) + count**temperature
+    for (group, _), part in parts.items():
+        totals[group] = totals.get(group, 0.0) + part
     share = {
-        (group, language): group_weights[group] * count**temperature / totals[group] / count
-        for (group, language), count in counts.items()
+        (group, language): group_weights[group] * part / totals[group] / counts[group, language]
+        for (group, language), part in parts.items()
     }
     weights = np.array([share[row.group, row.language] for row in rows])
     return np.asarray(weights / weights.sum())

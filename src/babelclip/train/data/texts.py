@@ -1,8 +1,8 @@
 """Every text that the text stage learns from, each with the English texts whose teacher vectors are its target.
 
-A translation is pulled to the vector of its English original (Reimers & Gurevych 2020), an English text to its own; a caption
-whose English original is not known (several people described one photo) to the mean of the photo's English captions;
-names also inside short prompts, so that "a photo of a dog" lies near "dog" in every language that has a prompt here.
+A translation is pulled to the vector of its English original (Reimers & Gurevych 2020), an English text to its own; a
+caption whose English original is not known (several people described one photo) to the mean of the photo's English
+captions. Names stand inside a short prompt too, pulled to the English prompt's vector.
 """
 
 from __future__ import annotations
@@ -22,22 +22,24 @@ from babelclip.train.data.shards import PhotoRecord
 
 PROMPTS: Mapping[str, str] = {
     "af": "'n foto van 'n {}", "ar": "صورة {}", "az": "{} fotosu", "be": "фатаграфія: {}", "bg": "снимка на {}",
-    "bn": "{} এর ছবি", "ca": "una foto de {}", "cs": "fotografie: {}", "cy": "llun o {}", "da": "et billede af {}",
-    "de": "ein Foto von {}", "el": "μια φωτογραφία {}", "en": "a photo of a {}", "eo": "foto de {}", "es": "una foto de {}",
-    "et": "foto: {}", "eu": "{} baten argazkia", "fa": "عکسی از {}", "fi": "valokuva: {}", "fr": "une photo de {}",
-    "ga": "grianghraf de {}", "gl": "unha foto de {}", "he": "תמונה של {}", "hi": "{} की तस्वीर", "hr": "fotografija: {}",
-    "hu": "egy fotó: {}", "hy": "{} լուսանկար", "id": "foto {}", "is": "mynd af {}", "it": "una foto di {}",
-    "ja": "{}の写真", "ka": "{} ფოტო", "kk": "{} суреті", "ko": "{} 사진", "lt": "nuotrauka: {}", "lv": "fotogrāfija: {}",
-    "mk": "фотографија од {}", "ml": "{} ചിത്രം", "ms": "gambar {}", "nl": "een foto van een {}", "no": "et bilde av {}",
-    "pl": "zdjęcie: {}", "pt": "uma foto de {}", "ro": "o fotografie cu {}", "ru": "фотография: {}", "sk": "fotografia: {}",
-    "sl": "fotografija: {}", "sq": "një foto e {}", "sr": "фотографија: {}", "sv": "ett foto av {}", "sw": "picha ya {}",
-    "ta": "{} புகைப்படம்", "te": "{} ఫోటో", "th": "ภาพถ่ายของ{}", "tl": "larawan ng {}", "tr": "bir {} fotoğrafı",
+    "bn": "{} এর ছবি", "ca": "una foto de {}", "cs": "fotografie: {}", "cy": "llun o {}",
+    "da": "et billede af {}", "de": "ein Foto von {}", "el": "μια φωτογραφία {}", "en": "a photo of a {}",
+    "eo": "foto de {}", "es": "una foto de {}", "et": "foto: {}", "eu": "{} baten argazkia", "fa": "عکسی از {}",
+    "fi": "valokuva: {}", "fr": "une photo de {}", "ga": "grianghraf de {}", "gl": "unha foto de {}",
+    "he": "תמונה של {}", "hi": "{} की तस्वीर", "hr": "fotografija: {}", "hu": "egy fotó: {}",
+    "hy": "{} լուսանկար", "id": "foto {}", "is": "mynd af {}", "it": "una foto di {}", "ja": "{}の写真",
+    "ka": "{} ფოტო", "kk": "{} суреті", "ko": "{} 사진", "lt": "nuotrauka: {}", "lv": "fotogrāfija: {}",
+    "mk": "фотографија од {}", "ml": "{} ചിത്രം", "ms": "gambar {}", "nl": "een foto van een {}",
+    "no": "et bilde av {}", "pl": "zdjęcie: {}", "pt": "uma foto de {}", "ro": "o fotografie cu {}",
+    "ru": "фотография: {}", "sk": "fotografia: {}", "sl": "fotografija: {}", "sq": "një foto e {}",
+    "sr": "фотографија: {}", "sv": "ett foto av {}", "sw": "picha ya {}", "ta": "{} புகைப்படம்",
+    "te": "{} ఫోటో", "th": "ภาพถ่ายของ{}", "tl": "larawan ng {}", "tr": "bir {} fotoğrafı",
     "uk": "фотографія: {}", "ur": "{} کی تصویر", "vi": "một bức ảnh về {}", "zh": "一张{}的照片",
 }  # fmt: skip
 """One prompt per language, written for this project; the evaluation's prompts are not used in training."""
 
 CONCEPTS = "concept_"
-MAX_CHARACTERS = 400  # longer training texts are cut: their targets would be too vague to be worth the tokens
+MAX_CHARACTERS = 400  # longer training texts are cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def read_corpus(data: Path, records: Iterable[PhotoRecord], held_out: frozenset[
 
 
 def held_out_photos(records: Iterable[PhotoRecord], source: str, share: int) -> frozenset[str]:
-    """Every ``share``-th photo of a captioned source by the hash of its key: to choose settings on, never trained on."""
+    """Every ``share``-th photo of a captioned source by the hash of its key, to choose settings on."""
     photos = (record for record in records if record.source == source and record.captions.get("en"))
     return frozenset(record.key for record in photos if zlib.crc32(record.key.encode()) % share == 0)
 
@@ -172,7 +174,7 @@ def add_photo_captions(
 
 
 def add_scored_pairs(corpus: Corpus, rows: Iterable[tuple[object, ...]]) -> None:
-    """Sentence pairs with their scores; every language lists the same pairs in the same order, so they are parallel too."""
+    """Sentence pairs with scores. Every language lists the same pairs in the same order, so they are parallel too."""
     by_language: dict[str, list[tuple[str, str, float]]] = defaultdict(list)
     for language, first, second, score in rows:
         by_language[str(language)].append((str(first), str(second), float(str(score)) / 5.0))
