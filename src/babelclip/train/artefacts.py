@@ -1,4 +1,4 @@
-"""What a run computes once and keeps in its output folder: vocabulary, token ids, teacher vectors.
+"""What a run computes once and keeps in its output folder: vocabulary, token ids, teacher vectors, the space.
 
 Each is computed when its file is absent and read otherwise, so an interrupted run loses none of them.
 """
@@ -73,12 +73,23 @@ def english_vectors(folder: Path, teacher: SentenceTeacher, tokenizer: Tokenizer
 
 
 def target_space(
-    corpus: Corpus, vectors: Tensor, records: Sequence[PhotoRecord], held_out: frozenset[str], strength: float
+    folder: Path,
+    corpus: Corpus,
+    vectors: Tensor,
+    records: Sequence[PhotoRecord],
+    held_out: frozenset[str],
+    strength: float,
 ) -> TargetSpace:
-    """The space, fitted on captions, names, prompted names and sentences in like shares.
+    """``space.pt``: the space, fitted on captions, names, prompted names and sentences in like shares.
+
+    It is kept because its axes are eigenvectors: another number of threads may turn their signs round, and a run that
+    is resumed has to go on in the space that it began in.
 
     Raises: DatasetError when one of these kinds has no English text.
     """
+    file = folder / "space.pt"
+    if file.is_file():
+        return TargetSpace(*torch.load(file, weights_only=True))
     kinds = {
         "captions": ("multi30k_captions", "photo_captions"),
         "names": ("concept_imagenet", "concept_emoji_cldr", "concept_territory_cldr"),
@@ -92,7 +103,9 @@ def target_space(
             raise DatasetError(f"no English {kind} in the training texts (groups {', '.join(groups)})")
         samples.append(vectors[sorted(places)])
     within, groups_of = _captions_by_photo(corpus, records, held_out)
-    return fit_target_space(samples, groups_of, vectors[within], strength=strength)
+    space = fit_target_space(samples, groups_of, vectors[within], strength=strength)
+    torch.save((space.mean, space.matrix), file)
+    return space
 
 
 def _captions_by_photo(

@@ -10,12 +10,13 @@ import io
 import itertools
 import json
 import threading
+import warnings
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ def augment(image: Image.Image, generator: np.random.Generator, *, degrade: floa
 
 def pixels_of(encoded: bytes, key: str, view: int, size: int) -> NDArray[np.float32]:
     """One view of an encoded image as the trunk's input (1, 3, S, S)."""
-    image = Image.open(io.BytesIO(encoded))
+    image: Image.Image = Image.open(io.BytesIO(encoded))
     if image.mode in ("RGBA", "LA", "P"):
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -95,7 +96,11 @@ def open_trunk(trunk: ImageTrunk, engine: str, size: int, folder: Path) -> RunTr
     graph = folder / f"trunk-{size}.onnx"
     if not graph.is_file():
         pixels = torch.zeros(1, 3, size, size)
-        torch.onnx.export(_FeatureMap(module).eval(), (pixels,), graph, dynamo=True, external_data=False, verbose=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own, about its inner parts
+            torch.onnx.export(
+                _FeatureMap(module).eval(), (pixels,), graph, dynamo=True, external_data=False, verbose=False
+            )
     local = threading.local()
     if engine == "onnxruntime":
         import onnxruntime
@@ -146,7 +151,7 @@ def make_features(
     shape = (total, channels, grid, grid)
     plan = {"shape": shape, "size": size, "views": [caption_views, label_views], "excluded": sorted(exclude_sources)}
     done = _resume_point(folder, plan)
-    mode = "r+" if (folder / "maps.f16").is_file() else "w+"
+    mode: Literal["r+", "w+"] = "r+" if (folder / "maps.f16").is_file() else "w+"
     maps: NDArray[np.float16] = np.memmap(folder / "maps.f16", dtype=np.float16, mode=mode, shape=shape)
 
     def compute(row: int, record: PhotoRecord, encoded: bytes, view: int) -> None:

@@ -7,7 +7,7 @@ it looks like each of 1,000 named things; the tower learns to agree, which is wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from babelclip.towers.patches import ConvPatches
 from babelclip.towers.vision import VisionBlock, VisionTower
@@ -112,8 +113,9 @@ class ImageStage:
         return self.encode_maps(maps, torch.from_numpy(keep))
 
     def encode_maps(self, maps: Tensor, keep: Tensor | None) -> Tensor:
-        """Stored maps (B, C, G, G) -> float32 (B, E)."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._settings.half_precision):
+        """Stored maps (B, C, G, G) -> float32 (B, E). Attention as in the text stage, for the same reason."""
+        half = torch.autocast("cpu", torch.bfloat16, enabled=self._settings.half_precision)
+        with half, sdpa_kernel(SDPBackend.MATH):
             return encode_maps(self.module.tower, maps, keep).float()
 
     def _contrast(self, vectors: Tensor, photos: NDArray[np.int64], generator: np.random.Generator) -> Tensor:
@@ -181,8 +183,10 @@ class _Trained(nn.Module):
         tower.patches.trunk.blocks.requires_grad_(False)
 
 
-def _parts(maps: NDArray[np.float16], size: int = 128) -> list[NDArray[np.float16]]:
-    return [maps[start : start + size] for start in range(0, len(maps), size)]
+def _parts(maps: NDArray[np.float16], size: int = 128) -> Iterator[NDArray[np.float16]]:
+    """Copies (a memory map is read-only, which torch does not take), one at a time."""
+    for start in range(0, len(maps), size):
+        yield np.array(maps[start : start + size])
 
 
 def encode_maps(tower: VisionTower, maps: Tensor, keep: Tensor | None) -> Tensor:
@@ -194,7 +198,8 @@ def encode_maps(tower: VisionTower, maps: Tensor, keep: Tensor | None) -> Tensor
     patches = tower.patches
     assert isinstance(patches, ConvPatches), "stored maps need a convolutional trunk"
     features = maps.float().flatten(2)  # B C P
-    positions, cos, sin = tower.position_embedding, tower.rotary_cos, tower.rotary_sin
+    positions: Tensor = tower.position_embedding
+    cos, sin = tower.rotary_cos, tower.rotary_sin
     if keep is not None:
         features, cos, sin = features[:, :, keep], cos[keep], sin[keep]
         positions = torch.cat((positions[:, :1], positions[:, 1:][:, keep]), dim=1)
@@ -205,7 +210,8 @@ def encode_maps(tower: VisionTower, maps: Tensor, keep: Tensor | None) -> Tensor
     for block in first:
         x = block(x, cos, sin)
     assert isinstance(last, VisionBlock)
-    return tower.norm(_cls_through(last, x, cos, sin)[:, 0])
+    vectors: Tensor = tower.norm(_cls_through(last, x, cos, sin)[:, 0])
+    return vectors
 
 
 def _cls_through(block: VisionBlock, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -215,8 +221,9 @@ def _cls_through(block: VisionBlock, x: Tensor, cos: Tensor, sin: Tensor) -> Ten
     key = attention._rotate(attention._heads(F.linear(normed, attention.key.weight)), cos, sin)
     value = attention._heads(F.linear(normed, attention.value.weight, attention.value_bias))
     mixed = F.scaled_dot_product_attention(query, key, value)
-    cls = x[:, :1] + attention.out(attention.inner_norm(mixed.transpose(1, 2).flatten(2)))
-    return cls + block.feed_forward(block.norm2(cls))
+    cls: Tensor = x[:, :1] + attention.out(attention.inner_norm(mixed.transpose(1, 2).flatten(2)))
+    out: Tensor = cls + block.feed_forward(block.norm2(cls))
+    return out
 
 
 @torch.inference_mode()
@@ -242,8 +249,8 @@ def start_from_pooled(tower: VisionTower, maps: NDArray[np.float16], targets: Te
     patches = tower.patches
     assert isinstance(patches, ConvPatches)
     head = patches.trunk.head
-    parts = [torch.from_numpy(part).float().flatten(2).transpose(1, 2) for part in _parts(maps, 256)]
-    tokens = [F.relu6(F.linear(part, head.weight.flatten(1), head.bias)) for part in parts]
+    parts = (torch.from_numpy(part).float().flatten(2).transpose(1, 2) for part in _parts(maps, 256))
+    tokens = (F.relu6(F.linear(part, head.weight.flatten(1), head.bias)) for part in parts)
     pooled = torch.cat([part.mean(dim=1) for part in tokens]).double()
     centred = pooled - pooled.mean(dim=0)
     penalty = ridge * centred.pow(2).mean() * len(pooled) * torch.eye(pooled.shape[1], dtype=torch.float64)

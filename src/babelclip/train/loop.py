@@ -48,7 +48,9 @@ class Stage(Protocol):
     """What the loop needs of a stage. ``module`` holds everything that is trained."""
 
     name: str
-    module: nn.Module
+
+    @property
+    def module(self) -> nn.Module: ...
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Loss of batch ``step`` (a function of the step alone) and figures for the log."""
@@ -124,7 +126,7 @@ def run_stage(
         step, seconds = int(state["step"]), float(state["seconds"])
     last_checkpoint = last_evaluation = last_log = time.monotonic()
     with _bar() as bar:
-        task = bar.add_task(stage.name, total=1.0, completed=budget.progress(step, seconds), shown="")
+        task = bar.add_task(stage.name, total=1.0, shown="")
         while (progress := budget.progress(step, seconds)) < 1.0:
             started = time.monotonic()
             rate = learning_rate(settings, progress)
@@ -132,7 +134,7 @@ def run_stage(
                 group["lr"] = rate
             loss, figures = stage.loss(step)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(stage.module.parameters(), settings.clip)
             optimiser.step()
             step += 1

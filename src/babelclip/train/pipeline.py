@@ -138,12 +138,11 @@ def train_text(
     table = token_table(out, tokenizer, corpus, say)
     teacher = read_sentence_teacher()
     vectors = english_vectors(out, teacher, Tokenizer.from_str(full), corpus, say)
-    space = target_space(corpus, vectors, inputs.records, inputs.held_out, recipe.space.strength)
+    space = target_space(out, corpus, vectors, inputs.records, inputs.held_out, recipe.space.strength)
     layers = recipe.model.text_layers
-    tower.load_state_dict(
-        {**tower.state_dict(), **initial_text_tensors(teacher, vocabulary.kept, layers)}, strict=True
-    )
-    stage = TextStage(tower, tokenizer, corpus, table, space(vectors), recipe.model.dims, recipe.text)
+    tower.load_state_dict({**tower.state_dict(), **initial_text_tensors(teacher, vocabulary.kept, layers)}, strict=True)
+    targets, dims = space(vectors), recipe.model.dims
+    stage = TextStage(tower, tokenizer, corpus, table, targets, dims, recipe.text)
     if not (out / "text.pt").is_file():
         weights = row_weights(corpus.rows, recipe.text.group_weights, recipe.text.language_temperature)
         generator = np.random.default_rng(recipe.seed)
@@ -152,6 +151,9 @@ def train_text(
         fit_output(tower, token_batches(table, rows), stage.row_targets(rows))
     say("text stage")
     run_stage(stage, recipe.text_run.budget, recipe.text_run.optim, out, log, resume=resume)
+    say("names stage")
+    names = TextStage(tower, tokenizer, corpus, table, targets, dims, recipe.names, "names")
+    run_stage(names, recipe.names_run.budget, recipe.names_run.optim, out, log, resume=resume)
     return tokenizer
 
 

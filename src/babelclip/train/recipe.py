@@ -80,6 +80,8 @@ class Recipe:
     features: FeatureSettings
     text: TextSettings
     text_run: StageRecipe
+    names: TextSettings  # a second, shorter text stage that dwells on the names of things
+    names_run: StageRecipe
     image: ImageSettings
     image_run: StageRecipe
     folder: Path = Path()  # where the recipe lies
@@ -140,5 +142,5 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         kinds = _PLAIN[hint]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise ConfigError(f"{where}: expected {kinds[-1].__name__}, found {value!r}")
-        return float(value) if float in kinds else value
+        return float(str(value)) if float in kinds else value
     return tuple(value) if isinstance(value, list) else value

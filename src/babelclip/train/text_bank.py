@@ -35,7 +35,7 @@ def texts_of(
     extra: Mapping[str, Mapping[str, Sequence[str]]],
     names: Names,
     *,
-    captions_per_language: int = 2,
+    captions_per_language: int = 1,
     languages_per_name: int = 14,
 ) -> list[BankText]:
     """Captions of a photo in all its languages, or the name of its label, plain and in prompts.

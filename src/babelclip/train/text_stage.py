@@ -19,10 +19,12 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from babelclip.towers.text import TextTower
+from babelclip.towers.text import TextBlock, TextTower
 from babelclip.train.data.batches import BUCKET_EDGES, TextSampler, TokenTable, row_weights, tokenise
 from babelclip.train.data.texts import Corpus
 from babelclip.train.losses import cosent, cosine_distance, matryoshka, relational
+
+HELD_OUT_SEED = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +46,6 @@ class TextSettings:
 class TextStage:
     """A ``Stage`` of the loop (``babelclip.train.loop``)."""
 
-    name = "text"
-
     def __init__(
         self,
         tower: TextTower,
@@ -55,8 +55,10 @@ class TextStage:
         targets: Tensor,
         dims: Sequence[int],
         settings: TextSettings,
+        name: str = "text",
     ) -> None:
         """table: the corpus' rows, tokenised; targets: (len(corpus.english), E), the English texts in the space."""
+        self.name = name
         self.module = tower
         self._settings = settings
         self._dims = tuple(dims)
@@ -66,7 +68,7 @@ class TextStage:
         weights = row_weights(
             corpus.rows, settings.group_weights, settings.language_temperature, settings.english_weight
         )
-        held = held_out_rows(len(corpus.rows), weights, settings.seed)
+        held = held_out_rows(len(corpus.rows), HELD_OUT_SEED)
         weights[held] = 0.0
         self._held = held
         self._sampler = TextSampler(self._table, weights, settings.token_budget, settings.seed)
@@ -120,10 +122,10 @@ class TextStage:
         return {"held_out_cosine": torch.cat(cosines).mean().item()}
 
 
-def held_out_rows(number: int, weights: NDArray[np.float64], seed: int, size: int = 1024) -> NDArray[np.int64]:
-    """Rows that are never trained on, drawn with the training weights: at most a twentieth of all."""
+def held_out_rows(number: int, seed: int, size: int = 1024) -> NDArray[np.int64]:
+    """Rows that no text stage trains on, whatever its weights and seed: at most a twentieth of all."""
     size = min(size, number // 20)
-    return np.sort(np.random.default_rng([seed, 7]).choice(number, size=size, replace=False, p=weights))
+    return np.sort(np.random.default_rng([seed, 7]).choice(number, size=size, replace=False))
 
 
 class _PairTable:
@@ -164,7 +166,9 @@ def fit_output(tower: TextTower, batches: Sequence[NDArray[np.int64]], targets: 
     penalty = ridge * centred.pow(2).mean() * len(pooled) * torch.eye(pooled.shape[1], dtype=torch.float64)
     weight = torch.linalg.solve(centred.T @ centred + penalty, centred.T @ targets.double()).T  # E D
     tower.projection.weight.copy_(weight.float())
-    tower.blocks[-1].norm2.bias.sub_(mean.float())
+    last = tower.blocks[-1]
+    assert isinstance(last, TextBlock)
+    last.norm2.bias.sub_(mean.float())
 
 
 def token_batches(table: TokenTable, rows: NDArray[np.int64], size: int = 64) -> list[NDArray[np.int64]]:

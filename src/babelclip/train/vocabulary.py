@@ -104,7 +104,7 @@ def choose_pieces(
     for counter in counts.values():
         total = sum(counter.values())
         for piece, number in counter.items():
-            seen[piece] += number / total * total**temperature  # type: ignore[assignment]
+            seen[piece] += number / total * total**temperature
     singles = [i for i in range(NUM_FIRST_SPECIALS, last) if len(pieces[i]) == 1]
     keep.update(i for i in singles if i in seen)
     common = [i for i in singles if i not in seen and unicodedata.category(pieces[i][-1])[0] in "LMNPS"]

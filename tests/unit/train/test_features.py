@@ -27,7 +27,8 @@ def write_pack(path: Path, number: int, *, broken: bool = False) -> None:
     with tarfile.open(path, "w:gz") as archive:
         for i in range(number):
             kind = "caption" if i % 2 else "label"
-            record = {"id": f"{path.stem}/{i}", "source": "shop" if i == 3 else "s", "kind": kind, "captions": {"en": ["x"]}}
+            source = "shop" if i == 3 else "s"
+            record = {"id": f"{path.stem}/{i}", "source": source, "kind": kind, "captions": {"en": ["x"]}}
             if broken:
                 del record["source"]
             for name, content in ((f"{i}.png", encoded((i, 0, 0))), (f"{i}.json", json.dumps(record).encode())):
@@ -88,9 +89,15 @@ def test_a_store_of_another_plan_is_an_error(packs: Path) -> None:
     make(packs)
     with pytest.raises(DatasetError, match="another plan"):
         make_features(
-            packs / "packs", packs / "out", run_trunk, size=64, exclude_sources={"shop"}, caption_views=3, label_views=1,
+            packs / "packs",
+            packs / "out",
+            run_trunk,
+            size=64,
+            exclude_sources={"shop"},
+            caption_views=3,
+            label_views=1,
             threads=1,
-        )  # fmt: skip
+        )
 
 
 def test_view_0_is_what_inference_sees_and_others_are_reproducible() -> None:
@@ -109,7 +116,7 @@ def test_transparency_is_over_white() -> None:
 
 
 def test_packs_that_are_not_as_documented(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no \\*.tar.gz packs"):
+    with pytest.raises(DatasetError, match=r"no \*\.tar\.gz packs"):
         list(read_packs(tmp_path))
     write_pack(tmp_path / "b.tar.gz", 1, broken=True)
     with pytest.raises(DatasetError, match="source"):

@@ -8,7 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from babelclip.train.losses import cosent, cosine_distance, info_nce, matryoshka, relational, same_key, symmetric_info_nce
+from babelclip.train.losses import (
+    cosent,
+    cosine_distance,
+    info_nce,
+    matryoshka,
+    relational,
+    same_key,
+    symmetric_info_nce,
+)
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

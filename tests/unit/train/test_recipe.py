@@ -25,7 +25,8 @@ def test_the_small_recipe_gives_the_small_model() -> None:
     recipe = read_recipe(RECIPES / "small.toml")
     config = model_config(recipe)
     assert config.embed_dim == recipe.model.dims[-1] == 384
-    assert config.vision is not None and config.vision.grid == 7
+    assert config.vision is not None
+    assert config.vision.grid == 7
     assert "fashion_products" in recipe.data.exclude_sources
 
 

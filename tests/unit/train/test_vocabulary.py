@@ -55,7 +55,8 @@ def test_specials_keep_their_places_and_text_falls_back_to_shorter_pieces() -> N
 def test_scores_are_kept() -> None:
     before = dict(json.loads(tokenizer_json())["model"]["vocab"])
     after = dict(json.loads(prune(tokenizer_json(), [0, 1, 2, 3, 5, 9, 17]).tokenizer_json)["model"]["vocab"])
-    assert after and all(before[piece] == score for piece, score in after.items())
+    assert after
+    assert all(before[piece] == score for piece, score in after.items())
 
 
 def test_small_languages_and_single_characters_are_kept() -> None:
@@ -66,7 +67,8 @@ def test_small_languages_and_single_characters_are_kept() -> None:
         "small": Counter({place["za"]: 2, place["z"]: 1}),
     }
     kept = [names[i] for i in choose_pieces(names, counts, size=13, floor=1, characters=6)]
-    assert kept[:4] == SPECIALS and kept[-1] == "<mask>"
+    assert kept[:4] == SPECIALS
+    assert kept[-1] == "<mask>"
     assert {"za", "▁abc", "a", "z"} <= set(kept)
     assert len(kept) == 13
 
@@ -83,7 +85,8 @@ def test_counting_and_the_check() -> None:
     assert sum(counts["x"].values()) == 2
     pruned = prune_for(tokenizer_json(), [("x", "abc abc"), ("y", "za")], size=len(PIECES) + 5)
     result = check(tokenizer, pruned.tokenizer(), {"x": ["abc abc"], "y": ["za 語 ü"]})
-    assert result["x"].inflation == 1.0 and result["x"].unknown_rate == 0.0
+    assert result["x"].inflation == 1.0
+    assert result["x"].unknown_rate == 0.0
     assert result["y"].unknown_rate > 0.0
 
 

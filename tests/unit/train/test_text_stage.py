@@ -1,0 +1,130 @@
+"""The text stage on a small tower: warm start, a falling loss, held-out rows, scored pairs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+
+from babelclip.towers.config import TextTowerConfig
+from babelclip.towers.start import start_transformer
+from babelclip.towers.text import TextTower
+from babelclip.train.data.batches import tokenise
+from babelclip.train.data.texts import Corpus, ScoredPair
+from babelclip.train.target_space import fit_target_space
+from babelclip.train.text_stage import TextSettings, TextStage, fit_output, held_out_rows, token_batches
+from babelclip.train.text_vectors import text_vectors
+
+WORDS = [f"w{i}" for i in range(40)]
+WIDTH = 32
+
+
+def word_tokenizer() -> Tokenizer:
+    vocabulary = [*(["<s>", "<pad>", "</s>", "<unk>"]), *(f"▁{word}" for word in WORDS)]
+    space = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+    model = {"type": "Unigram", "unk_id": 3, "vocab": [[piece, -1.0] for piece in vocabulary], "byte_fallback": False}
+    parts = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor", "decoder"))
+    return Tokenizer.from_str(
+        json.dumps({"version": "1.0", "added_tokens": [], "pre_tokenizer": space, "model": model, **parts})
+    )
+
+
+def make_corpus() -> tuple[Corpus, torch.Tensor]:
+    """Texts of three words; the target is the sum of their (random) vectors. "de" says the words backwards."""
+    generator = np.random.default_rng(0)
+    vectors = torch.randn(40, WIDTH, generator=torch.Generator().manual_seed(0))
+    corpus, targets = Corpus(), []
+    for _ in range(600):
+        words = generator.choice(40, 3, replace=False)
+        english = " ".join(WORDS[w] for w in words)
+        corpus.add(english, "en", "a", [english])
+        corpus.add(" ".join(WORDS[w] for w in words[::-1]), "de", "a", [english])
+        if len(targets) < len(corpus.english):
+            targets.append(F.normalize(vectors[words].sum(dim=0), dim=0))
+    corpus.pairs = [ScoredPair(WORDS[i], WORDS[(i + i % 2) % 40], "en", float(1 - i % 2)) for i in range(40)]
+    return corpus, torch.stack(targets)
+
+
+def make_stage() -> TextStage:
+    config = TextTowerConfig(
+        vocab_size=44, width=WIDTH, num_layers=1, num_heads=2, hidden=48, embed_dim=WIDTH, rotary_base=10000.0,
+        projection=True,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    tower = TextTower(config)
+    start_transformer(tower, deviation=0.1)
+    corpus, targets = make_corpus()
+    tokenizer = word_tokenizer()
+    settings = TextSettings(group_weights={"a": 1.0}, token_budget=256, half_precision=False)
+    table = tokenise(tokenizer, [row.text for row in corpus.rows])
+    return TextStage(tower, tokenizer, corpus, table, targets, (8, WIDTH), settings)
+
+
+def test_the_warm_start_is_the_best_linear_fit() -> None:
+    stage = make_stage()
+    before = stage.evaluate()["held_out_cosine"]
+    rows = np.arange(600)
+    with torch.inference_mode():
+        fit_output(stage.module, token_batches(stage._table, rows), stage.row_targets(rows))
+    assert stage.evaluate()["held_out_cosine"] > max(0.5, before + 0.3)
+
+
+def test_training_brings_both_languages_to_the_target() -> None:
+    stage = make_stage()
+    optimiser = torch.optim.Adam(stage.module.parameters(), lr=5e-3)
+    before = stage.evaluate()["held_out_cosine"]
+    for step in range(80):
+        loss, figures = stage.loss(step)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        assert ("pairs" in figures) == (step % 4 == 0)
+    assert stage.evaluate()["held_out_cosine"] > before + 0.3
+
+
+def test_held_out_rows_are_never_drawn_and_do_not_depend_on_the_weights() -> None:
+    stage = make_stage()
+    drawn = np.concatenate([stage._sampler.draw(step) for step in range(200)])
+    assert len(stage._held) == 60
+    assert not set(drawn.tolist()) & set(stage._held.tolist())
+    assert np.array_equal(held_out_rows(1200, 0), stage._held)
+
+
+def test_several_targets_are_averaged() -> None:
+    corpus, targets = make_corpus()
+    corpus.add("w0", "fr", "a", [corpus.english[0], corpus.english[1]])
+    tokenizer = word_tokenizer()
+    table = tokenise(tokenizer, [row.text for row in corpus.rows])
+    settings = TextSettings(group_weights={"a": 1.0}, half_precision=False)
+    stage = TextStage(make_stage().module, tokenizer, corpus, table, targets, (WIDTH,), settings)
+    torch.testing.assert_close(stage.row_targets(np.array([len(corpus.rows) - 1]))[0], targets[:2].mean(dim=0))
+
+
+def test_vectors_do_not_depend_on_the_company_a_text_keeps() -> None:
+    stage, texts = make_stage(), ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9 w10", "w1"]
+    tower, tokenizer = stage.module, word_tokenizer()
+    together = text_vectors(tower, tokenizer, texts, half_precision=False)
+    alone = torch.cat([text_vectors(tower, tokenizer, [text], half_precision=False) for text in texts])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_the_space_is_centred_turned_and_shrinks_what_varies_within_a_photo() -> None:
+    torch.manual_seed(0)
+    scale = torch.linspace(3, 0.1, 16)
+    centres = torch.randn(300, 16) * scale
+    noise = torch.zeros(300, 4, 16)
+    noise[:, :, 3] = 4 * torch.randn(300, 4)
+    captions = (centres[:, None] + noise).flatten(0, 1) + 5
+    owners = torch.arange(300).repeat_interleave(4)
+    plain = fit_target_space([captions], owners, captions, strength=0.0)
+    shrunk = fit_target_space([captions], owners, captions, strength=1.0)
+    assert plain(captions).mean(dim=0).abs().max() < 0.05
+    spread = ((captions - plain.mean) @ plain.matrix).var(dim=0)
+    assert (spread[:-1] >= spread[1:] - 1e-3).all()
+    assert shrunk.matrix[3].norm() / shrunk.matrix[0].norm() < 0.5 * plain.matrix[3].norm() / plain.matrix[0].norm()
+    with pytest.raises(Exception, match=r"must be 0\.\.1"):
+        fit_target_space([captions], owners, captions, strength=2.0)
