@@ -35,6 +35,8 @@ class ImageSettings:
     names_weight: float = 0.5  # agreement with the trunk's classifier
     names_scale: float = 30.0  # fixed: how sharp recognition by name is
     keep_patches: float = 0.7  # patch dropout (Li et al. 2023): share of the positions seen in a step
+    whole_share: float = 0.0  # share of the steps that see all positions
+    dropout: float = 0.0  # of the trunk's features
     first_scale: float = 20.0  # of the contrastive loss; learned
     source_weights: Mapping[str, float] = field(default_factory=dict)  # how often, where not 1
     half_precision: bool = True
@@ -110,13 +112,23 @@ class ImageStage:
         maps = torch.from_numpy(self._store.maps[rows])
         positions = maps.shape[-1] * maps.shape[-2]
         keep = np.sort(generator.permutation(positions)[: max(1, round(positions * self._settings.keep_patches))])
-        return self.encode_maps(maps, torch.from_numpy(keep))
+        is_whole = generator.random() < self._settings.whole_share
+        channels = self._channel_mask(generator, len(maps))
+        return self.encode_maps(maps, None if is_whole else torch.from_numpy(keep), channels)
 
-    def encode_maps(self, maps: Tensor, keep: Tensor | None) -> Tensor:
+    def _channel_mask(self, generator: np.random.Generator, number: int) -> Tensor | None:
+        """Inverted dropout of whole channels of the head, another choice for each image: (B, 1, head width)."""
+        share = self._settings.dropout
+        if not share:
+            return None
+        shape = number, 1, self.module.tower.patches.projection.in_features
+        return torch.from_numpy((generator.random(shape, dtype=np.float32) >= share) / np.float32(1 - share))
+
+    def encode_maps(self, maps: Tensor, keep: Tensor | None, channels: Tensor | None = None) -> Tensor:
         """Stored maps (B, C, G, G) -> float32 (B, E). Attention as in the text stage, for the same reason."""
         half = torch.autocast("cpu", torch.bfloat16, enabled=self._settings.half_precision)
         with half, sdpa_kernel(SDPBackend.MATH):
-            return encode_maps(self.module.tower, maps, keep).float()
+            return encode_maps(self.module.tower, maps, keep, channels).float()
 
     def _contrast(self, vectors: Tensor, photos: NDArray[np.int64], generator: np.random.Generator) -> Tensor:
         own = self._bank.draw(photos, generator, self._settings.english_share)
@@ -189,7 +201,7 @@ def _parts(maps: NDArray[np.float16], size: int = 128) -> Iterator[NDArray[np.fl
         yield np.array(maps[start : start + size])
 
 
-def encode_maps(tower: VisionTower, maps: Tensor, keep: Tensor | None) -> Tensor:
+def encode_maps(tower: VisionTower, maps: Tensor, keep: Tensor | None, channels: Tensor | None = None) -> Tensor:
     """The tower from the trunk's stored maps on: (B, C, G, G) -> (B, E); the same numbers as ``tower.forward``.
 
     keep: positions (ascending) that are seen, None for all. Only CLS leaves the last block, so only CLS is computed
@@ -197,14 +209,16 @@ def encode_maps(tower: VisionTower, maps: Tensor, keep: Tensor | None) -> Tensor
     """
     patches = tower.patches
     assert isinstance(patches, ConvPatches), "stored maps need a convolutional trunk"
-    features = maps.float().flatten(2)  # B C P
+    features = maps.flatten(2)  # B C P
     positions: Tensor = tower.position_embedding
     cos, sin = tower.rotary_cos, tower.rotary_sin
     if keep is not None:
         features, cos, sin = features[:, :, keep], cos[keep], sin[keep]
         positions = torch.cat((positions[:, :1], positions[:, 1:][:, keep]), dim=1)
     head = patches.trunk.head
-    tokens = F.relu6(F.linear(features.transpose(1, 2), head.weight.flatten(1), head.bias))
+    tokens = F.relu6(F.linear(features.float().transpose(1, 2), head.weight.flatten(1), head.bias))
+    if channels is not None:
+        tokens = tokens * channels
     x = torch.cat((tower.cls_token.expand(len(maps), -1, -1), patches.projection(tokens)), dim=1) + positions
     *first, last = tower.blocks
     for block in first:

@@ -16,7 +16,7 @@ from babelclip.train.sources import Manifest, Source, notice
 NOTICE_FILE = "NOTICE"
 LIMITS = (
     "Its image trunk has seen ImageNet-1k with labels, and the image stage learned the names: on sets like ImageNet it "
-    " recognises by name what it was taught; that is not zero-shot in the strict sense.",
+    "recognises by name what it was taught; that is not zero-shot in the strict sense.",
     "It is small: expect it to miss details, counts, spatial relations and written words in pictures.",
     "It was trained on few photos (about ten thousand with captions), most of everyday scenes with people and dogs.",
     "Languages are not equal: those with captions in the training data are best, rare ones know mostly names.",

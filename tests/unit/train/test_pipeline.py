@@ -78,7 +78,7 @@ def tiny_recipe(folder: Path) -> Path:
         "text_layers = [0, 2, 4, 6, 8, 11]": "text_layers = [0]",
         "image_size = 224": "image_size = 64",
         "minutes = 35.0": "steps = 3",
-        "minutes = 12.0": "steps = 3",
+        "minutes = 14.0": "steps = 3",
         'engine = "openvino"': 'engine = "onnxruntime"',
         "caption_views = 6": "caption_views = 2",
         "held_out_share = 14": "held_out_share = 5",
