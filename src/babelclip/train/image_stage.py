@@ -121,7 +121,9 @@ class ImageStage:
         share = self._settings.dropout
         if not share:
             return None
-        shape = number, 1, self.module.tower.patches.projection.in_features
+        patches = self.module.tower.patches
+        assert isinstance(patches, ConvPatches), "the stage's constructor has seen to it"
+        shape = number, 1, patches.projection.in_features
         return torch.from_numpy((generator.random(shape, dtype=np.float32) >= share) / np.float32(1 - share))
 
     def encode_maps(self, maps: Tensor, keep: Tensor | None, channels: Tensor | None = None) -> Tensor:
