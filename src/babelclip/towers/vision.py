@@ -95,12 +95,10 @@ class VisionTower(nn.Module):
         self.position_embedding = nn.Parameter(torch.zeros(1, config.grid**2 + 1, config.width))
         self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
-        self.set_rotary_table()
-
-    def set_rotary_table(self) -> None:
-        """Compute the rotary table; to be called again where the tower was built without memory (meta device)."""
-        with torch.device("cpu"):
-            cos, sin = vision_rotary_table(self.config.grid, self.config.pretrained_grid, self.config.head_width)
+        with torch.device(
+            "cpu"
+        ):  # the table is no weight: a tower that is built without memory (meta device) has it too
+            cos, sin = vision_rotary_table(config.grid, config.pretrained_grid, config.head_width)
         self.register_buffer("rotary_cos", cos, persistent=False)
         self.register_buffer("rotary_sin", sin, persistent=False)
 
