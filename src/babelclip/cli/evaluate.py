@@ -20,13 +20,13 @@ def evaluate(
     *,
     data: Annotated[Path, Parameter(env_var="BABELCLIP_DATA")],
     out: Path,
-    suite: Literal["small", "quick"] = "small",
+    suite: Literal["small", "quick", "wide"] = "small",
     dim: int | None = None,
     seed: int = 0,
     quiet: bool = False,
     options: ModelOptions = NO_MODEL_OPTIONS,
 ) -> int:
-    """Measure a model: retrieval, recognition by name and sentence similarity, per language.
+    """Measure a model: retrieval, recognition by name, sentence similarity, translations, topics; per language.
 
     Prints the bars as a table and writes every score to a result file. A run that was cut off goes on where it
     stopped when the same command is given again.
@@ -38,7 +38,8 @@ def evaluate(
     out
         Result file (JSON); written after every task.
     suite
-        "small": all tasks and bars. "quick": fewer languages and prompts, for a look during training.
+        "small": the sets that the bundled model is judged by, with bars. "quick": fewer languages and prompts, for a
+        look during training. "wide": all families on all sets, translations and topics too.
     dim
         Width of the vectors; the model's own when left out.
     seed
@@ -73,8 +74,9 @@ def evaluate(
             progress=lambda what, done, total: bar.update(task_id, description=what, completed=done, total=total),
             say=(lambda line: None) if quiet else (lambda line: bar.console.print(line, highlight=False, markup=False)),
         )
-    print(bars_table([result]))
-    print()
+    if result.bars:
+        print(bars_table([result]))
+        print()
     print(tasks_table(result))
     if not quiet:
         print(f"Every score by language, with intervals: {out}", file=sys.stderr)

@@ -9,9 +9,11 @@ from pathlib import Path
 from babelclip.errors import ConfigError
 from babelclip.evaluate.bars import Bar
 from babelclip.evaluate.task import Task
+from babelclip.evaluate.tasks.bitext import BitextMining
 from babelclip.evaluate.tasks.crossmodal import CrossmodalRetrieval
 from babelclip.evaluate.tasks.names import NameRecognition
 from babelclip.evaluate.tasks.sts import SentenceSimilarity
+from babelclip.evaluate.tasks.topics import TopicClassification
 
 FLICKR_OTHERS = ("de", "fr", "pt", "cs", "zh", "es", "ar", "uk")
 T2I_5 = "text_to_image_recall@5"
@@ -90,13 +92,47 @@ def _quick(folder: Path) -> Suite:
     )
 
 
+def _wide(folder: Path) -> Suite:
+    """All families on all sets that are read so far, names in English only: where a model is strong, where not."""
+
+    def named(name: str, pack: str, prefix: str, templates: str, *, present: bool = False) -> NameRecognition:
+        path = f"eval/images/{pack}.tar.gz"
+        return NameRecognition(name, folder, path, prefix=prefix, templates=templates, present=present)
+
+    return Suite(
+        "wide",
+        (
+            *(
+                CrossmodalRetrieval(name, folder, f"eval/images/{pack}.tar.gz")
+                for name, pack in (
+                    ("flickr8k_test", "flickr8k_test_multilingual"),
+                    ("xflickr243", "xflickr243_multilingual"),
+                    ("coco", "coco_captions"),
+                    ("tuxpaint", "tuxpaint_multilingual"),
+                    ("vi_bn", "vi_bn_captions"),
+                )
+            ),
+            _cifar10(folder),
+            named("imagenette", "imagenette_val", "in1k:", "imagenet1k", present=True),
+            named("tinyimagenet", "tinyimagenet_val1000", "in1k:", "imagenet1k", present=True),
+            named("caltech101", "caltech101_test", "caltech:", "caltech101"),
+            named("flowers5", "flowers5_test", "flower:", "imagenet1k"),
+            named("nips2017", "nips2017_ccby_imagenet", "in1k:", "imagenet1k"),
+            SentenceSimilarity("stsb", folder, "eval/text/stsb_test.parquet"),
+            BitextMining("tatoeba", folder, "eval/text/tatoeba_en_xx.parquet"),
+            TopicClassification("sib200", folder, "eval/text/sib200_validation.parquet"),
+        ),
+        (),
+    )
+
+
 def _cifar10(folder: Path) -> NameRecognition:
     return NameRecognition(
         "cifar10", folder, "eval/images/cifar10_test1000.tar.gz", prefix="cifar:", templates="cifar10"
     )
 
 
-SUITES: dict[str, Callable[[Path], Suite]] = {"small": _small, "quick": _quick}
+SUITES: dict[str, Callable[[Path], Suite]] = {"small": _small, "quick": _quick, "wide": _wide}
 
 
 def open_suite(name: str, folder: Path) -> Suite:

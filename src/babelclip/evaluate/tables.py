@@ -27,11 +27,15 @@ WORDS: dict[str, dict[Tongue, str]] = {
     "top1": {"en": "top-1", "zh": "top-1"},
     "top5": {"en": "top-5", "zh": "top-5"},
     "spearman": {"en": "Spearman", "zh": "Spearman"},
+    "to_english": {"en": "to English", "zh": "译入英语"},
+    "from_english": {"en": "from English", "zh": "译出英语"},
 }
 LEADING = {
     "crossmodal": ("text_to_image_recall@5", "image_to_text_recall@5"),
     "names": ("top1",),
     "sts": ("spearman",),
+    "bitext": ("to_english", "from_english"),
+    "topics": ("top1",),
 }
 BARS_ZH = {
     "flickr8k_test text-to-image R@5, English": "flickr8k_test 文搜图 R@5 · 英语",
@@ -149,6 +153,6 @@ def _by_language(task: TaskResult) -> dict[str, dict[str, Score]]:
 def _score_cell(score: Score) -> str:
     decimals = 3 if score.metric == "spearman" else 1
     shown = f"{score.value:.{decimals}f}"
-    if not score.metric.endswith(("recall@5", "top1", "spearman")):
+    if not score.metric.endswith(("recall@5", "top1", "spearman", "english")):
         return shown
     return f"{shown} ({score.low:.{decimals}f} to {score.high:.{decimals}f})"

@@ -35,7 +35,7 @@ class TaskFacts:
     """What is measured, on what. Equal facts and an equal encoder give equal scores."""
 
     name: str
-    family: str  # crossmodal | names | sts
+    family: str  # crossmodal | names | sts | bitext | topics
     data: tuple[DataFile, ...]
     licences: tuple[str, ...] = ()
     settings: dict[str, Setting] = field(default_factory=dict)

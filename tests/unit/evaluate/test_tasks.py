@@ -12,9 +12,11 @@ import pytest
 from babelclip.errors import DatasetError, ItemsError
 from babelclip.evaluate.encode import EncodeOnce
 from babelclip.evaluate.task import Score
+from babelclip.evaluate.tasks.bitext import BitextMining
 from babelclip.evaluate.tasks.crossmodal import CrossmodalRetrieval
 from babelclip.evaluate.tasks.names import NameRecognition, languages_with_most_names, name_vectors
 from babelclip.evaluate.tasks.sts import SentenceSimilarity
+from babelclip.evaluate.tasks.topics import TopicClassification
 
 
 def value(scores: list[Score], language: str, metric: str) -> tuple[float, int]:
@@ -164,6 +166,48 @@ def test_sts_refuses_other_tables(tmp_path: Path) -> None:
     (tmp_path / "u.parquet").write_bytes(b"no parquet")
     with pytest.raises(DatasetError, match=r"u\.parquet"):
         SentenceSimilarity("s", tmp_path, "u.parquet")
+
+
+def test_bitext_by_hand(tmp_path: Path, table_encoder) -> None:
+    rows = {
+        "lang": ["de", "de", "de", "fr"],
+        "text": ["Hund", "Katze", "Hündchen", "chien"],
+        "en": ["dog", "cat", "dog", "dog"],
+    }
+    pq.write_table(pa.table(rows), tmp_path / "b.parquet")
+    encoder = table_encoder(
+        {"Hund": [1, 0.1], "Katze": [0.9, 0.5], "Hündchen": [0.1, 1], "chien": [0, 1], "dog": [1, 0], "cat": [0.5, 0.9]}
+    )
+    scores = BitextMining("b", tmp_path, "b.parquet").run(EncodeOnce(encoder), seed=0)
+    # Hund finds dog; Katze finds dog, which is wrong; Hündchen finds cat.
+    assert value(scores, "de", "to_english") == pytest.approx((100 / 3, 3))
+    # dog finds Hund, twice, also where Hündchen asked; cat finds Hündchen.
+    assert value(scores, "de", "from_english") == pytest.approx((200 / 3, 3))
+    assert value(scores, "fr", "to_english") == (100.0, 1)  # its own language's sentences are all its rivals
+
+
+def test_topics_by_hand(tmp_path: Path, table_encoder) -> None:
+    rows = {"lang": ["en", "en", "af"], "text": ["match", "vote", "stem"], "topic": ["sports", "politics", "politics"]}
+    pq.write_table(pa.table(rows), tmp_path / "t.parquet")
+    encoder = table_encoder({"match": [1, 0], "vote": [0.9, 0.1], "stem": [0, 1], "sports": [1, 0], "politics": [0, 1]})
+    task = TopicClassification("t", tmp_path, "t.parquet")
+    scores = task.run(EncodeOnce(encoder), seed=0)
+    assert value(scores, "en", "top1") == (50.0, 2)
+    assert value(scores, "af", "top1") == (100.0, 1)
+    assert task.facts.settings["topics"] == ["politics", "sports"]
+
+
+def test_only_labels_that_occur_compete_where_asked(tmp_path: Path, labelled, write_pack, table_encoder) -> None:
+    write_pack("q.tar.gz", {k: (k.encode(), {"label": f"c:{k[0]}"}) for k in ("0a", "1a")})
+    vectors = {b"0a": [1, 0, 0.9], b"1a": [0, 1, 1.1], "a cat.": [1, 0, 0], "the cat.": [1, 0, 0]}
+    vectors |= {"a dog.": [0, 1, 0], "the dog.": [0, 1, 0], "a bird.": [0, 0, 1], "the bird.": [0, 0, 1]}
+
+    def top1(present: bool) -> float:
+        task = NameRecognition("n", tmp_path, "q.tar.gz", prefix="c:", templates="imagenet1k", present=present)
+        return value(task.run(EncodeOnce(table_encoder(vectors)), seed=0), "en", "top1")[0]
+
+    assert top1(present=False) == 50.0  # the second looks most like a bird, which does not occur
+    assert top1(present=True) == 100.0
 
 
 def test_texts_come_back_in_order_and_at_the_width_asked_for(table_encoder) -> None:

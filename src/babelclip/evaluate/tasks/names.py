@@ -32,6 +32,7 @@ class NameRecognition:
         templates: key in CLIP_benchmark's template files, such as ``imagenet1k``.
         others: how many languages besides English; those with most names come first.
         english: all templates in English, or the plain ones. Other languages always use the plain ones.
+        present: only the labels that occur in the pack compete (as in Imagenette, a part of ImageNet).
     """
 
     def __init__(
@@ -44,13 +45,17 @@ class NameRecognition:
         templates: str,
         others: int = 0,
         english: Choice = "all",
+        present: bool = False,
     ) -> None:
         pack = read_pack(folder, path)
         names, names_file = read_names(folder, LABELS, prefix)
         source = Templates(folder, templates)
-        unknown = sorted({str(photo.record.get("label")) for photo in pack.photos} - names.keys())
+        occurring = {str(photo.record.get("label")) for photo in pack.photos}
+        unknown = sorted(occurring - names.keys())
         if unknown:
             raise DatasetError(f"{path}: {len(unknown)} labels have no name in {LABELS}, such as {unknown[0]!r}")
+        if present:
+            names = {label: by_language for label, by_language in names.items() if label in occurring}
         self._photos = pack.photos
         self._names = names
         languages = ["en", *languages_with_most_names(names)[:others]]
@@ -65,6 +70,7 @@ class NameRecognition:
             settings={
                 "photos": len(pack.photos),
                 "labels": prefix,
+                "present_only": present,
                 "languages": languages,
                 "names": [sum(language in by for by in names.values()) for language in languages],
                 "templates": [len(self._templates[language]) for language in languages],

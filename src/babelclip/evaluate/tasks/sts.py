@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from babelclip.errors import DatasetError
 from babelclip.evaluate.encode import EncodeOnce
 from babelclip.evaluate.metrics import interval_of_spearman, spearman
-from babelclip.evaluate.read_pack import read_data_file
+from babelclip.evaluate.read_table import read_table
 from babelclip.evaluate.task import Score, TaskFacts, english_first
 
 COLUMNS = ("lang", "sentence1", "sentence2", "score")
@@ -22,20 +18,13 @@ class SentenceSimilarity:
     """Spearman over sentence pairs of a parquet file with the columns lang, sentence1, sentence2, score."""
 
     def __init__(self, name: str, folder: Path, path: str) -> None:
-        content, file = read_data_file(folder, path)
-        try:
-            table = pq.read_table(io.BytesIO(content), columns=list(COLUMNS))
-        except (pa.ArrowException, KeyError) as error:
-            raise DatasetError(f"{path}: expected parquet with the columns {', '.join(COLUMNS)}: {error}") from error
-        if table.num_rows == 0 or any(column.null_count for column in table.columns):
-            raise DatasetError(f"{path}: expected rows without empty cells")
-        self._rows = table.to_pydict()
+        self._rows, file = read_table(folder, path, COLUMNS)
         self._languages = sorted(set(self._rows["lang"]), key=english_first)
         self.facts = TaskFacts(
             name=name,
             family="sts",
             data=(file,),
-            settings={"pairs": table.num_rows, "languages": self._languages},
+            settings={"pairs": len(self._rows["lang"]), "languages": self._languages},
         )
 
     def run(self, encode: EncodeOnce, seed: int) -> list[Score]:
