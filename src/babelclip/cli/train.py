@@ -15,6 +15,7 @@ def train(
     data: Annotated[Path, Parameter(env_var="BABELCLIP_DATA")] = Path("../shared/data"),
     out: Path = Path("runs/small"),
     resume: bool = False,
+    start: Path | None = None,
 ) -> int:
     """Train a model from a recipe.
 
@@ -31,7 +32,10 @@ def train(
         Folder for everything the run makes: log, curve, checkpoints, the model.
     resume
         Go on with the run that is in --out.
+    start
+        Model folder whose text tower is trained on, in place of the teacher's layers.
     """
+    from babelclip.checkpoint.folder import read_folder
     from babelclip.errors import RuntimeUnavailable
 
     try:
@@ -42,7 +46,8 @@ def train(
             raise
         hint = f"training needs {error.name}; install it with: pip install 'babelclip[train]'"
         raise RuntimeUnavailable(hint) from error
-    folder = run(read_recipe(recipe), data, out, resume=resume, say=_say)
+    begun = None if start is None else read_folder(start)
+    folder = run(read_recipe(recipe), data, out, resume=resume, say=_say, start=begun)
     print(folder)
     return 0
 

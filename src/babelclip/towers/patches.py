@@ -81,10 +81,13 @@ class ConvTrunk(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.head = SameConv(width, config.head_width, 1)
 
-    def feature_map(self, pixels: Tensor) -> Tensor:
-        """Before the head: (B, 3, S, S) -> (B, last stage's width, S/32, S/32)."""
-        x = F.relu6(self.stem(pixels))
-        for block in self.blocks:
+    def feature_map(self, pixels: Tensor, stop: int | None = None) -> Tensor:
+        """Before the head, or after the first ``stop`` blocks: (B, 3, S, S) -> (B, C, H, W)."""
+        return self.through(F.relu6(self.stem(pixels)), 0, stop)
+
+    def through(self, x: Tensor, start: int, stop: int | None = None) -> Tensor:
+        """Some of the blocks, by number: (B, C, H, W) -> (B, C', H', W')."""
+        for block in self.blocks[start:stop]:
             x = block(x)
         return x
 

@@ -26,6 +26,7 @@ from babelclip.train.teacher import teacher_vectors
 from babelclip.train.vocabulary import PrunedVocabulary, prune_for
 
 Say = Callable[[str], None]
+SAMPLE_OF_KIND = 2000  # about how many texts of each kind a fresh space is turned by
 
 
 def digest(texts: Sequence[str]) -> str:
@@ -79,11 +80,13 @@ def target_space(
     records: Sequence[PhotoRecord],
     held_out: frozenset[str],
     strength: float,
+    turn: Callable[[TargetSpace, Tensor, Sequence[str]], TargetSpace] | None = None,
 ) -> TargetSpace:
     """``space.pt``: the space, fitted on captions, names, prompted names and sentences in like shares.
 
     It is kept because its axes are eigenvectors: another number of threads may turn their signs round, and a run that
-    is resumed has to go on in the space that it began in.
+    is resumed has to go on in the space that it began in. ``turn`` rotates a fresh space, given some English texts and
+    their teacher vectors (``babelclip.train.start_from``).
 
     Raises: DatasetError when one of these kinds has no English text.
     """
@@ -97,13 +100,17 @@ def target_space(
         "sentences": ("ntrex", "sib200_flores", "udhr"),
     }
     samples: list[Tensor] = []
+    places_of: list[int] = []
     for kind, groups in kinds.items():
         places = {row.targets[0] for row in corpus.rows if row.language == "en" and row.group in groups}
         if not places:
             raise DatasetError(f"no English {kind} in the training texts (groups {', '.join(groups)})")
         samples.append(vectors[sorted(places)])
+        places_of.extend(sorted(places)[:: max(1, len(places) // SAMPLE_OF_KIND)])
     within, groups_of = _captions_by_photo(corpus, records, held_out)
     space = fit_target_space(samples, groups_of, vectors[within], strength=strength)
+    if turn is not None:
+        space = turn(space, vectors[places_of], [corpus.english[place] for place in places_of])
     torch.save((space.mean, space.matrix), file)
     return space
 

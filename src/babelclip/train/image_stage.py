@@ -7,7 +7,7 @@ it looks like each of 1,000 named things; the tower learns to agree, which is wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from babelclip.towers.patches import ConvPatches
-from babelclip.towers.vision import VisionBlock, VisionTower
+from babelclip.towers.patches import ConvPatches, InvertedResidual
+from babelclip.towers.text import TextTower
+from babelclip.towers.vision import VisionTower
 from babelclip.train.features import FeatureStore
+from babelclip.train.from_stored import encode_maps, encode_tokens, region_places
 from babelclip.train.losses import cosine_distance, info_nce, matryoshka, same_key
 from babelclip.train.text_bank import TextBank
 
@@ -37,6 +39,11 @@ class ImageSettings:
     keep_patches: float = 0.7  # patch dropout (Li et al. 2023): share of the positions seen in a step
     whole_share: float = 0.0  # share of the steps that see all positions
     dropout: float = 0.0  # of the trunk's features
+    regions: bool = False  # four regions' means in place of whole maps: a quick start for the tower, trunk frozen
+    trunk_rate: float = 0.1  # learning rate of the trunk's upper blocks and head, as a share of the recipe's
+    scale_rate: float = 5.0  # the same for the temperature
+    turn_rate: float = 0.0  # the same for the matrix that the texts are turned by; 0: texts stay where they are
+    turn_keep: float = 1.0  # how much turned texts are held near their old places (1 - cosine)
     first_scale: float = 20.0  # of the contrastive loss; learned
     source_weights: Mapping[str, float] = field(default_factory=dict)  # how often, where not 1
     half_precision: bool = True
@@ -55,8 +62,6 @@ class NameTargets:
 class ImageStage:
     """A ``Stage`` of the loop (``babelclip.train.loop``)."""
 
-    name = "image"
-
     def __init__(
         self,
         tower: VisionTower,
@@ -67,8 +72,18 @@ class ImageStage:
         held_out: frozenset[str],
         dims: Sequence[int],
         settings: ImageSettings,
+        name: str = "image",
     ) -> None:
+        self.name = name
         self.module = _Trained(tower, settings.first_scale)
+        self.module.turn.requires_grad_(settings.turn_rate > 0)
+        if not settings.regions and settings.trunk_rate:
+            self.module.train_trunk_above(store.block)
+        self.rates: Mapping[str, float] = {
+            "tower.patches.trunk": settings.trunk_rate,
+            "log_scale": settings.scale_rate,
+            "turn": settings.turn_rate,
+        }
         self._settings = settings
         self._store = store
         self._bank = bank
@@ -90,31 +105,34 @@ class ImageStage:
         rows = self._draw_rows(generator)
         photos = self._store.photos[rows]
         vectors = self._encode(rows, generator)
-        contrast = self._contrast(vectors, photos, generator)
-        close = matryoshka(cosine_distance, vectors, self._means[photos], self._dims)
+        contrast, moved = self._contrast(vectors, photos, generator)
+        means = self.module.turned(self._means[photos]).detach()
+        close = matryoshka(cosine_distance, vectors, means, self._dims)
         named = self._name_loss(vectors, rows, generator)
-        figures = {"contrast": contrast.item(), "distance": close.item(), "names": named.item()}
+        figures = {"contrast": contrast.item(), "distance": close.item(), "names": named.item(), "moved": moved.item()}
         figures["scale"] = self.module.log_scale.exp().item()
-        return contrast + settings.mean_weight * close + settings.names_weight * named, figures
+        loss = contrast + settings.mean_weight * close + settings.names_weight * named + settings.turn_keep * moved
+        return loss, figures
 
-    def warm_start_sample(self, number: int) -> tuple[NDArray[np.float16], Tensor]:
-        """Stored maps of photos drawn as in training, and the means of their texts, for ``start_from_pooled``."""
+    def warm_start_sample(self, number: int) -> tuple[Tensor, Tensor]:
+        """Regions of photos drawn as in training, and the means of their texts, for ``start_from_pooled``."""
         generator = np.random.default_rng([self._settings.seed, 11])
         points = np.sort(generator.random(number)) * self._cumulative[-1]
         rows = np.unique(np.searchsorted(self._cumulative, points, side="right"))
-        return self._store.maps[rows], self._means[self._store.photos[rows]]
+        return torch.from_numpy(self._store.regions[rows]), self._means[self._store.photos[rows]]
 
     def _draw_rows(self, generator: np.random.Generator) -> NDArray[np.int64]:
         points = generator.random(self._settings.batch_size) * self._cumulative[-1]
         return np.unique(np.searchsorted(self._cumulative, points, side="right"))
 
     def _encode(self, rows: NDArray[np.int64], generator: np.random.Generator) -> Tensor:
-        maps = torch.from_numpy(self._store.maps[rows])
-        positions = maps.shape[-1] * maps.shape[-2]
+        channels = self._channel_mask(generator, len(rows))
+        if self._settings.regions:
+            return self.encode(rows, None, channels)
+        positions = self.module.tower.config.grid**2
         keep = np.sort(generator.permutation(positions)[: max(1, round(positions * self._settings.keep_patches))])
         is_whole = generator.random() < self._settings.whole_share
-        channels = self._channel_mask(generator, len(maps))
-        return self.encode_maps(maps, None if is_whole else torch.from_numpy(keep), channels)
+        return self.encode(rows, None if is_whole else torch.from_numpy(keep), channels)
 
     def _channel_mask(self, generator: np.random.Generator, number: int) -> Tensor | None:
         """Inverted dropout of whole channels of the head, another choice for each image: (B, 1, head width)."""
@@ -126,27 +144,37 @@ class ImageStage:
         shape = number, 1, patches.projection.in_features
         return torch.from_numpy((generator.random(shape, dtype=np.float32) >= share) / np.float32(1 - share))
 
-    def encode_maps(self, maps: Tensor, keep: Tensor | None, channels: Tensor | None = None) -> Tensor:
-        """Stored maps (B, C, G, G) -> float32 (B, E). Attention as in the text stage, for the same reason."""
+    def encode(self, rows: NDArray[np.int64], keep: Tensor | None = None, channels: Tensor | None = None) -> Tensor:
+        """Rows of the store -> float32 (B, E). Attention as in the text stage, for the same reason."""
+        tower, store = self.module.tower, self._store
         half = torch.autocast("cpu", torch.bfloat16, enabled=self._settings.half_precision)
         with half, sdpa_kernel(SDPBackend.MATH):
-            return encode_maps(self.module.tower, maps, keep, channels).float()
+            if self._settings.regions:
+                tokens = torch.from_numpy(store.regions[rows]).float()
+                places = region_places(tower.config.grid)
+                return encode_tokens(tower, tokens if channels is None else tokens * channels, places).float()
+            maps = torch.from_numpy(store.maps[rows]).float().contiguous(memory_format=torch.channels_last)
+            return encode_maps(tower, maps, store.block, keep, channels).float()
 
-    def _contrast(self, vectors: Tensor, photos: NDArray[np.int64], generator: np.random.Generator) -> Tensor:
+    def _contrast(
+        self, vectors: Tensor, photos: NDArray[np.int64], generator: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """InfoNCE both ways, and how far the texts were turned away from where they were."""
         own = self._bank.draw(photos, generator, self._settings.english_share)
         others = generator.integers(len(self._vectors), size=self._settings.bank_size)
         places = np.concatenate([own, others])
         positive = torch.arange(len(own))
         meanings, wordings = (torch.from_numpy(keys[places]) for keys in (self._bank.meanings, self._bank.wordings))
         ignored = same_key(meanings[: len(own)], meanings) | same_key(wordings[: len(own)], wordings)
-        bank, scale = self._vectors[torch.from_numpy(places)], self.module.log_scale.exp()
+        fixed = self._vectors[torch.from_numpy(places)]
+        bank, scale = self.module.turned(fixed), self.module.log_scale.exp()
         terms: list[Tensor] = []
         for dim in self._dims:
             image, text = vectors[:, :dim], bank[:, :dim]
             forth = info_nce(image, text, positive, ignored, scale)
             back = info_nce(text[: len(own)], image, positive, ignored[:, : len(own)], scale)
             terms.append((forth + back) / 2)
-        return torch.stack(terms).mean()
+        return torch.stack(terms).mean(), matryoshka(cosine_distance, bank, fixed, self._dims)
 
     def _name_loss(self, vectors: Tensor, rows: NDArray[np.int64], generator: np.random.Generator) -> Tensor:
         """Cross-entropy between the classifier's probabilities and recognition by name in a language drawn."""
@@ -154,6 +182,7 @@ class ImageStage:
         classes, names = targets.names[0 if generator.random() < 0.5 else int(generator.integers(len(targets.names)))]
         column = torch.full((1 + max(int(targets.classes.max()), int(classes.max())),), -1)
         column[classes] = torch.arange(len(classes))
+        names = self.module.turned(names)
         places, shares = column[targets.classes[rows]], targets.shares[rows].clone()
         shares[places < 0] = 0.0
         terms: list[Tensor] = []
@@ -168,8 +197,8 @@ class ImageStage:
         """Recall of held-out photos by their own captions, English and others, at 5."""
         if not len(self._held_rows):
             return {}
-        maps = self._store.maps[self._held_rows]
-        images = F.normalize(torch.cat([self.encode_maps(torch.from_numpy(m), None) for m in _parts(maps)]), dim=1)
+        parts = np.array_split(self._held_rows, -(-len(self._held_rows) // 128))
+        images = F.normalize(torch.cat([self.encode(rows) for rows in parts]), dim=1)
         figures: dict[str, float] = {}
         photos = self._store.photos[self._held_rows]
         for name, only_english in (("recall_en", True), ("recall_others", False)):
@@ -180,104 +209,52 @@ class ImageStage:
                 texts = english if only_english else {p for ps in self._bank.photo_texts[photo] for p in ps} - english
                 owner.extend([number] * len(texts))
                 places.extend(texts)
-            best = (self._vectors[places] @ images.T).topk(min(5, len(images)), dim=1).indices
+            best = (
+                (F.normalize(self.module.turned(self._vectors[places]), dim=1) @ images.T)
+                .topk(min(5, len(images)), dim=1)
+                .indices
+            )
             figures[name] = (best == torch.tensor(owner)[:, None]).any(dim=1).float().mean().item()
         return figures
 
 
 class _Trained(nn.Module):
-    """The tower without its trunk's frozen part, and the temperature."""
+    """The tower, its trunk frozen or trained above some block; the temperature; what turns the texts (LiT's opposite:
+    Zhai et al. 2022 lock them whole, here a matrix near the identity may move them all together)."""
 
     def __init__(self, tower: VisionTower, first_scale: float) -> None:
         super().__init__()
         self.tower = tower
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(first_scale))))
+        width = tower.config.width
+        self.turn = nn.Parameter(torch.zeros(width, width))  # minus the identity, so that weight decay leads back
         assert isinstance(tower.patches, ConvPatches), "the image stage trains towers with a convolutional trunk"
-        tower.patches.trunk.stem.requires_grad_(False)
-        tower.patches.trunk.blocks.requires_grad_(False)
+        tower.patches.trunk.requires_grad_(False)
+
+    def train_trunk_above(self, block: int) -> None:
+        """All but the depthwise filters, whose gradient costs more than everything else together."""
+        assert isinstance(self.tower.patches, ConvPatches), "the constructor has seen to it"
+        trunk = self.tower.patches.trunk
+        trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs leave this form out
+        for part in (*trunk.blocks[block:], trunk.head):
+            part.requires_grad_(True)
+        for upper in trunk.blocks[block:]:
+            assert isinstance(upper, InvertedResidual)
+            upper.depthwise.requires_grad_(False)
+
+    def turned(self, texts: Tensor) -> Tensor:
+        """Where text vectors go: (N, E) -> (N, E)."""
+        return texts + texts @ self.turn
+
+    def go_on_from(self, earlier: _Trained) -> None:
+        """Temperature and turn of an earlier stage of the same tower."""
+        self.log_scale.data.copy_(earlier.log_scale.data)
+        self.turn.data.copy_(earlier.turn.data)
 
 
-def _parts(maps: NDArray[np.float16], size: int = 128) -> Iterator[NDArray[np.float16]]:
-    """Copies (a memory map is read-only, which torch does not take), one at a time."""
-    for start in range(0, len(maps), size):
-        yield np.array(maps[start : start + size])
-
-
-def encode_maps(tower: VisionTower, maps: Tensor, keep: Tensor | None, channels: Tensor | None = None) -> Tensor:
-    """The tower from the trunk's stored maps on: (B, C, G, G) -> (B, E); the same numbers as ``tower.forward``.
-
-    keep: positions (ascending) that are seen, None for all. Only CLS leaves the last block, so only CLS is computed
-    there.
-    """
-    patches = tower.patches
-    assert isinstance(patches, ConvPatches), "stored maps need a convolutional trunk"
-    features = maps.flatten(2)  # B C P
-    positions: Tensor = tower.position_embedding
-    cos, sin = tower.rotary_cos, tower.rotary_sin
-    if keep is not None:
-        features, cos, sin = features[:, :, keep], cos[keep], sin[keep]
-        positions = torch.cat((positions[:, :1], positions[:, 1:][:, keep]), dim=1)
-    head = patches.trunk.head
-    tokens = F.relu6(F.linear(features.float().transpose(1, 2), head.weight.flatten(1), head.bias))
-    if channels is not None:
-        tokens = tokens * channels
-    x = torch.cat((tower.cls_token.expand(len(maps), -1, -1), patches.projection(tokens)), dim=1) + positions
-    *first, last = tower.blocks
-    for block in first:
-        x = block(x, cos, sin)
-    assert isinstance(last, VisionBlock)
-    vectors: Tensor = tower.norm(_cls_through(last, x, cos, sin)[:, 0])
-    return vectors
-
-
-def _cls_through(block: VisionBlock, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """A block's output at CLS alone: (B, 1+P, D) -> (B, 1, D)."""
-    attention, normed = block.attention, block.norm1(x)
-    query = attention._heads(F.linear(normed[:, :1], attention.query.weight, attention.query_bias))
-    key = attention._rotate(attention._heads(F.linear(normed, attention.key.weight)), cos, sin)
-    value = attention._heads(F.linear(normed, attention.value.weight, attention.value_bias))
-    mixed = F.scaled_dot_product_attention(query, key, value)
-    cls: Tensor = x[:, :1] + attention.out(attention.inner_norm(mixed.transpose(1, 2).flatten(2)))
-    out: Tensor = cls + block.feed_forward(block.norm2(cls))
-    return out
-
-
-@torch.inference_mode()
-def classify_maps(
-    head_weight: Tensor, head_bias: Tensor, classifier: tuple[Tensor, Tensor], maps: NDArray[np.float16], top: int = 16
-) -> tuple[Tensor, Tensor]:
-    """The trunk's classifier over stored maps: the likeliest classes (N, top) and their renormalised probabilities."""
-    classes, shares = [], []
-    for part in _parts(maps, 512):
-        features = torch.from_numpy(part).float().flatten(2).transpose(1, 2)
-        with torch.autocast("cpu", torch.bfloat16):
-            pooled = F.relu6(F.linear(features, head_weight.flatten(1), head_bias)).float().mean(dim=1)
-        best = F.softmax(F.linear(pooled, *classifier), dim=1).topk(top, dim=1)
-        classes.append(best.indices)
-        shares.append(best.values / best.values.sum(dim=1, keepdim=True))
-    return torch.cat(classes), torch.cat(shares)
-
-
-@torch.inference_mode()
-def start_from_pooled(tower: VisionTower, maps: NDArray[np.float16], targets: Tensor, ridge: float = 0.03) -> None:
-    """A warm start: the projection is the ridge regression of the targets on pooled features, and the first block
-    begins by giving CLS the mean of the projected tokens. What the blocks add beyond that starts near zero."""
-    patches = tower.patches
-    assert isinstance(patches, ConvPatches)
-    head = patches.trunk.head
-    parts = (torch.from_numpy(part).float().flatten(2).transpose(1, 2) for part in _parts(maps, 256))
-    tokens = (F.relu6(F.linear(part, head.weight.flatten(1), head.bias)) for part in parts)
-    pooled = torch.cat([part.mean(dim=1) for part in tokens]).double()
-    centred = pooled - pooled.mean(dim=0)
-    penalty = ridge * centred.pow(2).mean() * len(pooled) * torch.eye(pooled.shape[1], dtype=torch.float64)
-    weight = torch.linalg.solve(centred.T @ centred + penalty, centred.T @ targets.double()).T
-    scale = 1.0 / float((centred @ weight.T).std())  # tokens of about unit size, as a pre-norm block expects
-    patches.projection.weight.copy_((weight * scale).float())
-    patches.projection.bias.copy_((-(weight @ pooled.mean(dim=0)) * scale).float())
-    first = tower.blocks[0]
-    assert isinstance(first, VisionBlock)
-    for linear in (first.attention.value, first.attention.out):
-        linear.weight.copy_(torch.eye(tower.config.width))
-    for block in tower.blocks:
-        assert isinstance(block, VisionBlock)
-        block.feed_forward.down.weight.mul_(0.1)
+@torch.no_grad()
+def turn_projection(tower: TextTower, turn: Tensor) -> None:
+    """Give a text tower itself what an image stage turned its vectors by: projected vectors v become v + v @ turn."""
+    assert tower.projection is not None, "a text tower without a projection cannot be turned"
+    weight = tower.projection.weight  # (E, D); v = weight @ p
+    weight.add_(turn.T @ weight)

@@ -48,6 +48,7 @@ class Stage(Protocol):
     """What the loop needs of a stage. ``module`` holds everything that is trained."""
 
     name: str
+    rates: Mapping[str, float]  # parameters' names begin with -> share of the learning rate; all others have the whole
 
     @property
     def module(self) -> nn.Module: ...
@@ -90,12 +91,16 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     os.replace(unfinished, path)
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms and single vectors do not."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+def parameter_groups(module: nn.Module, weight_decay: float, rates: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Matrices decay; biases, norms and single vectors do not. ``share``: of the learning rate (``Stage.rates``)."""
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            share = next((rate for prefix, rate in rates.items() if name.startswith(prefix)), 1.0)
+            groups.setdefault((parameter.dim() >= 2, share), []).append(parameter)
     return [
-        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+        {"params": members, "weight_decay": weight_decay if decays else 0.0, "share": share}
+        for (decays, share), members in groups.items()
     ]
 
 
@@ -115,7 +120,10 @@ def run_stage(
     The checkpoint ``<folder>/<stage>.pt`` is written at intervals and at the end; a finished stage is not run again.
     """
     optimiser = torch.optim.AdamW(
-        parameter_groups(stage.module, settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.98), fused=True
+        parameter_groups(stage.module, settings.weight_decay, stage.rates),
+        lr=settings.learning_rate,
+        betas=(0.9, 0.98),
+        fused=True,
     )
     path = folder / f"{stage.name}.pt"
     step, seconds = 0, 0.0
@@ -131,7 +139,7 @@ def run_stage(
             started = time.monotonic()
             rate = learning_rate(settings, progress)
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["share"]
             loss, figures = stage.loss(step)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

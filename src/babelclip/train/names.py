@@ -1,4 +1,4 @@
-"""Names of the trunk's 1,000 classes as vectors, in every language that names enough of them."""
+"""What the trunk's classifier says, and the names of its 1,000 classes in every language that names enough of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from babelclip.errors import DatasetError
 from babelclip.towers.text import TextTower
 from babelclip.train.data.texts import PROMPTS
+from babelclip.train.features import FeatureStore
 from babelclip.train.image_stage import NameTargets
 from babelclip.train.text_bank import PSEUDO_LANGUAGES
 from babelclip.train.text_vectors import text_vectors
@@ -43,3 +44,14 @@ def name_targets(
         prompted = text_vectors(tower, tokenizer, [PROMPTS[language].format(name) for name in names_of])
         vectors.append((torch.tensor(classes), F.normalize(plain + prompted, dim=1)))
     return lambda classes, shares: NameTargets(classes, shares, tuple(vectors))
+
+
+def soft_labels(store: FeatureStore, top: int = 16) -> tuple[Tensor, Tensor]:
+    """The classifier's likeliest classes (N, top) and their renormalised probabilities for each row of a store.
+
+    It is asked about view 0, whole and sharp, of which the augmented views are to keep the name.
+    """
+    logits = torch.from_numpy(store.logits[store.views == 0]).float()
+    best = F.softmax(logits, dim=1).topk(top, dim=1)
+    photos = torch.from_numpy(store.photos)
+    return best.indices[photos], (best.values / best.values.sum(dim=1, keepdim=True))[photos]

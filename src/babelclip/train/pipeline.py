@@ -11,6 +11,7 @@ import gzip
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from babelclip.checkpoint.folder import ModelFolder
 from babelclip.errors import ConfigError, DatasetError
 from babelclip.towers.config import ConvTrunkConfig, DualConfig, TextTowerConfig, VisionTowerConfig
 from babelclip.towers.dual import DualEncoder
@@ -29,12 +31,14 @@ from babelclip.train.data.batches import row_weights
 from babelclip.train.data.shards import PhotoRecord, read_packs
 from babelclip.train.data.texts import Corpus, held_out_photos, read_corpus, read_extra_captions
 from babelclip.train.features import make_features, open_trunk
-from babelclip.train.image_stage import ImageStage, classify_maps, start_from_pooled
+from babelclip.train.from_stored import start_from_pooled
+from babelclip.train.image_stage import ImageSettings, ImageStage, turn_projection
 from babelclip.train.loop import RunLog, run_stage
-from babelclip.train.names import name_targets
+from babelclip.train.names import name_targets, soft_labels
 from babelclip.train.pretrained import initial_text_tensors, read_efficientnet_lite2, read_sentence_teacher
 from babelclip.train.recipe import Recipe
 from babelclip.train.sources import check_manifest, read_manifest
+from babelclip.train.start_from import take_text_tower, turn_space
 from babelclip.train.text_bank import TextBank
 from babelclip.train.text_stage import TextStage, fit_output, token_batches
 from babelclip.train.text_vectors import text_vectors
@@ -93,10 +97,13 @@ def model_config(recipe: Recipe) -> DualConfig:
     return DualConfig(text=text, vision=vision, dims=model.dims)
 
 
-def train(recipe: Recipe, data: Path, out: Path, *, resume: bool, say: Say) -> Path:
+def train(recipe: Recipe, data: Path, out: Path, *, resume: bool, say: Say, start: ModelFolder | None = None) -> Path:
     """Run a recipe from its data to a model folder, whose path is returned.
 
-    Raises: ConfigError when ``out`` holds a run and ``resume`` is not given; DatasetError when data are missing.
+    ``start``: a finished model whose text tower is trained on, in place of the teacher's layers.
+
+    Raises: ConfigError when ``out`` holds a run and ``resume`` is not given, or ``start`` has another text tower;
+    DatasetError when data are missing.
     """
     log_file = out / "log.jsonl"
     if log_file.is_file() and not resume:
@@ -111,7 +118,7 @@ def train(recipe: Recipe, data: Path, out: Path, *, resume: bool, say: Say) -> P
     check_manifest(manifest, {record.source for record in inputs.records}, text_sources)
     config, log = model_config(recipe), RunLog(log_file)
     model = DualEncoder(config)
-    tokenizer = train_text(model.text, recipe, inputs, out, log, resume=resume, say=say)
+    tokenizer = train_text(model.text, recipe, inputs, out, log, resume=resume, say=say, start=start)
     train_image(model, tokenizer, recipe, inputs, out, log, resume=resume, say=say)
     draw_curve(log_file, out / "curve.png")
     return write_model(
@@ -127,23 +134,35 @@ def train(recipe: Recipe, data: Path, out: Path, *, resume: bool, say: Say) -> P
 
 
 def train_text(
-    tower: TextTower, recipe: Recipe, inputs: Inputs, out: Path, log: RunLog, *, resume: bool, say: Say
+    tower: TextTower,
+    recipe: Recipe,
+    inputs: Inputs,
+    out: Path,
+    log: RunLog,
+    *,
+    resume: bool,
+    say: Say,
+    start: ModelFolder | None = None,
 ) -> Tokenizer:
-    """The text stage with all that it needs; returns the pruned tokenizer."""
+    """The text stages with all that they need; returns the pruned tokenizer."""
     corpus = inputs.corpus
     path = Path(recipe.data.tokenizer)
     full = read_tokenizer_json(path if path.is_absolute() else inputs.data.parent / path)
-    vocabulary = pruned_vocabulary(out, full, corpus, recipe.model.vocabulary, say)
-    tokenizer = vocabulary.tokenizer()
-    table = token_table(out, tokenizer, corpus, say)
     teacher = read_sentence_teacher()
+    if start is None:
+        vocabulary = pruned_vocabulary(out, full, corpus, recipe.model.vocabulary, say)
+        tokenizer = vocabulary.tokenizer()
+        tensors = initial_text_tensors(teacher, vocabulary.kept, recipe.model.text_layers)
+        tower.load_state_dict({**tower.state_dict(), **tensors}, strict=True)
+    else:
+        tokenizer = take_text_tower(start, tower, out)
+    table = token_table(out, tokenizer, corpus, say)
     vectors = english_vectors(out, teacher, Tokenizer.from_str(full), corpus, say)
-    space = target_space(out, corpus, vectors, inputs.records, inputs.held_out, recipe.space.strength)
-    layers = recipe.model.text_layers
-    tower.load_state_dict({**tower.state_dict(), **initial_text_tensors(teacher, vocabulary.kept, layers)}, strict=True)
+    turn = None if start is None else partial(turn_space, tower=tower, tokenizer=tokenizer)
+    space = target_space(out, corpus, vectors, inputs.records, inputs.held_out, recipe.space.strength, turn)
     targets, dims = space(vectors), recipe.model.dims
     stage = TextStage(tower, tokenizer, corpus, table, targets, dims, recipe.text)
-    if not (out / "text.pt").is_file():
+    if start is None and not (out / "text.pt").is_file():
         weights = row_weights(corpus.rows, recipe.text.group_weights, recipe.text.language_temperature)
         generator = np.random.default_rng(recipe.seed)
         rows = generator.choice(len(weights), min(4096, len(weights) // 2), replace=False, p=weights)
@@ -177,11 +196,11 @@ def train_image(
     store = make_features(
         inputs.data / "train",
         folder,
-        open_trunk(trunk, settings.engine, size, folder),
+        open_trunk(trunk, settings.engine, size, settings.block, folder),
         size=size,
+        block=settings.block,
         exclude_sources=recipe.data.exclude_sources,
-        caption_views=settings.caption_views,
-        label_views=settings.label_views,
+        views=settings.views,
         threads=settings.threads,
         progress=lambda done, total: say(f"  {done} of {total} views") if done % 20480 == 0 else None,
     )
@@ -189,18 +208,24 @@ def train_image(
     say(f"vectors of {len(bank.texts)} texts")
     vectors = _kept(out / "bank.npy", lambda: text_vectors(model.text, tokenizer, [t.text for t in bank.texts]))
     start_tower(model, trunk.tensors, recipe.seed)
-    head = trunk.tensors["head.weight"], trunk.tensors["head.bias"]
-    classes, shares = classify_maps(*head, (trunk.classifier_weight, trunk.classifier_bias), store.maps)
-    names = name_targets(model.text, tokenizer, inputs.labels)
-    stage = ImageStage(
-        model.vision, store, bank, vectors, names(classes, shares), inputs.held_out, recipe.model.dims, recipe.image
-    )
-    if not (out / "image.pt").is_file():
-        start_from_pooled(model.vision, *stage.warm_start_sample(8192))
+    targets = name_targets(model.text, tokenizer, inputs.labels)(*soft_labels(store))
+
+    def stage(name: str, image: ImageSettings) -> ImageStage:
+        assert model.vision is not None
+        return ImageStage(model.vision, store, bank, vectors, targets, inputs.held_out, recipe.model.dims, image, name)
+
+    say("regions stage")
+    regions = stage("regions", recipe.regions)
+    if not (out / "regions.pt").is_file():
+        start_from_pooled(model.vision, *regions.warm_start_sample(8192))
+    run_stage(regions, recipe.regions_run.budget, recipe.regions_run.optim, out, log, resume=resume)
     say("image stage")
-    run_stage(stage, recipe.image_run.budget, recipe.image_run.optim, out, log, resume=resume)
+    images = stage("image", recipe.image)
+    images.module.go_on_from(regions.module)
+    run_stage(images, recipe.image_run.budget, recipe.image_run.optim, out, log, resume=resume)
+    turn_projection(model.text, images.module.turn.data)
     assert model.logit_scale is not None
-    model.logit_scale.data.copy_(stage.module.log_scale.data)
+    model.logit_scale.data.copy_(images.module.log_scale.data)
 
 
 def start_tower(model: DualEncoder, trunk: Mapping[str, Tensor], seed: int) -> None:

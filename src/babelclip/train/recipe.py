@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from babelclip.errors import ConfigError
+from babelclip.train.features import Views
 from babelclip.train.image_stage import ImageSettings
 from babelclip.train.loop import Budget, OptimSettings
 from babelclip.train.text_stage import TextSettings
@@ -52,11 +53,11 @@ class SpaceSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureSettings:
-    """Stored feature maps of the frozen trunk."""
+    """What is stored of the trunk (``babelclip.train.features``)."""
 
     engine: str  # "onnxruntime" or "openvino"
-    caption_views: int
-    label_views: int
+    block: int  # how many of its blocks stay frozen, below the stored maps
+    views: Views
     threads: int
 
 
@@ -82,6 +83,8 @@ class Recipe:
     text_run: StageRecipe
     names: TextSettings  # a second, shorter text stage that dwells on the names of things
     names_run: StageRecipe
+    regions: ImageSettings  # a first image stage on four regions' means: thousands of quick steps
+    regions_run: StageRecipe
     image: ImageSettings
     image_run: StageRecipe
     folder: Path = Path()  # where the recipe lies

@@ -59,6 +59,7 @@ class TextStage:
     ) -> None:
         """table: the corpus' rows, tokenised; targets: (len(corpus.english), E), the English texts in the space."""
         self.name = name
+        self.rates: Mapping[str, float] = {}
         self.module = tower
         self._settings = settings
         self._dims = tuple(dims)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from babelclip.errors import DatasetError
 from babelclip.train.data.shards import read_packs
-from babelclip.train.features import FeatureStore, make_features, pixels_of
+from babelclip.train.features import PARTS, FeatureStore, Views, make_features, pixels_of, region_means
 
 
 def encoded(colour: tuple[int, ...], size: tuple[int, int] = (20, 10), mode: str = "RGB") -> bytes:
@@ -37,15 +38,15 @@ def write_pack(path: Path, number: int, *, broken: bool = False) -> None:
                 archive.addfile(member, io.BytesIO(content))
 
 
-def run_trunk(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Stands for the trunk: 352 channels of the mean pixel."""
-    return np.full((1, 352, 1, 1), pixels.mean(), dtype=np.float32)
+def run_trunk(pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Stands for the trunk: the mean pixel everywhere."""
+    return [np.full(shape, pixels.mean(), dtype=np.float32) for shape in ((1, 12, 2, 2), (1, 4, 8), (1, 10))]
 
 
 def make(tmp_path: Path, run=run_trunk) -> FeatureStore:
     return make_features(
-        tmp_path / "packs", tmp_path / "out", run, size=32, exclude_sources={"shop"}, caption_views=3, label_views=1,
-        threads=2,
+        tmp_path / "packs", tmp_path / "out", run, size=32, block=1, exclude_sources={"shop"},
+        views=Views(captions=3, labels=1), threads=2,
     )  # fmt: skip
 
 
@@ -59,7 +60,9 @@ def packs(tmp_path: Path) -> Path:
 def test_views_belong_to_their_photos(packs: Path) -> None:
     store = make(packs)
     assert len(store.records) == 399
-    assert store.maps.shape == (200 + 3 * 199, 352, 1, 1)
+    assert store.maps.shape == (200 + 3 * 199, 12, 2, 2)
+    assert store.regions.shape == (200 + 3 * 199, 4, 8)
+    assert store.logits.shape == (200 + 3 * 199, 10)
     row = int(np.flatnonzero((store.photos == 6) & (store.views == 0))[0])
     image = pixels_of(encoded((7, 0, 0)), store.records[6].key, 0, 32)
     assert store.records[6].key.endswith("/7")
@@ -69,7 +72,7 @@ def test_views_belong_to_their_photos(packs: Path) -> None:
 def test_an_interrupted_store_goes_on_and_equals_a_whole_one(packs: Path) -> None:
     calls = 0
 
-    def dying(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def dying(pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         nonlocal calls
         calls += 1
         if calls > 600:
@@ -79,10 +82,13 @@ def test_an_interrupted_store_goes_on_and_equals_a_whole_one(packs: Path) -> Non
     with pytest.raises(RuntimeError, match="killed"):
         make(packs, dying)
     calls = -10_000
-    resumed = np.array(make(packs, dying).maps)
+    resumed = make(packs, dying)
+    parts = [np.array(getattr(resumed, part)) for part in PARTS]
     assert calls + 10_000 < 400  # the first chunk of 512 was not computed again
     (packs / "out" / "plan.json").unlink()
-    assert np.array_equal(resumed, np.array(make(packs).maps))
+    whole = make(packs)
+    for part, expected in zip(PARTS, parts, strict=True):
+        assert np.array_equal(getattr(whole, part), expected)
 
 
 def test_a_store_of_another_plan_is_an_error(packs: Path) -> None:
@@ -93,11 +99,17 @@ def test_a_store_of_another_plan_is_an_error(packs: Path) -> None:
             packs / "out",
             run_trunk,
             size=64,
+            block=1,
             exclude_sources={"shop"},
-            caption_views=3,
-            label_views=1,
+            views=Views(captions=3, labels=1),
             threads=1,
         )
+
+
+def test_regions_are_quarters_that_share_the_middle() -> None:
+    features = torch.arange(9.0).reshape(1, 1, 3, 3)
+    assert region_means(features)[0, :, 0].tolist() == [2.0, 3.0, 5.0, 6.0]
+    assert region_means(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]))[0, :, 0].tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
 def test_view_0_is_what_inference_sees_and_others_are_reproducible() -> None:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from babelclip.towers.config import ConvStage, ConvTrunkConfig, VisionTowerConfig
+from babelclip.towers.config import ConvStage, ConvTrunkConfig, TextTowerConfig, VisionTowerConfig
 from babelclip.towers.patches import ConvPatches
 from babelclip.towers.start import start_vision
+from babelclip.towers.text import TextTower
 from babelclip.towers.vision import VisionTower
 from babelclip.train.data.shards import PhotoRecord
 from babelclip.train.features import FeatureStore
-from babelclip.train.image_stage import (
-    ImageSettings,
-    ImageStage,
-    NameTargets,
-    classify_maps,
-    encode_maps,
-    start_from_pooled,
-)
+from babelclip.train.from_stored import encode_maps, region_places, start_from_pooled
+from babelclip.train.image_stage import ImageSettings, ImageStage, NameTargets, turn_projection
+from babelclip.train.names import soft_labels
 from babelclip.train.text_bank import TextBank
 
 WIDTH, CHANNELS, NUM_PHOTOS = 32, 6, 60
 
 
 def small_tower() -> VisionTower:
-    stage = ConvStage(kernel=3, stride=2, expansion=1, width=CHANNELS, repeats=1)
+    stage = ConvStage(kernel=3, stride=2, expansion=1, width=CHANNELS, repeats=2)
     trunk = ConvTrunkConfig(stem_width=4, stages=(stage,), head_width=16)
     config = VisionTowerConfig(
         image_size=12, width=WIDTH, num_layers=2, head_width=8, hidden=20, patches=trunk, pretrained_grid=3
@@ -38,13 +36,14 @@ def small_tower() -> VisionTower:
     return tower.eval()
 
 
-def test_stored_maps_give_the_numbers_of_the_whole_tower() -> None:
+@pytest.mark.parametrize("block", [0, 1, 2])
+def test_stored_maps_give_the_numbers_of_the_whole_tower(block: int) -> None:
     tower, pixels = small_tower(), torch.randn(3, 3, 12, 12)
     assert isinstance(tower.patches, ConvPatches)
     with torch.inference_mode():
-        maps = tower.patches.trunk.feature_map(pixels)
-        torch.testing.assert_close(encode_maps(tower, maps, None), tower(pixels), atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(encode_maps(tower, maps, torch.arange(9)), tower(pixels), atol=1e-5, rtol=1e-5)
+        maps = tower.patches.trunk.feature_map(pixels, block)
+        for keep in (None, torch.arange(9)):
+            torch.testing.assert_close(encode_maps(tower, maps, block, keep), tower(pixels), atol=1e-5, rtol=1e-5)
 
 
 def test_dropped_patches_are_not_seen() -> None:
@@ -52,12 +51,18 @@ def test_dropped_patches_are_not_seen() -> None:
     changed = maps.clone()
     changed.flatten(2)[:, :, [1, 2, 3, 5, 6, 8]] = 9.0
     with torch.inference_mode():
-        torch.testing.assert_close(encode_maps(tower, maps, keep), encode_maps(tower, changed, keep))
-        assert not torch.allclose(encode_maps(tower, maps, None), encode_maps(tower, changed, None))
+        torch.testing.assert_close(encode_maps(tower, maps, 2, keep), encode_maps(tower, changed, 2, keep))
+        assert not torch.allclose(encode_maps(tower, maps, 2, None), encode_maps(tower, changed, 2, None))
 
 
-def make_stage(held_out: frozenset[str] = frozenset()) -> ImageStage:
-    """Photos whose map says which caption they have: channel c is bright for caption c."""
+def test_regions_stand_about_the_middle_of_their_quarters() -> None:
+    assert region_places(7).tolist() == [8, 12, 36, 40]
+    assert region_places(2).tolist() == [0, 1, 2, 3]
+    assert region_places(1).tolist() == [0, 0, 0, 0]
+
+
+def make_stage(held_out: frozenset[str] = frozenset(), **settings: Any) -> ImageStage:
+    """Photos whose stored parts say which caption they have: channel c is bright for caption c."""
     generator = np.random.default_rng(0)
     classes = generator.integers(0, CHANNELS, NUM_PHOTOS)
     records = tuple(
@@ -66,15 +71,19 @@ def make_stage(held_out: frozenset[str] = frozenset()) -> ImageStage:
     )
     maps = generator.normal(0, 0.1, (NUM_PHOTOS, CHANNELS, 3, 3)).astype(np.float16)
     maps[np.arange(NUM_PHOTOS), classes] += 1
-    store = FeatureStore(records, np.arange(NUM_PHOTOS), np.zeros(NUM_PHOTOS, dtype=np.int64), maps)
+    regions = generator.normal(0, 0.1, (NUM_PHOTOS, 4, 16)).astype(np.float16)
+    regions[np.arange(NUM_PHOTOS), :, classes] += 1
+    logits = np.eye(CHANNELS, dtype=np.float16)[classes] * 9
+    rows, views = np.arange(NUM_PHOTOS), np.zeros(NUM_PHOTOS, dtype=np.int64)
+    store = FeatureStore(records, rows, views, maps, regions, logits, block=1)
     bank = TextBank.gather(records, {}, {})
     things = F.normalize(torch.randn(CHANNELS, WIDTH, generator=torch.Generator().manual_seed(1)), dim=1)
     vectors = torch.stack([things[int(text.text.split()[1])] for text in bank.texts])
     names = NameTargets(
         torch.from_numpy(classes)[:, None], torch.ones(NUM_PHOTOS, 1), ((torch.arange(CHANNELS), things),)
     )
-    settings = ImageSettings(batch_size=32, bank_size=16, half_precision=False)
-    return ImageStage(small_tower(), store, bank, vectors, names, held_out, (8, WIDTH), settings)
+    chosen = ImageSettings(batch_size=32, bank_size=16, half_precision=False, **settings)
+    return ImageStage(small_tower(), store, bank, vectors, names, held_out, (8, WIDTH), chosen)
 
 
 def test_losses_are_a_function_of_the_step() -> None:
@@ -91,8 +100,9 @@ def test_held_out_photos_are_measured_and_never_drawn() -> None:
     assert set(stage.evaluate()) == {"recall_en", "recall_others"}
 
 
-def test_the_warm_start_already_finds_captions_and_training_lowers_the_loss() -> None:
-    stage = make_stage()
+@pytest.mark.parametrize("settings", [{"regions": True}, {"regions": False, "trunk_rate": 1.0}])
+def test_the_warm_start_already_finds_captions_and_training_lowers_the_loss(settings: dict[str, Any]) -> None:
+    stage = make_stage(**settings)
     start_from_pooled(stage.module.tower, *stage.warm_start_sample(200))
     optimiser = torch.optim.Adam(stage.module.parameters(), lr=3e-3)
     losses = []
@@ -105,18 +115,60 @@ def test_the_warm_start_already_finds_captions_and_training_lowers_the_loss() ->
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
-def test_the_trunk_stays_frozen_and_its_head_does_not() -> None:
-    stage = make_stage()
-    trunk = stage.module.tower.patches.trunk
-    assert not any(parameter.requires_grad for parameter in trunk.blocks.parameters())
-    assert trunk.head.weight.requires_grad
+def test_only_the_trunk_above_the_stored_maps_is_trained_and_only_on_maps() -> None:
+    def trained(**settings: Any) -> set[str]:
+        trunk = make_stage(**settings).module.tower.patches.trunk
+        return {name.rsplit(".", 2)[0] for name, parameter in trunk.named_parameters() if parameter.requires_grad}
+
+    assert trained() == {"blocks.1", "head"}
+    assert trained(regions=True) == set()
+    assert trained(trunk_rate=0.0) == set()
 
 
-def test_classifier_shares_sum_to_one_and_name_the_best_class() -> None:
-    maps = np.zeros((2, 3, 2, 2), dtype=np.float16)
-    maps[0, 0], maps[1, 2] = 3, 3
-    classes, shares = classify_maps(
-        torch.eye(3)[:, :, None, None], torch.zeros(3), (torch.eye(3) * 4, torch.zeros(3)), maps, top=2
+def test_texts_stay_where_they_are_unless_they_may_be_turned() -> None:
+    fixed, turned = make_stage(), make_stage(turn_rate=1.0)
+    for stage in (fixed, turned):
+        stage.loss(0)[0].backward()
+    assert fixed.module.turn.grad is None
+    assert turned.module.turn.grad is not None
+    assert turned.module.turn.grad.abs().max() > 0
+
+
+def test_a_later_stage_goes_on_from_an_earlier_one() -> None:
+    earlier, later = make_stage(turn_rate=1.0), make_stage()
+    earlier.module.turn.data.normal_()
+    earlier.module.log_scale.data.fill_(4.0)
+    later.module.go_on_from(earlier.module)
+    texts = torch.randn(5, WIDTH)
+    torch.testing.assert_close(later.module.turned(texts), texts + texts @ earlier.module.turn)
+    assert later.module.log_scale.item() == 4.0
+
+
+def test_a_turned_text_tower_gives_turned_vectors() -> None:
+    torch.manual_seed(0)
+    config = TextTowerConfig(
+        vocab_size=30, width=16, num_layers=1, num_heads=2, hidden=20, embed_dim=12, rotary_base=1e4, projection=True
     )
-    assert classes[:, 0].tolist() == [0, 2]
-    assert shares.sum(dim=1).tolist() == pytest.approx([1, 1])
+    tower, ids, turn = TextTower(config).eval(), torch.randint(3, 30, (4, 6)), torch.randn(12, 12)
+    with torch.inference_mode():
+        before = tower(ids)
+        turn_projection(tower, turn)
+        torch.testing.assert_close(tower(ids), before + before @ turn, atol=1e-5, rtol=1e-5)
+
+
+def test_channel_dropout_keeps_the_mean_and_drops_whole_channels_of_an_image() -> None:
+    mask = make_stage(dropout=0.25)._channel_mask(np.random.default_rng(0), 500)
+    assert mask is not None
+    assert mask.shape == (500, 1, 16)
+    assert mask.unique().tolist() == pytest.approx([0.0, 4 / 3])
+    assert float(mask.mean()) == pytest.approx(1, abs=0.05)
+
+
+def test_classifier_shares_sum_to_one_and_are_those_of_the_whole_photo() -> None:
+    logits = np.array([[4, 0, 1], [9, 9, 9], [0, 1, 4]], dtype=np.float16)
+    nothing = np.zeros((3, 1, 1, 1), dtype=np.float16)
+    store = FeatureStore((), np.array([0, 0, 1]), np.array([0, 1, 0]), nothing, nothing, logits, block=1)
+    classes, shares = soft_labels(store, top=2)
+    assert classes.tolist() == [[0, 2], [0, 2], [2, 1]]
+    assert shares.sum(dim=1).tolist() == pytest.approx([1, 1, 1])
+    assert float(shares[1, 0] / shares[1, 1]) == pytest.approx(np.exp(3))

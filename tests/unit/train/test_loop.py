@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ class Line:
     """A stage that fits y = 2x, with batches that depend on the step alone."""
 
     name = "line"
+    rates: Mapping[str, float] = {}
 
     def __init__(self) -> None:
         torch.manual_seed(0)
@@ -54,9 +57,28 @@ def test_the_rate_rises_then_falls_to_zero() -> None:
 
 
 def test_only_matrices_decay() -> None:
-    decayed, others = parameter_groups(nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)), 0.1)
+    decayed, others = parameter_groups(nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)), 0.1, {})
     assert (len(decayed["params"]), decayed["weight_decay"]) == (1, 0.1)
     assert (len(others["params"]), others["weight_decay"]) == (3, 0.0)
+
+
+def test_parameters_have_their_own_share_of_the_rate() -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
+    groups = parameter_groups(module, 0.1, {"0.": 0.25})
+    shares = {id(parameter): group["share"] for group in groups for parameter in group["params"]}
+    assert [shares[id(parameter)] for parameter in module.parameters()] == [0.25, 0.25, 1.0, 1.0]
+
+
+def test_a_share_of_zero_leaves_parameters_as_they_are(tmp_path: Path) -> None:
+    class HalfFixed(Line):
+        rates: Mapping[str, float] = {"weight": 0.0}
+
+    stage = HalfFixed()
+    before = [parameter.clone() for parameter in (stage.module.weight, stage.module.bias)]
+    settings = replace(SETTINGS, weight_decay=0.0)
+    run_stage(stage, Budget(steps=5), settings, tmp_path, RunLog(tmp_path / "log.jsonl"), resume=False)
+    assert torch.equal(stage.module.weight, before[0])
+    assert not torch.equal(stage.module.bias, before[1])
 
 
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:

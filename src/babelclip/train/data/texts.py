@@ -2,7 +2,8 @@
 
 A translation is pulled to the vector of its English original (Reimers & Gurevych 2020), an English text to its own; a
 caption whose English original is not known (several people described one photo) to the mean of the photo's English
-captions. Names stand inside a short prompt too, pulled to the English prompt's vector.
+captions, which an English caption is pulled to as well. Names stand inside a short prompt too, pulled to the English
+prompt's vector.
 """
 
 from __future__ import annotations
@@ -158,7 +159,10 @@ def add_photo_captions(
     extra: Mapping[str, Mapping[str, Sequence[str]]],
     held_out: frozenset[str],
 ) -> None:
-    """Captions of the photos: English to itself, other languages to the mean of the photo's English captions."""
+    """Captions of the photos, pulled to the mean of the photo's English captions; English ones also to themselves.
+
+    What only one of five people saw in a photo is what no image tower can know, so it counts for less.
+    """
     seen: set[str] = set()
     for record in records:
         captions = photo_captions(record, extra)
@@ -170,7 +174,7 @@ def add_photo_captions(
                 if record.kind != "caption" and text in seen:
                     continue  # class names repeat from photo to photo
                 seen.add(text)
-                corpus.add(text, language, "photo_captions", [text] if language == "en" else english)
+                corpus.add(text, language, "photo_captions", [text, *english] if language == "en" else english)
 
 
 def add_scored_pairs(corpus: Corpus, rows: Iterable[tuple[object, ...]]) -> None:
