@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,10 +12,14 @@ import torch.nn.functional as F
 from babelclip.train.losses import (
     cosent,
     cosine_distance,
+    hard_negative_info_nce,
     info_nce,
     matryoshka,
     relational,
     same_key,
+    score_divergence,
+    sigmoid_pairs,
+    squared_distance,
     symmetric_info_nce,
 )
 
@@ -84,3 +89,117 @@ def test_cosent_wants_the_order_of_the_scores() -> None:
 
 def test_cosent_without_ordered_pairs_is_zero() -> None:
     assert cosent(random(3, 4), random(3, 4, seed=1), torch.ones(3)).item() == pytest.approx(0)
+
+
+# ---------------------------------------------------------------- float64 references, loop by loop
+
+
+def unit(*shape: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
+    """Random float64 vectors of any length, and the same normalised for a reference."""
+    vectors = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return vectors, F.normalize(vectors, dim=-1).numpy()
+
+
+KEYS = torch.tensor([3, 5, 3, 8, 9])
+SCALE = torch.tensor(7.0, dtype=torch.float64)
+
+
+def row_loss(scores: dict[int, float], positive: int) -> float:
+    return -(scores[positive] - math.log(sum(math.exp(score) for score in scores.values())))
+
+
+@pytest.mark.parametrize("directions", ["mean", "sum"])
+def test_symmetric_info_nce_by_loops(directions: str) -> None:
+    (a, x), (b, y) = unit(5, 6, seed=1), unit(5, 6, seed=2)
+    keys, total = KEYS.tolist(), 0.0
+    for one, two in ((x, y), (y, x)):
+        for i in range(5):
+            rivals = {j: 7.0 * float(one[i] @ two[j]) for j in range(5) if j == i or keys[j] != keys[i]}
+            total += row_loss(rivals, i) / 5
+    expected = total if directions == "sum" else total / 2
+    assert symmetric_info_nce(a, b, KEYS, SCALE, directions=directions).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("directions", ["mean", "sum"])
+def test_hard_negatives_of_all_rows_stand_against_every_query_and_against_no_passage(directions: str) -> None:
+    (queries, q), (passages, p), (negatives, n) = unit(5, 6, seed=1), unit(5, 6, seed=2), unit(5, 2, 6, seed=3)
+    keys, forth, back = KEYS.tolist(), 0.0, 0.0
+    for i in range(5):
+        scores = {j: 7.0 * float(q[i] @ p[j]) for j in range(5) if j == i or keys[j] != keys[i]}
+        scores |= {100 + 2 * j + k: 7.0 * float(q[i] @ n[j, k]) for j in range(5) for k in range(2)}
+        forth += row_loss(scores, i) / 5
+        back += row_loss({j: 7.0 * float(p[i] @ q[j]) for j in range(5) if j == i or keys[j] != keys[i]}, i) / 5
+    expected = forth + back if directions == "sum" else (forth + back) / 2
+    found = hard_negative_info_nce(queries, passages, negatives, KEYS, SCALE, directions=directions)
+    assert found.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_sigmoid_pairs_by_loops() -> None:
+    (a, x), (b, y) = unit(5, 6, seed=1), unit(5, 6, seed=2)
+    keys, total = KEYS.tolist(), 0.0
+    for i in range(5):
+        for j in range(5):
+            if i == j or keys[i] != keys[j]:
+                sign = 1.0 if i == j else -1.0
+                total += math.log1p(math.exp(-sign * (7.0 * float(x[i] @ y[j]) - 4.0)))
+    found = sigmoid_pairs(a, b, KEYS, SCALE, torch.tensor(-4.0, dtype=torch.float64))
+    assert found.item() == pytest.approx(total / 5, rel=1e-12)
+
+
+def test_cosent_by_loops() -> None:
+    (a, x), (b, y) = unit(5, 6, seed=1), unit(5, 6, seed=2)
+    scores, total = [0.2, 0.9, 0.2, 0.5, 0.0], 1.0
+    cosines = [float(x[i] @ y[i]) for i in range(5)]
+    for i in range(5):
+        for j in range(5):
+            if scores[i] < scores[j]:
+                total += math.exp(20 * (cosines[i] - cosines[j]))
+    assert cosent(a, b, torch.tensor(scores, dtype=torch.float64)).item() == pytest.approx(math.log(total), rel=1e-12)
+
+
+def test_score_divergence_by_loops() -> None:
+    (queries, q), (passages, p) = unit(3, 6, seed=1), unit(3, 4, 6, seed=2)
+    teacher = torch.randn(3, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    total = 0.0
+    for i in range(3):
+        wanted = np.exp(teacher[i].numpy()) / np.exp(teacher[i].numpy()).sum()
+        scores = np.array([7.0 * float(q[i] @ p[i, k]) for k in range(4)])
+        found = np.exp(scores) / np.exp(scores).sum()
+        total += float((wanted * np.log(wanted / found)).sum())
+    assert score_divergence(queries, passages, teacher, SCALE).item() == pytest.approx(total / 3, rel=1e-12)
+
+
+def test_distances_and_relational_by_loops() -> None:
+    (a, x), (b, y) = unit(5, 6, seed=1), unit(5, 6, seed=2)
+    cosines = (x * y).sum(axis=1)
+    assert cosine_distance(a, b).item() == pytest.approx(1 - cosines.mean(), rel=1e-12)
+    assert squared_distance(a, b).item() == pytest.approx(2 - 2 * cosines.mean(), rel=1e-12)
+    total = 0.0
+    for i in range(5):
+        wanted, found = np.exp(y[i] @ y.T / 0.3), np.exp(x[i] @ y.T / 0.3)
+        wanted, found = wanted / wanted.sum(), found / found.sum()
+        total += float((wanted * np.log(wanted / found)).sum())
+    assert relational(a, b, temperature=0.3).item() == pytest.approx(total / 5, rel=1e-12)
+
+
+def test_matryoshka_weights() -> None:
+    (a, _), (b, _) = unit(5, 6, seed=1), unit(5, 6, seed=2)
+    short, whole = cosine_distance(a[:, :2], b[:, :2]), cosine_distance(a, b)
+    torch.testing.assert_close(matryoshka(cosine_distance, a, b, (2, 6), (1.0, 3.0)), (short + 3 * whole) / 4)
+
+
+@pytest.mark.parametrize("loss", ["nce", "negatives", "sigmoid", "cosent", "divergence", "relational", "squared"])
+def test_gradients_are_those_of_finite_differences(loss: str) -> None:
+    (a, _), (b, _), (negatives, _) = unit(5, 6, seed=1), unit(5, 6, seed=2), unit(5, 2, 6, seed=3)
+    scores = torch.tensor([0.2, 0.9, 0.2, 0.5, 0.0], dtype=torch.float64)
+    losses = {
+        "nce": lambda x, s: symmetric_info_nce(x, b, KEYS, s),
+        "negatives": lambda x, s: hard_negative_info_nce(x, b, negatives, KEYS, s),
+        "sigmoid": lambda x, s: sigmoid_pairs(x, b, KEYS, s, -s),
+        "cosent": lambda x, s: cosent(x, b, scores) + 0 * s,
+        "divergence": lambda x, s: score_divergence(x, negatives, scores[:, None] * scores[:2], s),
+        "relational": lambda x, s: relational(x, b, temperature=0.3) + 0 * s,
+        "squared": lambda x, s: squared_distance(x, b) + 0 * s,
+    }
+    inputs = a.requires_grad_(True), SCALE.clone().requires_grad_(True)
+    assert torch.autograd.gradcheck(losses[loss], inputs)
