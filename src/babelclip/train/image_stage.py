@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from babelclip.towers.patches import ConvPatches, InvertedResidual
+from babelclip.towers.patches import ConvPatches, ConvTrunk, InvertedResidual
 from babelclip.towers.text import TextTower
 from babelclip.towers.vision import VisionTower
+from babelclip.train.batch import Batch, Part
 from babelclip.train.features import FeatureStore
 from babelclip.train.from_stored import encode_maps, encode_tokens, region_places
 from babelclip.train.losses import cosine_distance, info_nce, matryoshka, same_key
+from babelclip.train.spread import Ranks
 from babelclip.train.text_bank import TextBank
 
 
@@ -59,6 +61,15 @@ class NameTargets:
     names: tuple[tuple[Tensor, Tensor], ...]  # per language: (classes named there,), (as many, E)
 
 
+@dataclass(frozen=True, slots=True)
+class ImageLabels:
+    """What a batch of images is compared with."""
+
+    rows: NDArray[np.int64]  # (B,) of the store
+    texts: NDArray[np.int64]  # (B + bank size,) of the bank: each image's own, then others
+    language: int  # of the names, a position in ``NameTargets.names``
+
+
 class ImageStage:
     """A ``Stage`` of the loop (``babelclip.train.loop``)."""
 
@@ -75,12 +86,13 @@ class ImageStage:
         name: str = "image",
     ) -> None:
         self.name = name
-        self.module = _Trained(tower, settings.first_scale)
-        self.module.turn.requires_grad_(settings.turn_rate > 0)
-        if not settings.regions and settings.trunk_rate:
-            self.module.train_trunk_above(store.block)
+        self.module = tower
+        self.head = ImageHead(tower.config.width, settings.first_scale)
+        self.head.turn.requires_grad_(settings.turn_rate > 0)
+        assert isinstance(tower.patches, ConvPatches), "the image stage trains towers with a convolutional trunk"
+        train_trunk_above(tower.patches.trunk, None if settings.regions or not settings.trunk_rate else store.block)
         self.rates: Mapping[str, float] = {
-            "tower.patches.trunk": settings.trunk_rate,
+            "patches.trunk": settings.trunk_rate,
             "log_scale": settings.scale_rate,
             "turn": settings.turn_rate,
         }
@@ -98,19 +110,44 @@ class ImageStage:
         self._cumulative = np.cumsum(weights)
         self._held_rows = np.flatnonzero((held & usable)[store.photos] & (store.views == 0))
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Contrast, closeness to the mean of the texts, and agreement with the classifier, for batch ``step``."""
+    def draw(self, step: int, ranks: Ranks) -> Batch:
+        """Views of photos, a text for each, other texts, and a language to name things in."""
         settings = self._settings
         generator = np.random.default_rng([settings.seed, step])
-        rows = self._draw_rows(generator)
+        points = generator.random(settings.batch_size) * self._cumulative[-1]
+        rows = np.unique(np.searchsorted(self._cumulative, points, side="right"))
         photos = self._store.photos[rows]
-        vectors = self._encode(rows, generator)
-        contrast, moved = self._contrast(vectors, photos, generator)
-        means = self.module.turned(self._means[photos]).detach()
-        close = matryoshka(cosine_distance, vectors, means, self._dims)
-        named = self._name_loss(vectors, rows, generator)
+        own = self._bank.draw(photos, generator, settings.english_share)
+        others = generator.integers(len(self._vectors), size=settings.bank_size)
+        language = 0 if generator.random() < 0.5 else int(generator.integers(len(self._targets.names)))
+        labels = ImageLabels(rows, np.concatenate([own, others]), language)
+        return Batch((self._part(rows, generator, ranks),), labels)
+
+    def _part(self, rows: NDArray[np.int64], generator: np.random.Generator, ranks: Ranks) -> Part:
+        keep: Tensor | None = None
+        if not self._settings.regions and generator.random() >= self._settings.whole_share:
+            positions = self.module.config.grid**2
+            seen = max(1, round(positions * self._settings.keep_patches))
+            keep = torch.from_numpy(np.sort(generator.permutation(positions)[:seen]))
+        share = ranks.share(len(rows))
+        channels = self._channel_mask(generator, len(rows))
+        stored = self._stored(rows[share])
+        return Part("image", (stored,) if channels is None else (stored, channels[share]), len(rows), keep)
+
+    def _stored(self, rows: NDArray[np.int64]) -> Tensor:
+        """What the tower is fed with: regions (B, 4, head width) or maps (B, C, G, G)."""
+        return torch.from_numpy((self._store.regions if self._settings.regions else self._store.maps)[rows])
+
+    def loss(self, vectors: Sequence[Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Contrast, closeness to the mean of the texts, and agreement with the classifier."""
+        settings, labels, images = self._settings, batch.labels, vectors[0]
+        assert isinstance(labels, ImageLabels)
+        contrast, moved = self._contrast(images, labels.texts)
+        means = self.head.turned(self._means[self._store.photos[labels.rows]]).detach()
+        close = matryoshka(cosine_distance, images, means, self._dims)
+        named = self._name_loss(images, labels)
         figures = {"contrast": contrast.item(), "distance": close.item(), "names": named.item(), "moved": moved.item()}
-        figures["scale"] = self.module.log_scale.exp().item()
+        figures["scale"] = self.head.log_scale.exp().item()
         loss = contrast + settings.mean_weight * close + settings.names_weight * named + settings.turn_keep * moved
         return loss, figures
 
@@ -121,68 +158,57 @@ class ImageStage:
         rows = np.unique(np.searchsorted(self._cumulative, points, side="right"))
         return torch.from_numpy(self._store.regions[rows]), self._means[self._store.photos[rows]]
 
-    def _draw_rows(self, generator: np.random.Generator) -> NDArray[np.int64]:
-        points = generator.random(self._settings.batch_size) * self._cumulative[-1]
-        return np.unique(np.searchsorted(self._cumulative, points, side="right"))
-
-    def _encode(self, rows: NDArray[np.int64], generator: np.random.Generator) -> Tensor:
-        channels = self._channel_mask(generator, len(rows))
-        if self._settings.regions:
-            return self.encode(rows, None, channels)
-        positions = self.module.tower.config.grid**2
-        keep = np.sort(generator.permutation(positions)[: max(1, round(positions * self._settings.keep_patches))])
-        is_whole = generator.random() < self._settings.whole_share
-        return self.encode(rows, None if is_whole else torch.from_numpy(keep), channels)
-
     def _channel_mask(self, generator: np.random.Generator, number: int) -> Tensor | None:
         """Inverted dropout of whole channels of the head, another choice for each image: (B, 1, head width)."""
         share = self._settings.dropout
         if not share:
             return None
-        patches = self.module.tower.patches
+        patches = self.module.patches
         assert isinstance(patches, ConvPatches), "the stage's constructor has seen to it"
         shape = number, 1, patches.projection.in_features
         return torch.from_numpy((generator.random(shape, dtype=np.float32) >= share) / np.float32(1 - share))
 
-    def encode(self, rows: NDArray[np.int64], keep: Tensor | None = None, channels: Tensor | None = None) -> Tensor:
-        """Rows of the store -> float32 (B, E). Attention as in the text stage, for the same reason."""
-        tower, store = self.module.tower, self._store
+    def encode(self, part: Part) -> Tensor:
+        """Stored rows -> (B, E). Attention as in the text stage, for the same reason."""
+        tower, stored = self.module, part.rows[0]
+        channels = part.rows[1] if len(part.rows) > 1 else None
         half = torch.autocast("cpu", torch.bfloat16, enabled=self._settings.half_precision)
         with half, sdpa_kernel(SDPBackend.MATH):
             if self._settings.regions:
-                tokens = torch.from_numpy(store.regions[rows]).float()
+                tokens = stored.to(tower.cls_token.dtype)
                 places = region_places(tower.config.grid)
-                return encode_tokens(tower, tokens if channels is None else tokens * channels, places).float()
-            maps = torch.from_numpy(store.maps[rows]).float().contiguous(memory_format=torch.channels_last)
-            return encode_maps(tower, maps, store.block, keep, channels).float()
+                vectors = encode_tokens(tower, tokens if channels is None else tokens * channels, places)
+            else:
+                maps = stored.to(tower.cls_token.dtype).contiguous(memory_format=torch.channels_last)
+                vectors = encode_maps(tower, maps, self._store.block, part.keep, channels)
+        return vectors.float() if self._settings.half_precision else vectors
 
-    def _contrast(
-        self, vectors: Tensor, photos: NDArray[np.int64], generator: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """InfoNCE both ways, and how far the texts were turned away from where they were."""
-        own = self._bank.draw(photos, generator, self._settings.english_share)
-        others = generator.integers(len(self._vectors), size=self._settings.bank_size)
-        places = np.concatenate([own, others])
-        positive = torch.arange(len(own))
+    def _contrast(self, vectors: Tensor, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """InfoNCE both ways, and how far the texts were turned away from where they were.
+
+        places: of texts in the bank, first the images' own, in order.
+        """
+        number = len(vectors)
+        positive = torch.arange(number)
         meanings, wordings = (torch.from_numpy(keys[places]) for keys in (self._bank.meanings, self._bank.wordings))
-        ignored = same_key(meanings[: len(own)], meanings) | same_key(wordings[: len(own)], wordings)
+        ignored = same_key(meanings[:number], meanings) | same_key(wordings[:number], wordings)
         fixed = self._vectors[torch.from_numpy(places)]
-        bank, scale = self.module.turned(fixed), self.module.log_scale.exp()
+        bank, scale = self.head.turned(fixed), self.head.log_scale.exp()
         terms: list[Tensor] = []
         for dim in self._dims:
             image, text = vectors[:, :dim], bank[:, :dim]
             forth = info_nce(image, text, positive, ignored, scale)
-            back = info_nce(text[: len(own)], image, positive, ignored[:, : len(own)], scale)
+            back = info_nce(text[:number], image, positive, ignored[:, :number], scale)
             terms.append((forth + back) / 2)
         return torch.stack(terms).mean(), matryoshka(cosine_distance, bank, fixed, self._dims)
 
-    def _name_loss(self, vectors: Tensor, rows: NDArray[np.int64], generator: np.random.Generator) -> Tensor:
-        """Cross-entropy between the classifier's probabilities and recognition by name in a language drawn."""
-        targets = self._targets
-        classes, names = targets.names[0 if generator.random() < 0.5 else int(generator.integers(len(targets.names)))]
+    def _name_loss(self, vectors: Tensor, labels: ImageLabels) -> Tensor:
+        """Cross-entropy between the classifier's probabilities and recognition by name in one language."""
+        targets, rows = self._targets, labels.rows
+        classes, names = targets.names[labels.language]
         column = torch.full((1 + max(int(targets.classes.max()), int(classes.max())),), -1)
         column[classes] = torch.arange(len(classes))
-        names = self.module.turned(names)
+        names = self.head.turned(names)
         places, shares = column[targets.classes[rows]], targets.shares[rows].clone()
         shares[places < 0] = 0.0
         terms: list[Tensor] = []
@@ -198,7 +224,8 @@ class ImageStage:
         if not len(self._held_rows):
             return {}
         parts = np.array_split(self._held_rows, -(-len(self._held_rows) // 128))
-        images = F.normalize(torch.cat([self.encode(rows) for rows in parts]), dim=1)
+        vectors = [self.encode(Part("image", (self._stored(rows),), len(rows))) for rows in parts]
+        images = F.normalize(torch.cat(vectors), dim=1)
         figures: dict[str, float] = {}
         photos = self._store.photos[self._held_rows]
         for name, only_english in (("recall_en", True), ("recall_others", False)):
@@ -210,7 +237,7 @@ class ImageStage:
                 owner.extend([number] * len(texts))
                 places.extend(texts)
             best = (
-                (F.normalize(self.module.turned(self._vectors[places]), dim=1) @ images.T)
+                (F.normalize(self.head.turned(self._vectors[places]), dim=1) @ images.T)
                 .topk(min(5, len(images)), dim=1)
                 .indices
             )
@@ -218,38 +245,32 @@ class ImageStage:
         return figures
 
 
-class _Trained(nn.Module):
-    """The tower, its trunk frozen or trained above some block; the temperature; what turns the texts (LiT's opposite:
-    Zhai et al. 2022 lock them whole, here a matrix near the identity may move them all together)."""
+class ImageHead(nn.Module):
+    """The temperature, and what turns the texts: LiT (Zhai et al. 2022) locks them whole, here a matrix near the
+    identity may move them all together."""
 
-    def __init__(self, tower: VisionTower, first_scale: float) -> None:
+    def __init__(self, width: int, first_scale: float) -> None:
         super().__init__()
-        self.tower = tower
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(first_scale))))
-        width = tower.config.width
         self.turn = nn.Parameter(torch.zeros(width, width))  # minus the identity, so that weight decay leads back
-        assert isinstance(tower.patches, ConvPatches), "the image stage trains towers with a convolutional trunk"
-        tower.patches.trunk.requires_grad_(False)
-
-    def train_trunk_above(self, block: int) -> None:
-        """All but the depthwise filters, whose gradient costs more than everything else together."""
-        assert isinstance(self.tower.patches, ConvPatches), "the constructor has seen to it"
-        trunk = self.tower.patches.trunk
-        trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs leave this form out
-        for part in (*trunk.blocks[block:], trunk.head):
-            part.requires_grad_(True)
-        for upper in trunk.blocks[block:]:
-            assert isinstance(upper, InvertedResidual)
-            upper.depthwise.requires_grad_(False)
 
     def turned(self, texts: Tensor) -> Tensor:
         """Where text vectors go: (N, E) -> (N, E)."""
         return texts + texts @ self.turn
 
-    def go_on_from(self, earlier: _Trained) -> None:
-        """Temperature and turn of an earlier stage of the same tower."""
-        self.log_scale.data.copy_(earlier.log_scale.data)
-        self.turn.data.copy_(earlier.turn.data)
+
+def train_trunk_above(trunk: ConvTrunk, block: int | None) -> None:
+    """Freeze a trunk up to some block, or whole (None). Depthwise filters stay frozen everywhere: their gradient costs
+    more than everything else together."""
+    trunk.requires_grad_(False)
+    if block is None:
+        return
+    trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs leave this form out
+    trunk.head.requires_grad_(True)
+    for upper in trunk.blocks[block:]:
+        assert isinstance(upper, InvertedResidual)
+        upper.requires_grad_(True)
+        upper.depthwise.requires_grad_(False)
 
 
 @torch.no_grad()

@@ -1,20 +1,26 @@
-"""The loop that both stages share: budget, learning rate, log, checkpoints, a bar."""
+"""The loop that all stages share: budget, learning rate, log, checkpoints, a bar; on one process or on many."""
 
 from __future__ import annotations
 
 import json
-import os
+import signal
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from babelclip.errors import ConfigError
+from babelclip.train.batch import Batch, Part
+from babelclip.train.optim import Average, OptimSettings, clip_gradients, learning_rate, parameter_groups
+from babelclip.train.resume import Counters, has_state, load_state, save_state
+from babelclip.train.spread import Ranks, Spread, agree, spread
+from babelclip.train.step import Forward, backward
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,27 +40,32 @@ class Budget:
         return min(used, 1.0)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OptimSettings:
-    """AdamW (Loshchilov & Hutter 2019) with a linear warm-up and a cosine decay to zero."""
-
-    learning_rate: float
-    weight_decay: float = 0.01
-    warmup: float = 0.03  # share of the budget
-    clip: float = 1.0  # norm of the gradient
-
-
 class Stage(Protocol):
-    """What the loop needs of a stage. ``module`` holds everything that is trained."""
+    """What the loop needs of a stage."""
 
     name: str
     rates: Mapping[str, float]  # parameters' names begin with -> share of the learning rate; all others have the whole
 
     @property
-    def module(self) -> nn.Module: ...
+    def module(self) -> nn.Module:
+        """What encodes, and is trained."""
+        ...
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Loss of batch ``step`` (a function of the step alone) and figures for the log."""
+    @property
+    def head(self) -> nn.Module:
+        """What only the loss uses, and is trained: temperatures and the like. Small: every rank holds all of it."""
+        ...
+
+    def draw(self, step: int, ranks: Ranks) -> Batch:
+        """Batch ``step``, a function of the step alone, with this rank's share of its rows."""
+        ...
+
+    def encode(self, part: Part) -> Tensor:
+        """Rows -> (B, E), with the gradient."""
+        ...
+
+    def loss(self, vectors: Sequence[Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Loss of the whole batch, given all ranks' vectors of each part; and figures for the log."""
         ...
 
     def evaluate(self) -> dict[str, float]:
@@ -62,46 +73,30 @@ class Stage(Protocol):
         ...
 
 
-def learning_rate(settings: OptimSettings, progress: float) -> float:
-    """Rate at a share of the budget."""
-    if progress < settings.warmup:
-        return settings.learning_rate * max(progress, 1e-3) / settings.warmup
-    decayed = (progress - settings.warmup) / (1 - settings.warmup)
-    return settings.learning_rate * 0.5 * (1 + float(torch.cos(torch.tensor(decayed * torch.pi))))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Engine:
+    """How a stage is run, whatever it learns: none of this changes what a step computes."""
+
+    piece: int | None = None  # rows of each part per forward pass (gradient caching); None: all at once
+    spread: Spread = "replicate"
+    ranks: Ranks = field(default_factory=Ranks)
+    checkpoint_seconds: float = 180.0
+    evaluate_seconds: float = 300.0
 
 
 class RunLog:
     """One JSON object per line, appended; a resumed run goes on in the same file."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, ranks: Ranks | None = None) -> None:
+        self._path = path if (ranks or Ranks()).rank == 0 else None
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, stage: str, step: int, figures: Mapping[str, float]) -> None:
+        if self._path is None:
+            return
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "stage": stage, "step": step, **figures}
         with self._path.open("a") as file:
             file.write(json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in line.items()}) + "\n")
-
-
-def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint so that a kill at any moment leaves the old or the new one whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    torch.save(dict(state), unfinished)
-    os.replace(unfinished, path)
-
-
-def parameter_groups(module: nn.Module, weight_decay: float, rates: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms and single vectors do not. ``share``: of the learning rate (``Stage.rates``)."""
-    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            share = next((rate for prefix, rate in rates.items() if name.startswith(prefix)), 1.0)
-            groups.setdefault((parameter.dim() >= 2, share), []).append(parameter)
-    return [
-        {"params": members, "weight_decay": weight_decay if decays else 0.0, "share": share}
-        for (decays, share), members in groups.items()
-    ]
 
 
 def run_stage(
@@ -112,61 +107,112 @@ def run_stage(
     log: RunLog,
     *,
     resume: bool,
-    checkpoint_seconds: float = 180.0,
-    evaluate_seconds: float = 300.0,
+    engine: Engine | None = None,
 ) -> None:
-    """Train a stage to the end of its budget, from its last checkpoint when ``resume``.
+    """Train a stage to the end of its budget, from its last state when ``resume``; a finished stage is not run again.
 
-    The checkpoint ``<folder>/<stage>.pt`` is written at intervals and at the end; a finished stage is not run again.
+    State is written at intervals, at the end, and at Ctrl-C, which ends the step that is running first.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, with everything saved.
     """
-    optimiser = torch.optim.AdamW(
-        parameter_groups(stage.module, settings.weight_decay, stage.rates),
-        lr=settings.learning_rate,
-        betas=(0.9, 0.98),
-        fused=True,
-    )
-    path = folder / f"{stage.name}.pt"
-    step, seconds = 0, 0.0
-    if resume and path.is_file():
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        stage.module.load_state_dict(state["module"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, seconds = int(state["step"]), float(state["seconds"])
+    engine = engine or Engine()
+    run = _Run(stage, settings, engine, folder)
+    if resume and has_state(folder, stage.name):
+        run.load()
     last_checkpoint = last_evaluation = last_log = time.monotonic()
-    with _bar() as bar:
+    with _bar(engine.ranks) as bar, _interruption() as interrupted:
         task = bar.add_task(stage.name, total=1.0, shown="")
-        while (progress := budget.progress(step, seconds)) < 1.0:
-            started = time.monotonic()
-            rate = learning_rate(settings, progress)
-            for group in optimiser.param_groups:
-                group["lr"] = rate * group["share"]
-            loss, figures = stage.loss(step)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(stage.module.parameters(), settings.clip)
-            optimiser.step()
-            step += 1
-            now = time.monotonic()
-            seconds += now - started
-            bar.update(task, completed=budget.progress(step, seconds), shown=f"step {step}  loss {loss.item():.4f}")
+        while (progress := budget.progress(run.counters.step, run.counters.seconds)) < 1.0:
+            loss, figures = run.step(learning_rate(settings, progress))
+            step, now = run.counters.step, time.monotonic()
+            used = budget.progress(step, run.counters.seconds)
+            bar.update(task, completed=used, shown=f"step {step}  loss {loss:.4f}")
             if now - last_log > 5 or step == 1:
-                log.write(stage.name, step, {"loss": loss.item(), "rate": rate, "seconds": seconds, **figures})
+                log.write(stage.name, step, {"loss": loss, "seconds": run.counters.seconds, **figures})
                 last_log = now
-            if now - last_checkpoint > checkpoint_seconds:
-                _save(path, stage, optimiser, step, seconds)
+            stopping = agree(float(interrupted.is_set), engine.ranks) > 0
+            if stopping or agree(now - last_checkpoint, engine.ranks) > engine.checkpoint_seconds:
+                run.save()
                 last_checkpoint = now
-            if now - last_evaluation > evaluate_seconds:
-                log.write(stage.name, step, stage.evaluate())
+            if stopping:
+                raise KeyboardInterrupt
+            if agree(now - last_evaluation, engine.ranks) > engine.evaluate_seconds:
+                log.write(stage.name, step, run.evaluate())
                 last_evaluation = time.monotonic()
-    _save(path, stage, optimiser, step, seconds)
-    log.write(stage.name, step, stage.evaluate())
+    run.save()
+    if run.average is not None:
+        run.average.swap()
+    log.write(stage.name, run.counters.step, stage.evaluate())
 
 
-def _save(path: Path, stage: Stage, optimiser: torch.optim.Optimizer, step: int, seconds: float) -> None:
-    state = {"module": stage.module.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "seconds": seconds}
-    save_checkpoint(path, state)
+class _Run:
+    """A stage under way."""
+
+    def __init__(self, stage: Stage, settings: OptimSettings, engine: Engine, folder: Path) -> None:
+        self._stage, self._settings, self._engine, self._folder = stage, settings, engine, folder
+        self._forward = spread(Forward(stage.module, stage), engine.spread, engine.ranks)
+        self._all = nn.ModuleDict({"towers": self._forward, "loss": stage.head})
+        named = [*stage.module.named_parameters(), *stage.head.named_parameters()]
+        self._parameters = [parameter for _, parameter in named if parameter.requires_grad]
+        groups = parameter_groups(named, settings.weight_decay, stage.rates)
+        self._optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
+        self.average = Average(named, settings.average) if settings.average else None
+        self.counters = Counters()
+
+    def step(self, rate: float) -> tuple[float, dict[str, float]]:
+        """One step; loss and figures."""
+        started = time.monotonic()
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate * group["share"]
+        engine = self._engine
+        batch = self._stage.draw(self.counters.step, engine.ranks)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss, figures = backward(self._forward, self._stage, batch, engine.ranks, engine.piece)
+        norm = clip_gradients(self._parameters, self._settings.clip)
+        self._optimiser.step()
+        self.counters.step += 1
+        if self.average is not None:
+            self.average.update(self.counters.step)
+        self.counters.seconds = agree(self.counters.seconds + time.monotonic() - started, engine.ranks)
+        return float(loss), {"rate": rate, "gradient": float(norm), **figures}
+
+    def evaluate(self) -> dict[str, float]:
+        with nullcontext() if self.average is None else self.average.in_place():
+            return self._stage.evaluate()
+
+    def save(self) -> None:
+        save_state(self._folder, self._stage.name, self._all, self._optimiser, self.average, self.counters)
+
+    def load(self) -> None:
+        self.counters = load_state(self._folder, self._stage.name, self._all, self._optimiser, self.average)
 
 
-def _bar() -> Progress:
+@dataclass(slots=True)
+class _Interruption:
+    is_set: bool = False
+
+
+@contextmanager
+def _interruption() -> Iterator[_Interruption]:
+    """Ctrl-C sets a flag for the loop; a second one ends the process at once. Only in a program's main thread."""
+    flag = _Interruption()
+
+    def remember(number: int, frame: object) -> None:
+        flag.is_set = True
+        signal.signal(signal.SIGINT, before)
+
+    try:
+        before = signal.signal(signal.SIGINT, remember)
+    except ValueError:  # another thread: whoever called us handles its own signals
+        yield flag
+        return
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _bar(ranks: Ranks) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, TextColumn("{task.fields[shown]}"))
+    return Progress(*columns, TextColumn("{task.fields[shown]}"), disable=ranks.rank > 0)

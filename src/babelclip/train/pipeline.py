@@ -37,6 +37,7 @@ from babelclip.train.loop import RunLog, run_stage
 from babelclip.train.names import name_targets, soft_labels
 from babelclip.train.pretrained import initial_text_tensors, read_efficientnet_lite2, read_sentence_teacher
 from babelclip.train.recipe import Recipe
+from babelclip.train.resume import has_state
 from babelclip.train.sources import check_manifest, read_manifest
 from babelclip.train.start_from import take_text_tower, turn_space
 from babelclip.train.text_bank import TextBank
@@ -162,7 +163,7 @@ def train_text(
     space = target_space(out, corpus, vectors, inputs.records, inputs.held_out, recipe.space.strength, turn)
     targets, dims = space(vectors), recipe.model.dims
     stage = TextStage(tower, tokenizer, corpus, table, targets, dims, recipe.text)
-    if start is None and not (out / "text.pt").is_file():
+    if start is None and not has_state(out, "text"):
         weights = row_weights(corpus.rows, recipe.text.group_weights, recipe.text.language_temperature)
         generator = np.random.default_rng(recipe.seed)
         rows = generator.choice(len(weights), min(4096, len(weights) // 2), replace=False, p=weights)
@@ -216,16 +217,16 @@ def train_image(
 
     say("regions stage")
     regions = stage("regions", recipe.regions)
-    if not (out / "regions.pt").is_file():
+    if not has_state(out, "regions"):
         start_from_pooled(model.vision, *regions.warm_start_sample(8192))
     run_stage(regions, recipe.regions_run.budget, recipe.regions_run.optim, out, log, resume=resume)
     say("image stage")
     images = stage("image", recipe.image)
-    images.module.go_on_from(regions.module)
+    images.head.load_state_dict(regions.head.state_dict())
     run_stage(images, recipe.image_run.budget, recipe.image_run.optim, out, log, resume=resume)
-    turn_projection(model.text, images.module.turn.data)
+    turn_projection(model.text, images.head.turn.data)
     assert model.logit_scale is not None
-    model.logit_scale.data.copy_(images.module.log_scale.data)
+    model.logit_scale.data.copy_(images.head.log_scale.data)
 
 
 def start_tower(model: DualEncoder, trunk: Mapping[str, Tensor], seed: int) -> None:

@@ -12,7 +12,8 @@ from typing import Any, TypeVar, get_type_hints
 from babelclip.errors import ConfigError
 from babelclip.train.features import Views
 from babelclip.train.image_stage import ImageSettings
-from babelclip.train.loop import Budget, OptimSettings
+from babelclip.train.loop import Budget
+from babelclip.train.optim import OptimSettings
 from babelclip.train.text_stage import TextSettings
 
 T = TypeVar("T")

@@ -16,13 +16,15 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from babelclip.towers.text import TextBlock, TextTower
+from babelclip.train.batch import Batch, Part
 from babelclip.train.data.batches import BUCKET_EDGES, TextSampler, TokenTable, row_weights, tokenise
 from babelclip.train.data.texts import Corpus
 from babelclip.train.losses import cosent, cosine_distance, matryoshka, relational
+from babelclip.train.spread import Ranks
 
 HELD_OUT_SEED = 0
 
@@ -43,6 +45,14 @@ class TextSettings:
     seed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class TextLabels:
+    """What a batch's vectors should be."""
+
+    targets: Tensor  # (B, E) of the texts
+    scores: Tensor | None  # (P,) of the pairs, 0 to 1; None: no pairs in this batch
+
+
 class TextStage:
     """A ``Stage`` of the loop (``babelclip.train.loop``)."""
 
@@ -61,6 +71,7 @@ class TextStage:
         self.name = name
         self.rates: Mapping[str, float] = {}
         self.module = tower
+        self.head = nn.Module()  # the losses have nothing to learn
         self._settings = settings
         self._dims = tuple(dims)
         self._targets = targets
@@ -75,38 +86,46 @@ class TextStage:
         self._sampler = TextSampler(self._table, weights, settings.token_budget, settings.seed)
         self._pairs = _PairTable(tokenizer, corpus)
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Distillation of batch ``step``, and every few steps the pairs' order."""
-        settings = self._settings
+    def draw(self, step: int, ranks: Ranks) -> Batch:
+        """Texts of one length, and every few steps pairs of one language."""
         rows = self._sampler.draw(step)
-        vectors, targets = self.encode(self._table.padded(rows)), self.row_targets(rows)
-        distance = matryoshka(cosine_distance, vectors, targets, self._dims)
-        relation = partial(relational, temperature=settings.relational_temperature)
-        related = matryoshka(relation, vectors, targets, self._dims[::-2])
-        total = distance + settings.relational_weight * related
-        figures = {"distance": distance.item(), "relational": related.item(), "rows": float(len(rows))}
-        if settings.pairs_every and step % settings.pairs_every == 0:
-            ordered = self._pair_loss(step)
-            figures["pairs"] = ordered.item()
-            total = total + settings.pairs_weight * ordered
-        return total, figures
+        parts = [self._part(self._table.padded(rows), ranks)]
+        scores = None
+        if self._settings.pairs_every and step % self._settings.pairs_every == 0:
+            first, second, scores = self._pairs.draw(step, self._settings.seed, self._settings.token_budget // 2)
+            parts += [self._part(first, ranks), self._part(second, ranks)]
+        return Batch(tuple(parts), TextLabels(self.row_targets(rows), scores))
 
-    def _pair_loss(self, step: int) -> Tensor:
-        first, second, scores = self._pairs.draw(step, self._settings.seed, self._settings.token_budget // 2)
-        vectors = self.encode(np.concatenate([first, second]))
-        return matryoshka(
-            lambda one, two: cosent(one, two, scores), vectors[: len(first)], vectors[len(first) :], self._dims[-1:]
-        )
+    @staticmethod
+    def _part(token_ids: NDArray[np.int64], ranks: Ranks) -> Part:
+        return Part("text", (torch.from_numpy(token_ids[ranks.share(len(token_ids))]),), len(token_ids))
 
-    def encode(self, token_ids: NDArray[np.int64]) -> Tensor:
-        """(B, T) token ids -> float32 (B, E), with the gradient.
+    def encode(self, part: Part) -> Tensor:
+        """Token ids (B, T) -> float32 (B, E), with the gradient.
 
         Attention as plain matrix products: for short texts on a CPU the fused kernel's backward is slower.
         """
         half = torch.autocast("cpu", torch.bfloat16, enabled=self._settings.half_precision)
         with half, sdpa_kernel(SDPBackend.MATH):
-            vectors: Tensor = self.module(torch.from_numpy(token_ids))
-        return vectors.float()
+            vectors: Tensor = self.module(*part.rows)
+        return vectors.float() if self._settings.half_precision else vectors
+
+    def loss(self, vectors: Sequence[Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Distillation of the texts, and the pairs' order where the batch has pairs."""
+        settings, labels = self._settings, batch.labels
+        assert isinstance(labels, TextLabels)
+        texts, *pairs = vectors
+        targets = labels.targets.to(texts.dtype)
+        distance = matryoshka(cosine_distance, texts, targets, self._dims)
+        relation = partial(relational, temperature=settings.relational_temperature)
+        related = matryoshka(relation, texts, targets, self._dims[::-2])
+        total = distance + settings.relational_weight * related
+        figures = {"distance": distance.item(), "relational": related.item(), "rows": float(len(texts))}
+        if labels.scores is not None:
+            ordered = cosent(pairs[0], pairs[1], labels.scores)
+            figures["pairs"] = ordered.item()
+            total = total + settings.pairs_weight * ordered
+        return total, figures
 
     def row_targets(self, rows: NDArray[np.int64]) -> Tensor:
         """The mean of each row's English targets: (B, E)."""
@@ -117,7 +136,7 @@ class TextStage:
         """Mean cosine to the target of held-out rows, by group weight."""
         order = self._held[np.argsort(self._table.lengths[self._held])]
         cosines = [
-            F.cosine_similarity(self.encode(self._table.padded(rows)), self.row_targets(rows))
+            F.cosine_similarity(self.encode(self._part(self._table.padded(rows), Ranks())), self.row_targets(rows))
             for rows in np.array_split(order, max(1, len(order) // 64))
         ]
         return {"held_out_cosine": torch.cat(cosines).mean().item()}

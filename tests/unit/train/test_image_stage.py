@@ -19,6 +19,7 @@ from babelclip.train.features import FeatureStore
 from babelclip.train.from_stored import encode_maps, region_places, start_from_pooled
 from babelclip.train.image_stage import ImageSettings, ImageStage, NameTargets, turn_projection
 from babelclip.train.names import soft_labels
+from babelclip.train.spread import Ranks
 from babelclip.train.text_bank import TextBank
 
 WIDTH, CHANNELS, NUM_PHOTOS = 32, 6, 60
@@ -86,28 +87,42 @@ def make_stage(held_out: frozenset[str] = frozenset(), **settings: Any) -> Image
     return ImageStage(small_tower(), store, bank, vectors, names, held_out, (8, WIDTH), chosen)
 
 
-def test_losses_are_a_function_of_the_step() -> None:
+def test_losses_are_a_function_of_the_step(loss_of) -> None:
     first, second = make_stage(), make_stage()
-    assert first.loss(3)[0].item() == second.loss(3)[0].item()
-    assert first.loss(3)[0].item() != first.loss(4)[0].item()
+    assert loss_of(first, 3)[0].item() == loss_of(second, 3)[0].item()
+    assert loss_of(first, 3)[0].item() != loss_of(first, 4)[0].item()
+
+
+def test_ranks_share_the_batch_and_agree_about_its_labels() -> None:
+    stage = make_stage(dropout=0.2, keep_patches=0.5)
+    whole, halves = stage.draw(5, Ranks()), [stage.draw(5, Ranks(rank, 2)) for rank in range(2)]
+    for place, array in enumerate(whole.parts[0].rows):
+        torch.testing.assert_close(torch.cat([half.parts[0].rows[place] for half in halves]), array, atol=0, rtol=0)
+    for half in halves:
+        assert half.parts[0].number == len(whole.parts[0].rows[0])
+        assert half.parts[0].keep is not None
+        assert torch.equal(half.parts[0].keep, whole.parts[0].keep)
+        assert np.array_equal(half.labels.rows, whole.labels.rows)
+        assert np.array_equal(half.labels.texts, whole.labels.texts)
+        assert half.labels.language == whole.labels.language
 
 
 def test_held_out_photos_are_measured_and_never_drawn() -> None:
     held = frozenset(f"p{i}" for i in range(20))
     stage = make_stage(held)
-    rows = np.concatenate([stage._draw_rows(np.random.default_rng(i)) for i in range(50)])
+    rows = np.concatenate([stage.draw(step, Ranks()).labels.rows for step in range(50)])
     assert rows.min() >= 20
     assert set(stage.evaluate()) == {"recall_en", "recall_others"}
 
 
 @pytest.mark.parametrize("settings", [{"regions": True}, {"regions": False, "trunk_rate": 1.0}])
-def test_the_warm_start_already_finds_captions_and_training_lowers_the_loss(settings: dict[str, Any]) -> None:
+def test_the_warm_start_already_finds_captions_and_training_lowers_the_loss(settings: dict[str, Any], loss_of) -> None:
     stage = make_stage(**settings)
-    start_from_pooled(stage.module.tower, *stage.warm_start_sample(200))
+    start_from_pooled(stage.module, *stage.warm_start_sample(200))
     optimiser = torch.optim.Adam(stage.module.parameters(), lr=3e-3)
     losses = []
     for step in range(40):
-        loss, _ = stage.loss(step)
+        loss, _ = loss_of(stage, step)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -117,7 +132,7 @@ def test_the_warm_start_already_finds_captions_and_training_lowers_the_loss(sett
 
 def test_only_the_trunk_above_the_stored_maps_is_trained_and_only_on_maps() -> None:
     def trained(**settings: Any) -> set[str]:
-        trunk = make_stage(**settings).module.tower.patches.trunk
+        trunk = make_stage(**settings).module.patches.trunk
         return {name.rsplit(".", 2)[0] for name, parameter in trunk.named_parameters() if parameter.requires_grad}
 
     assert trained() == {"blocks.1", "head"}
@@ -125,23 +140,13 @@ def test_only_the_trunk_above_the_stored_maps_is_trained_and_only_on_maps() -> N
     assert trained(trunk_rate=0.0) == set()
 
 
-def test_texts_stay_where_they_are_unless_they_may_be_turned() -> None:
+def test_texts_stay_where_they_are_unless_they_may_be_turned(loss_of) -> None:
     fixed, turned = make_stage(), make_stage(turn_rate=1.0)
     for stage in (fixed, turned):
-        stage.loss(0)[0].backward()
-    assert fixed.module.turn.grad is None
-    assert turned.module.turn.grad is not None
-    assert turned.module.turn.grad.abs().max() > 0
-
-
-def test_a_later_stage_goes_on_from_an_earlier_one() -> None:
-    earlier, later = make_stage(turn_rate=1.0), make_stage()
-    earlier.module.turn.data.normal_()
-    earlier.module.log_scale.data.fill_(4.0)
-    later.module.go_on_from(earlier.module)
-    texts = torch.randn(5, WIDTH)
-    torch.testing.assert_close(later.module.turned(texts), texts + texts @ earlier.module.turn)
-    assert later.module.log_scale.item() == 4.0
+        loss_of(stage, 0)[0].backward()
+    assert fixed.head.turn.grad is None
+    assert turned.head.turn.grad is not None
+    assert turned.head.turn.grad.abs().max() > 0
 
 
 def test_a_turned_text_tower_gives_turned_vectors() -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from babelclip.errors import ConfigError
-from babelclip.train.loop import Budget, OptimSettings, RunLog, learning_rate, parameter_groups, run_stage
+from babelclip.train.batch import Batch, Part
+from babelclip.train.loop import Budget, Engine, RunLog, run_stage
+from babelclip.train.optim import Average, OptimSettings, clip_gradients, layer_rates, learning_rate, parameter_groups
+from babelclip.train.spread import Ranks
 
 SETTINGS = OptimSettings(learning_rate=0.05, warmup=0.1)
+EAGER = Engine(checkpoint_seconds=0.0)
 
 
 class Line:
@@ -30,12 +34,20 @@ class Line:
     def __init__(self) -> None:
         torch.manual_seed(0)
         self.module: nn.Module = nn.Linear(3, 1)
+        self.head = nn.Module()
         self.steps_taken: list[int] = []
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+    def draw(self, step: int, ranks: Ranks) -> Batch:
         self.steps_taken.append(step)
         x = torch.randn(16, 3, generator=torch.Generator().manual_seed(step))
-        return (self.module(x) - 2 * x.sum(dim=1, keepdim=True)).pow(2).mean(), {}
+        return Batch((Part("x", (x[ranks.share(16)],), 16),), 2 * x.sum(dim=1, keepdim=True))
+
+    def encode(self, part: Part) -> Tensor:
+        y: Tensor = self.module(part.rows[0])
+        return y
+
+    def loss(self, vectors: Sequence[Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        return (vectors[0] - batch.labels).pow(2).mean(), {}
 
     def evaluate(self) -> dict[str, float]:
         return {"slope": self.module.weight.mean().item()}
@@ -57,14 +69,14 @@ def test_the_rate_rises_then_falls_to_zero() -> None:
 
 
 def test_only_matrices_decay() -> None:
-    decayed, others = parameter_groups(nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)), 0.1, {})
+    decayed, others = parameter_groups(nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)).named_parameters(), 0.1, {})
     assert (len(decayed["params"]), decayed["weight_decay"]) == (1, 0.1)
     assert (len(others["params"]), others["weight_decay"]) == (3, 0.0)
 
 
 def test_parameters_have_their_own_share_of_the_rate() -> None:
     module = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
-    groups = parameter_groups(module, 0.1, {"0.": 0.25})
+    groups = parameter_groups(module.named_parameters(), 0.1, {"0.": 0.25})
     shares = {id(parameter): group["share"] for group in groups for parameter in group["params"]}
     assert [shares[id(parameter)] for parameter in module.parameters()] == [0.25, 0.25, 1.0, 1.0]
 
@@ -86,16 +98,16 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> N
     run_stage(whole, Budget(steps=40), SETTINGS, tmp_path / "a", RunLog(tmp_path / "a.jsonl"), resume=False)
 
     class Interrupted(Line):
-        def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        def draw(self, step: int, ranks: Ranks) -> Batch:
             if step == 25:
-                raise KeyboardInterrupt
-            return super().loss(step)
+                raise RuntimeError("power cut")
+            return super().draw(step, ranks)
 
     def run(stage: Line, resume: bool) -> None:
         log = RunLog(tmp_path / "b.jsonl")
-        run_stage(stage, Budget(steps=40), SETTINGS, tmp_path / "b", log, resume=resume, checkpoint_seconds=0.0)
+        run_stage(stage, Budget(steps=40), SETTINGS, tmp_path / "b", log, resume=resume, engine=EAGER)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(RuntimeError, match="power cut"):
         run(Interrupted(), resume=False)
     resumed = Line()
     run(resumed, resume=True)
@@ -107,12 +119,12 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> N
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     """kill -9 in the middle: the checkpoint on disk is whole and the run ends at its budget."""
     program = (
-        "import sys; sys.path.insert(0, sys.argv[2]); import test_loop as t; from pathlib import Path; import time\n"
+        "import sys; sys.path.insert(0, sys.argv[2]); import test_loop as t; from pathlib import Path\n"
         "class Slow(t.Line):\n"
-        "    def loss(self, step):\n"
-        "        time.sleep(0.01); print(step, flush=True); return super().loss(step)\n"
+        "    def draw(self, step, ranks):\n"
+        "        print(step, flush=True); return super().draw(step, ranks)\n"
         "f = Path(sys.argv[1]); t.run_stage(Slow(), t.Budget(steps=2000), t.SETTINGS, f, t.RunLog(f / 'log.jsonl'),"
-        " resume=False, checkpoint_seconds=0.0)\n"
+        " resume=False, engine=t.EAGER)\n"
     )
     arguments = [sys.executable, "-c", program, str(tmp_path), str(Path(__file__).parent)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
@@ -127,3 +139,57 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert stage.steps_taken[-1] == 59
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["slope"] == pytest.approx(stage.evaluate()["slope"], abs=1e-4)
+
+
+def test_ctrl_c_ends_the_step_saves_and_stops(tmp_path: Path) -> None:
+    class Interrupted(Line):
+        def draw(self, step: int, ranks: Ranks) -> Batch:
+            if step == 7:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().draw(step, ranks)
+
+    log = RunLog(tmp_path / "log.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(Interrupted(), Budget(steps=20), SETTINGS, tmp_path, log, resume=False)
+    stage = Line()
+    run_stage(stage, Budget(steps=20), SETTINGS, tmp_path, log, resume=True)
+    assert stage.steps_taken[0] == 8  # the step that was running was finished and kept
+
+
+def test_a_finished_stage_is_not_run_again_and_keeps_its_average(tmp_path: Path) -> None:
+    settings, log = replace(SETTINGS, average=0.9), RunLog(tmp_path / "log.jsonl")
+    first = Line()
+    run_stage(first, Budget(steps=30), settings, tmp_path, log, resume=False)
+    again = Line()
+    run_stage(again, Budget(steps=30), settings, tmp_path, log, resume=True)
+    assert again.steps_taken == []
+    for name, tensor in first.module.state_dict().items():
+        assert torch.equal(tensor, again.module.state_dict()[name]), name
+
+
+def test_the_average_is_what_its_definition_says() -> None:
+    module = nn.Linear(2, 1, bias=False)
+    average = Average(module.named_parameters(), decay=0.5)
+    expected = module.weight.detach().clone()
+    for step in range(1, 6):
+        module.weight.data += step
+        decay = min(0.5, step / (step + 9))
+        expected = decay * expected + (1 - decay) * module.weight.detach()
+        average.update(step)
+    live = module.weight.detach().clone()
+    with average.in_place():
+        torch.testing.assert_close(module.weight.detach(), expected)
+    assert torch.equal(module.weight, live)
+
+
+def test_gradients_are_clipped_to_a_common_norm() -> None:
+    parameters = [nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(1))]
+    parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 0.0, 0.0]), torch.full((2, 2), 2.0)
+    assert clip_gradients(parameters, 1.0).item() == pytest.approx(5.0)
+    assert parameters[0].grad[0].item() == pytest.approx(0.6, rel=1e-5)
+    assert clip_gradients(parameters, 10.0).item() == pytest.approx(1.0, rel=1e-5)
+    assert parameters[0].grad[0].item() == pytest.approx(0.6, rel=1e-5)
+
+
+def test_layer_rates_fall_towards_the_bottom() -> None:
+    assert layer_rates("text.blocks", 3, 0.5) == {"text.blocks.0.": 0.25, "text.blocks.1.": 0.5, "text.blocks.2.": 1.0}

@@ -73,12 +73,12 @@ def test_the_warm_start_is_the_best_linear_fit() -> None:
     assert stage.evaluate()["held_out_cosine"] > max(0.5, before + 0.3)
 
 
-def test_training_brings_both_languages_to_the_target() -> None:
+def test_training_brings_both_languages_to_the_target(loss_of) -> None:
     stage = make_stage()
     optimiser = torch.optim.Adam(stage.module.parameters(), lr=5e-3)
     before = stage.evaluate()["held_out_cosine"]
     for step in range(80):
-        loss, figures = stage.loss(step)
+        loss, figures = loss_of(stage, step)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
