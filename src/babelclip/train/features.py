@@ -28,6 +28,7 @@ from PIL import Image
 from babelclip.errors import ConfigError, DatasetError
 from babelclip.towers.config import ConvTrunkConfig
 from babelclip.towers.patches import ConvTrunk
+from babelclip.train.augment import augment
 from babelclip.train.data.shards import PhotoRecord, read_packs
 from babelclip.train.pretrained import ImageTrunk
 
@@ -51,23 +52,6 @@ class FeatureStore:
     regions: NDArray[np.float16]  # (N, 4, head_width): upper left, upper right, lower left, lower right
     logits: NDArray[np.float16]  # (N, classes)
     block: int
-
-
-def augment(image: Image.Image, generator: np.random.Generator, *, degrade: float) -> Image.Image:
-    """A random crop (half to all of the area), aspect, flip and sometimes a loss of resolution."""
-    width, height = image.size
-    area = generator.uniform(0.5, 1.0)
-    stretch = np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3)) / 2)
-    crop_width = int(min(width, max(1, round(width * area**0.5 * stretch))))
-    crop_height = int(min(height, max(1, round(height * area**0.5 / stretch))))
-    left, top = generator.integers(width - crop_width + 1), generator.integers(height - crop_height + 1)
-    image = image.crop((int(left), int(top), int(left) + crop_width, int(top) + crop_height))
-    if generator.random() < 0.5:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if generator.random() < degrade:  # tiny pictures blown up, as in CIFAR or thumbnails
-        side = int(generator.integers(28, 72))
-        image = image.resize((side, side), Image.Resampling.BICUBIC)
-    return image
 
 
 def pixels_of(encoded: bytes, key: str, view: int, size: int, *, degrade: float = 0.25) -> NDArray[np.float32]:

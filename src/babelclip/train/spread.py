@@ -104,6 +104,12 @@ def gather(own: Tensor, number: int, ranks: Ranks) -> Tensor:
     return gathered
 
 
+def gather_labels(own: Tensor, number: int, ranks: Ranks) -> Tensor:
+    """The same for what is not learned: keys, scores. (b, ...) -> (number, ...)."""
+    with torch.no_grad():
+        return gather(own, number, ranks)
+
+
 def spread(module: nn.Module, how: Spread, ranks: Ranks, shards: Iterable[nn.Module] = ()) -> nn.Module:
     """The module as it is trained: replicated (DDP) or sharded (FSDP2, ``shards``, parts of it, one by one)."""
     if how == "shard":

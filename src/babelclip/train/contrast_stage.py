@@ -1,0 +1,149 @@
+"""Contrastive training of both towers: images with captions, pairs of texts, triplets, scored pairs, in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from babelclip.towers.dual import DualEncoder
+from babelclip.towers.vision import VisionTower
+from babelclip.train.batch import Batch, Part
+from babelclip.train.data.collate import Collator
+from babelclip.train.losses import (
+    cosent,
+    hard_negative_info_nce,
+    matryoshka,
+    score_divergence,
+    sigmoid_pairs,
+    symmetric_info_nce,
+)
+from babelclip.train.spread import Ranks
+from babelclip.train.tasks import Task, TaskLabels, check_unified
+
+
+class ContrastHead(nn.Module):
+    """A temperature for each task, and a bias for those that judge pairs alone."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        super().__init__()
+        self.log_scales = nn.ParameterDict()
+        self.biases = nn.ParameterDict()
+        self._most: dict[str, float] = {}
+        for task in tasks:
+            chosen = task.settings.temperature
+            scale = nn.Parameter(torch.tensor(float(np.log(chosen.start))), requires_grad=chosen.learned)
+            self.log_scales[task.name] = scale
+            self._most[task.name] = float(np.log(chosen.most))
+            if task.settings.loss == "sigmoid":
+                self.biases[task.name] = nn.Parameter(torch.tensor(-10.0))
+
+    def scale(self, name: str) -> Tensor:
+        """The scale, clamped: beyond the most, its gradient is gone."""
+        return self.log_scales[name].clamp(max=self._most[name]).exp()
+
+
+class ContrastStage:
+    """A ``Stage`` of the loop (``babelclip.train.loop``)."""
+
+    def __init__(
+        self,
+        name: str,
+        model: DualEncoder,
+        tasks: Sequence[Task],
+        collator: Collator,
+        *,
+        half_precision: bool = False,
+        rates: Mapping[str, float] | None = None,
+    ) -> None:
+        check_unified(tasks)
+        self.name = name
+        self.module = model
+        self.head = ContrastHead(tasks)
+        self.rates: Mapping[str, float] = rates or {}
+        self.collator = collator
+        self._tasks, self._half_precision = tuple(tasks), half_precision
+
+    def draw(self, step: int, ranks: Ranks) -> Batch:
+        """Rows of every task, this rank's share of them read and prepared."""
+        return self.collator.draw(step, ranks)
+
+    def encode(self, part: Part) -> Tensor:
+        """Token ids or pixels -> (B, E), with the gradient."""
+        with torch.autocast(part.rows[0].device.type, torch.bfloat16, enabled=self._half_precision):
+            if part.kind == "text":
+                vectors: Tensor = self.module.text(*part.rows)
+            else:
+                assert self.module.vision is not None
+                vectors = encode_pixels(self.module.vision, part.rows[0], part.keep)
+        return vectors.float() if self._half_precision else vectors
+
+    def loss(self, vectors: Sequence[Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Weighted sum of the tasks' losses; figures by task."""
+        figures: dict[str, float] = {}
+        total = torch.zeros((), dtype=vectors[0].dtype, device=vectors[0].device)
+        for task, taken, labels in self._matrices(vectors, batch.labels):
+            found = self._task_loss(task, taken, labels)
+            total = total + task.settings.weight * found
+            figures[task.name] = found.item()
+            figures[f"{task.name} scale"] = self.head.scale(task.name).item()
+        return total, figures
+
+    def _matrices(
+        self, vectors: Sequence[Tensor], labels: Sequence[TaskLabels]
+    ) -> list[tuple[Task, Sequence[Tensor], TaskLabels]]:
+        """What is compared with what: each task alone, but unified ones joined under the first one's name."""
+        found: list[tuple[Task, Sequence[Tensor], TaskLabels]] = []
+        unified: list[tuple[Task, Sequence[Tensor], TaskLabels]] = []
+        waiting = list(vectors)
+        for task, own in zip(self._tasks, labels, strict=True):
+            number = 3 if task.settings.negatives else 2
+            (unified if task.settings.unified else found).append((task, waiting[:number], own))
+            waiting = waiting[number:]
+        if unified:
+            sides = [torch.cat(side) for side in zip(*(taken for _, taken, _ in unified), strict=True)]
+            found.append((unified[0][0], sides, TaskLabels(torch.cat([own.keys for _, _, own in unified]))))
+        return found
+
+    def _task_loss(self, task: Task, vectors: Sequence[Tensor], labels: TaskLabels) -> Tensor:
+        settings, scale = task.settings, self.head.scale(task.name)
+        left, right, *others = vectors
+        wrong = others[0].unflatten(0, (settings.batch, settings.negatives)) if others else None
+
+        def at_width(a: Tensor, b: Tensor) -> Tensor:
+            dim = a.shape[-1]
+            if settings.loss == "info_nce":
+                return symmetric_info_nce(a, b, labels.keys, scale, directions=settings.directions)
+            if settings.loss == "sigmoid":
+                return sigmoid_pairs(a, b, labels.keys, scale, self.head.biases[task.name])
+            if settings.loss == "cosent":
+                assert labels.scores is not None
+                return cosent(a, b, labels.scores)
+            assert wrong is not None
+            if settings.loss == "hard_negatives":
+                return hard_negative_info_nce(
+                    a, b, wrong[..., :dim], labels.keys, scale, directions=settings.directions
+                )
+            assert labels.scores is not None
+            return score_divergence(a, torch.cat((b[:, None], wrong[..., :dim]), dim=1), labels.scores, scale)
+
+        return matryoshka(at_width, left, right, settings.dims or (left.shape[-1],), settings.dim_weights or None)
+
+    def evaluate(self) -> dict[str, float]:
+        """Nothing of its own: the loop's callers measure with the shipped code path."""
+        return {}
+
+
+def encode_pixels(tower: VisionTower, pixels: Tensor, keep: Tensor | None) -> Tensor:
+    """The image tower, perhaps seeing some of the positions alone: (B, 3, S, S) -> (B, E)."""
+    if keep is None:
+        whole: Tensor = tower(pixels)
+        return whole
+    x = tower.with_cls(tower.patches(pixels))
+    x = torch.cat((x[:, :1], x[:, 1:][:, keep]), dim=1)
+    for block in tower.blocks:
+        x = block(x, tower.rotary_cos[keep], tower.rotary_sin[keep])
+    vectors: Tensor = tower.norm(x[:, 0])
+    return vectors
