@@ -4,50 +4,68 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 
 def train(
-    recipe: Path,
+    recipe: str,
     *,
-    data: Annotated[Path, Parameter(env_var="BABELCLIP_DATA")] = Path("../shared/data"),
-    out: Path = Path("runs/small"),
+    data: Annotated[Path, Parameter(env_var="BABELCLIP_DATA")],
+    model: str | None = None,
+    out: Path | None = None,
     resume: bool = False,
-    start: Path | None = None,
+    spread: Literal["replicate", "shard"] = "replicate",
 ) -> int:
     """Train a model from a recipe.
 
     Prints the path of the finished model folder; progress goes to stderr. A run that was cut off, even killed, goes on
-    from its last checkpoint when the same command is given with --resume.
+    from its last state when the same command is given with --resume. Ctrl-C saves first. On several processes:
+    torchrun --nproc-per-node N -m babelclip train ...
 
     Parameters
     ----------
     recipe
-        TOML file; the project's own are in recipes/.
+        TOML file, or the name of one of the project's own: small, finetune-lora, finetune-full.
     data
-        Folder with train/, text/ and labels.json.gz.
+        Folder with the data that the recipe reads. For finetune-*: images and captions.csv (or .jsonl, .parquet), or
+        .tar shards.
+    model
+        What to start from: "bundled", a model folder or a hub name (org/name). Needed for finetune-*; for small, the
+        text tower alone is taken, in place of the teacher's layers.
     out
-        Folder for everything the run makes: log, curve, checkpoints, the model.
+        Folder for everything the run makes: log, curve, states, the model; runs/ and the recipe's name when left out.
     resume
         Go on with the run that is in --out.
-    start
-        Model folder whose text tower is trained on, in place of the teacher's layers.
+    spread
+        On several processes: the whole model on each (DDP), or its parameters shared among them (FSDP2).
     """
-    from babelclip.checkpoint.folder import read_folder
-    from babelclip.errors import RuntimeUnavailable
+    from babelclip.bundled import bundled_folder
+    from babelclip.checkpoint.fetch import open_folder
+    from babelclip.errors import ConfigError, RuntimeUnavailable
 
     try:
-        from babelclip.train.pipeline import train as run
-        from babelclip.train.recipe import read_recipe
+        from babelclip.train.contrast_recipe import ContrastRecipe
+        from babelclip.train.contrast_run import train_contrast
+        from babelclip.train.pipeline import train as train_small
+        from babelclip.train.recipe import find_recipe, read_recipe
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("torch", "pyarrow", "matplotlib"):
             raise
         hint = f"training needs {error.name}; install it with: pip install 'babelclip[train]'"
         raise RuntimeUnavailable(hint) from error
-    begun = None if start is None else read_folder(start)
-    folder = run(read_recipe(recipe), data, out, resume=resume, say=_say, start=begun)
+    path = find_recipe(recipe)
+    chosen, place = read_recipe(path), out or Path("runs") / path.stem
+    start = None if model is None else open_folder(bundled_folder() if model == "bundled" else model)
+    if isinstance(chosen, ContrastRecipe):
+        if start is None:
+            raise ConfigError(f"{path.name} trains a model on; say which with --model (bundled, a folder or org/name)")
+        folder = train_contrast(chosen, start, data, place, resume=resume, say=_say, spread=spread)
+    else:
+        if spread != "replicate":
+            raise ConfigError(f"{path.name} runs on one process; --spread {spread} is for recipes of kind contrast")
+        folder = train_small(chosen, data, place, resume=resume, say=_say, start=start)
     print(folder)
     return 0
 

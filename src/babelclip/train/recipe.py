@@ -7,9 +7,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from babelclip.errors import ConfigError
+from babelclip.train.contrast_recipe import ContrastRecipe
 from babelclip.train.features import Views
 from babelclip.train.image_stage import ImageSettings
 from babelclip.train.loop import Budget
@@ -17,6 +18,7 @@ from babelclip.train.optim import OptimSettings
 from babelclip.train.text_stage import TextSettings
 
 T = TypeVar("T")
+SOURCES = "training-sources"  # lies beside the recipes, and is none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,10 +93,26 @@ class Recipe:
     folder: Path = Path()  # where the recipe lies
 
 
-def read_recipe(path: Path) -> Recipe:
+def find_recipe(name: str) -> Path:
+    """A recipe by path, or by name one of the project's own: beside the package, or inside an installed one.
+
+    Raises: ConfigError that lists the names.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    package = Path(__file__).resolve().parents[1]
+    homes = [home for home in (package / "recipes", package.parents[1] / "recipes") if home.is_dir()]
+    known = sorted(file.stem for home in homes for file in home.glob("*.toml") if file.stem != SOURCES)
+    if name in known:
+        return next(home / f"{name}.toml" for home in homes if (home / f"{name}.toml").is_file())
+    raise ConfigError(f"no recipe {name!r}: it is neither a file nor one of {', '.join(known)}")
+
+
+def read_recipe(path: Path) -> Recipe | ContrastRecipe:
     """Read and validate a recipe.
 
-    Raises: ConfigError when the file is absent, is no TOML, or has a key too many, too few, or of a wrong type.
+    Raises: ConfigError when the file is absent, is no TOML, has a key too many, too few, or of a wrong type, or when
+    two fields contradict each other.
     """
     if not path.is_file():
         raise ConfigError(f"no recipe at {path}; the project's own are in recipes/")
@@ -104,7 +122,8 @@ def read_recipe(path: Path) -> Recipe:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     if "folder" in fields:
         raise ConfigError(f"{path.name}: unknown folder")
-    return dataclasses.replace(build(Recipe, fields, path.name), folder=path.parent)
+    kind: type[Recipe] | type[ContrastRecipe] = ContrastRecipe if fields.get("kind") == "contrast" else Recipe
+    return dataclasses.replace(build(kind, fields, path.name), folder=path.parent)
 
 
 def build(kind: type[T], fields: Mapping[str, Any], where: str) -> T:
@@ -142,6 +161,14 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise ConfigError(f"{where}: expected a table, found {value!r}")
         return build(hint, value, where)  # type: ignore[arg-type]
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise ConfigError(f"{where}: expected one of {', '.join(map(repr, get_args(hint)))}, found {value!r}")
+        return value
+    if get_origin(hint) is tuple and get_args(hint)[1:] == (...,):
+        if not isinstance(value, list):
+            raise ConfigError(f"{where}: expected a list, found {value!r}")
+        return tuple(_value(get_args(hint)[0], one, f"{where}[{place}]") for place, one in enumerate(value))
     if hint in _PLAIN:
         kinds = _PLAIN[hint]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):

@@ -71,5 +71,7 @@ def backward(
     for place, parts in enumerate(pieces):
         torch.set_rng_state(states[place])  # the same dropout as before
         with without_sync(forward) if place < count - 1 else nullcontext():
-            torch.autograd.backward(forward(parts), [gradient[place] for gradient in gradients])
+            again = zip(forward(parts), (gradient[place] for gradient in gradients), strict=True)
+            learning = [(vectors, gradient) for vectors, gradient in again if vectors.requires_grad]
+            torch.autograd.backward([v for v, _ in learning], [g for _, g in learning])  # a frozen tower's have none
     return loss.detach(), figures

@@ -1,0 +1,231 @@
+"""A run of contrastive stages: from a model folder and one's own data to a model folder.
+
+The output folder holds ``log.jsonl``, ``train.png``, the stages' states, ``report.json`` (held-out images before and
+after) and at the end ``model``. A killed run is given again with ``--resume`` and goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from babelclip.checkpoint.card import CardFacts
+from babelclip.checkpoint.checksums import write_checksums
+from babelclip.checkpoint.convert import load_towers, state_tensors
+from babelclip.checkpoint.folder import CARD, ModelFolder, write_folder
+from babelclip.checkpoint.write_published import write_published
+from babelclip.errors import ConfigError
+from babelclip.prepare.image import ImagePreparer
+from babelclip.prepare.text import TextPreparer
+from babelclip.towers.dual import DualEncoder
+from babelclip.train.contrast_recipe import ContrastRecipe, StagePlan, TowerPlan, open_tasks
+from babelclip.train.contrast_stage import ContrastStage
+from babelclip.train.curve import draw_curve
+from babelclip.train.data.captioned import CaptionedImages
+from babelclip.train.data.collate import Collator, ContrastSettings
+from babelclip.train.held_out import Measured, compare, measure
+from babelclip.train.live_encoder import LiveEncoder
+from babelclip.train.loop import Engine, RunLog, run_stage
+from babelclip.train.lora import add_lora, merge_lora
+from babelclip.train.optim import layer_rates
+from babelclip.train.spread import Ranks, Spread, open_ranks
+from babelclip.train.write_model import NOTICE_FILE, shipped_tensors
+
+Say = Callable[[str], None]
+
+
+def train_contrast(
+    recipe: ContrastRecipe,
+    model: ModelFolder,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool,
+    say: Say,
+    spread: Spread = "replicate",
+) -> Path:
+    """Train on from ``model``; returns the new model folder. One process, or as many as torchrun has started.
+
+    Raises: ConfigError when ``out`` holds a run and ``resume`` is not given, or the recipe asks for what the model has
+    not; DatasetError when data are missing or not as documented.
+    """
+    log_file = out / "log.jsonl"
+    if log_file.is_file() and not resume:
+        raise ConfigError(f"{out} already holds a run. Go on with --resume, or give another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    with open_ranks() as ranks:
+        quiet: Say = say if ranks.rank == 0 else lambda line: None
+        log, engine = RunLog(log_file, ranks), Engine(ranks=ranks, spread=spread)
+        towers = load_towers(model, adapters="live")
+        run = _Run(recipe, model, data, out, log, quiet)
+        held_out = run.held_out()
+        before = _held_out_figures(run, towers, held_out, "before", ranks)
+        for stage in recipe.stages:
+            run.stage(stage, towers, engine, resume=resume)
+        keep_share(towers, load_towers(model, adapters="live"), recipe.kept)
+        after = _held_out_figures(run, towers, held_out, "after", ranks)
+        if ranks.rank == 0:
+            if before is not None and after is not None:
+                (out / "report.json").write_text(json.dumps(compare(before, after, recipe.seed), indent=1))
+            draw_curve(log_file, out / "train.png")
+            write(towers, recipe, model, data, out / "model", quiet)
+    return out / "model"
+
+
+class _Run:
+    """What all stages share."""
+
+    def __init__(
+        self, recipe: ContrastRecipe, model: ModelFolder, data: Path, out: Path, log: RunLog, say: Say
+    ) -> None:
+        self._recipe, self._data, self._out, self._log, self._say = recipe, data, out, log, say
+        self.texts = TextPreparer(model.tokenizer_file, model.text_prepare)
+        self.images = None if model.image_prepare is None else ImagePreparer(model.image_prepare)
+
+    def held_out(self) -> list[CaptionedImages]:
+        """Of all stages' sources, each once."""
+        found: dict[str, CaptionedImages] = {}
+        for stage in self._recipe.stages:
+            for images in open_tasks(stage, self._data, self._recipe.held_out)[1]:
+                found.setdefault(images.name(0), images)
+        return list(found.values())
+
+    def stage(self, plan: StagePlan, towers: DualEncoder, engine: Engine, *, resume: bool) -> None:
+        """Train one stage."""
+        trained = sum(prepare_tower(getattr(towers, name), part) for name, part in _parts(plan, towers))
+        self._say(f"stage {plan.name}: {trained:,} parameters are trained")
+        tasks, _ = open_tasks(plan, self._data, self._recipe.held_out)
+        settings = ContrastSettings(
+            max_tokens=min(plan.max_tokens, self.texts.config.max_tokens),
+            keep_patches=plan.keep_patches,
+            seed=self._recipe.seed,
+        )
+        collator = Collator(tasks, towers.config, self.texts, self.images, settings)
+        if towers.logit_scale is not None:
+            towers.logit_scale.requires_grad_(False)  # every task has a temperature of its own
+        rates: dict[str, float] = {}
+        for name, part in _parts(plan, towers):
+            rates |= layer_rates(f"{name}.blocks", len(getattr(towers, name).blocks), part.layer_decay)
+        stage = ContrastStage(plan.name, towers, tasks, collator, half_precision=plan.half_precision, rates=rates)
+        engine = Engine(piece=plan.piece, spread=engine.spread, ranks=engine.ranks)
+        run_stage(stage, plan.budget, plan.optim, self._out, self._log, resume=resume, engine=engine)
+        for name, _ in _parts(plan, towers):
+            merge_lora(getattr(towers, name))
+        for image, reason in collator.failures.items():
+            self._say(f"skipped {image}: {reason}")
+
+
+def _parts(plan: StagePlan, towers: DualEncoder) -> list[tuple[str, TowerPlan]]:
+    return [("text", plan.text), *([("vision", plan.image)] if towers.vision is not None else [])]
+
+
+def prepare_tower(tower: nn.Module, plan: TowerPlan) -> int:
+    """Freeze, adapt or open a tower; returns how many of its parameters are trained."""
+    if plan.train == "lora":
+        trained = add_lora(tower, plan.rank, plan.alpha)
+    else:
+        tower.requires_grad_(plan.train == "full")
+        trained = sum(parameter.numel() for parameter in tower.parameters() if parameter.requires_grad)
+    if plan.checkpoint:
+        checkpoint_blocks(tower)
+    return trained
+
+
+def checkpoint_blocks(tower: nn.Module) -> None:
+    """Blocks forget their inner values and compute them again for the gradient (Chen et al. 2016)."""
+    blocks = tower.get_submodule("blocks")
+    assert isinstance(blocks, nn.ModuleList)
+    for block in blocks:
+        forward = block.forward
+        block.forward = _again(forward)
+
+
+def _again(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def run(*arguments: object) -> torch.Tensor:
+        found: torch.Tensor = torch.utils.checkpoint.checkpoint(forward, *arguments, use_reentrant=False)
+        return found
+
+    return run
+
+
+@torch.no_grad()
+def keep_share(towers: nn.Module, start: nn.Module, kept: float) -> None:
+    """Move trained weights part of the way back to where they began (WiSE-FT, Wortsman et al. 2022)."""
+    if kept < 1:
+        before = dict(start.named_parameters())
+        for name, parameter in towers.named_parameters():
+            parameter.lerp_(before[name], 1 - kept)
+
+
+def _held_out_figures(
+    run: _Run, towers: DualEncoder, held_out: Sequence[CaptionedImages], when: str, ranks: Ranks
+) -> Measured | None:
+    """Measured by the first rank, through the shipped preparing and finishing."""
+    if not held_out or ranks.rank > 0:
+        return None
+    measured = measure(LiveEncoder(towers, run.texts, run.images), held_out)
+    run._log.write(when, 0, measured.figures())
+    run._say(f"held-out images {when}: " + ", ".join(f"{k} {v:.1f}" for k, v in measured.figures().items()))
+    return measured
+
+
+def write(towers: DualEncoder, recipe: ContrastRecipe, model: ModelFolder, data: Path, out: Path, say: Say) -> None:
+    """The trained model in the layout, and with the number types, of the one it began as."""
+    say(f"writing {out}")
+    tensors = state_tensors(towers)
+    if model.layout != "babelclip":
+        dtype = load_dtype(model)
+        write_published(
+            out,
+            config=model.config,
+            text_prepare=model.text_prepare,
+            image_prepare=model.image_prepare,
+            tensors={name: tensor.to(dtype) for name, tensor in tensors.items()},
+            tokenizer_file=model.tokenizer_file,
+            overwrite=True,
+        )
+        return
+    is_int8 = any(entry.dtype == "I8" for entry in model.tensor_index().values())
+    stages = ", ".join(stage.name for stage in recipe.stages)
+    card = CardFacts(
+        license=licence_of(model),
+        summary=f"{model.name}, trained on with babelclip's own trainer (stages: {stages}).",
+        parents=(f"{model.name}, fingerprint {model.fingerprint()}",),
+        data=(f"images and texts of {data.resolve().name}; whoever trained it knows their terms",),
+    )
+    write_folder(
+        out,
+        name=f"{model.name}-tuned",
+        config=model.config,
+        text_prepare=model.text_prepare,
+        image_prepare=model.image_prepare,
+        tensors=shipped_tensors(tensors) if is_int8 else tensors,
+        tokenizer_file=model.tokenizer_file,
+        card=card,
+        overwrite=True,
+    )
+    if (model.path / NOTICE_FILE).is_file():
+        shutil.copyfile(model.path / NOTICE_FILE, out / NOTICE_FILE)
+        write_checksums(out)
+
+
+def load_dtype(model: ModelFolder) -> torch.dtype:
+    """Number type of the stored weights."""
+    kinds = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+    return kinds[model.tensor_index()["text.embeddings.word.weight"].dtype]
+
+
+def licence_of(model: ModelFolder) -> str:
+    """What the model's card says; "other" where it says nothing."""
+    card = model.path / CARD
+    found = re.search(r"^license: (\S+)$", card.read_text(encoding="utf-8"), re.MULTILINE) if card.is_file() else None
+    return found.group(1) if found else "other"

@@ -1,0 +1,173 @@
+"""Training on from a model folder, as a newcomer does it: held-out figures, layouts, number types, mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import babelclip
+from babelclip.checkpoint.convert import load_towers, state_tensors
+from babelclip.checkpoint.folder import read_folder
+from babelclip.errors import ConfigError, DatasetError
+from babelclip.prepare.image import ImagePreparer
+from babelclip.prepare.text import TextPreparer
+from babelclip.train.contrast_recipe import ContrastRecipe, TowerPlan
+from babelclip.train.contrast_run import keep_share, prepare_tower, train_contrast
+from babelclip.train.held_out import Measured, compare
+from babelclip.train.live_encoder import LiveEncoder
+from babelclip.train.recipe import find_recipe, read_recipe
+
+PUBLISHED = Path(__file__).parents[2] / "fixtures" / "goldens" / "v2_a"
+COLOURS = {"red": (220, 20, 20), "blue": (20, 20, 220), "green": (20, 200, 20), "white": (240, 240, 240)}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    lines = ["image,caption,language"]
+    for number in range(40):
+        colour = list(COLOURS)[number % 4]
+        noise = generator.integers(-15, 15, (40, 40, 3))
+        pixels = np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        lines.append(f"{number}.png,a {colour} square {number},en")
+    (folder / "captions.csv").write_text("\n".join(lines))
+    return folder
+
+
+def recipe(name: str = "finetune-lora", tmp_path: Path | None = None, **changes: str) -> ContrastRecipe:
+    """One of the project's own, with fewer steps and smaller batches."""
+    text = find_recipe(name).read_text()
+    small = {
+        "steps = 120": "steps = 4",
+        "steps = 300": "steps = 4",
+        "batch = 64": "batch = 8",
+        "batch = 256": "batch = 8",
+    }
+    for old, new in {**small, "piece = 32": "piece = 4", "held_out = 0.1": "held_out = 0.25", **changes}.items():
+        text = text.replace(old, new)
+    assert tmp_path is not None
+    (tmp_path / "r.toml").write_text(text)
+    found = read_recipe(tmp_path / "r.toml")
+    assert isinstance(found, ContrastRecipe)
+    return found
+
+
+@pytest.mark.parametrize("name", ["finetune-lora", "finetune-full"])
+def test_a_published_model_is_tuned_and_written_back(photos: Path, tmp_path: Path, name: str) -> None:
+    said: list[str] = []
+    model = read_folder(PUBLISHED)
+    out = train_contrast(recipe(name, tmp_path), model, photos, tmp_path / "out", resume=False, say=said.append)
+    tuned = read_folder(out)
+    assert (tuned.layout, tuned.config, tuned.text_prepare) == (model.layout, model.config, model.text_prepare)
+    index, before = tuned.tensor_index(), model.tensor_index()
+    assert {key: entry.dtype for key, entry in index.items()} == {key: entry.dtype for key, entry in before.items()}
+    texts = ["a red square", "ein blauer Hund"]
+    vectors = babelclip.load(out, runtime="torch").encode_text(texts)
+    assert not np.allclose(vectors, babelclip.load(PUBLISHED, runtime="torch").encode_text(texts), atol=1e-4)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["text_to_image_recall@5"]["queries"] == 10
+    assert (tmp_path / "out" / "train.png").stat().st_size > 1000
+    assert any("parameters are trained" in line for line in said)
+
+
+def test_a_resumed_run_ends_at_the_same_model(photos: Path, tmp_path: Path) -> None:
+    model, plan = read_folder(PUBLISHED), recipe("finetune-lora", tmp_path)
+    first = train_contrast(plan, model, photos, tmp_path / "out", resume=False, say=print)
+    weights = (first / "model.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match="--resume"):
+        train_contrast(plan, model, photos, tmp_path / "out", resume=False, say=print)
+    train_contrast(plan, model, photos, tmp_path / "out", resume=True, say=print)
+    assert (first / "model.safetensors").read_bytes() == weights
+
+
+def test_frozen_towers_stay_and_a_share_of_the_change_is_kept(photos: Path, tmp_path: Path) -> None:
+    frozen = {'text = { train = "lora", rank = 8, alpha = 16.0 }': 'text = { train = "frozen" }'}
+    model = read_folder(PUBLISHED)
+    out = train_contrast(
+        recipe("finetune-lora", tmp_path, **frozen), model, photos, tmp_path / "out", resume=False, say=print
+    )
+    before, after = (state_tensors(load_towers(folder, adapters="live")) for folder in (model, read_folder(out)))
+    changed = {key.split(".")[0] for key, tensor in after.items() if not torch.equal(tensor, before[key])}
+    assert changed == {"vision"}
+    one, two = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    wanted = 0.25 * one.weight.detach() + 0.75 * two.weight.detach()
+    keep_share(one, two, 0.25)
+    torch.testing.assert_close(one.weight.detach(), wanted)
+
+
+def test_checkpointed_blocks_have_the_same_gradients() -> None:
+    found = []
+    for plan in (TowerPlan(), TowerPlan(checkpoint=True)):
+        tower = load_towers(read_folder(PUBLISHED), adapters="live").text
+        prepare_tower(tower, plan)
+        tower(torch.arange(4, 12)[None]).sum().backward()
+        found.append({name: p.grad for name, p in tower.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_a_live_encoder_is_the_shipped_path() -> None:
+    folder = read_folder(PUBLISHED)
+    assert folder.image_prepare is not None
+    towers = load_towers(folder, adapters="live")
+    live = LiveEncoder(
+        towers, TextPreparer(folder.tokenizer_file, folder.text_prepare), ImagePreparer(folder.image_prepare)
+    )
+    shipped = babelclip.load(PUBLISHED, runtime="torch")
+    texts, image = (
+        ["a red square", "x", "ein langer Satz mit mehreren Wörtern"],
+        Image.new("RGB", (30, 50), (9, 90, 200)),
+    )
+    np.testing.assert_allclose(live.encode_text(texts, dim=16), shipped.encode_text(texts, dim=16), atol=1e-5)
+    np.testing.assert_allclose(live.encode_image([image]), shipped.encode_image([image]), atol=1e-5)
+    np.testing.assert_allclose(live.encode_text("x"), shipped.encode_text("x"), atol=1e-5)
+
+
+def test_a_difference_is_paired() -> None:
+    ranks, images = np.array([0, 7, 9, 20]), np.array([0, 30])
+    before = Measured(ranks, images, np.array([0, 0, 1, 1]))
+    after = Measured(np.array([0, 3, 4, 20]), images, np.array([0, 0, 1, 1]))
+    found = compare(before, after, seed=0)["text_to_image_recall@5"]
+    assert (found["before"], found["after"], found["difference"]) == (25.0, 75.0, 50.0)
+    assert (found["low"], found["high"]) == (50.0, 50.0)  # both images gained one of two captions
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('loss = "info_nce"', 'loss = "cosent"', "does not go with kind"),
+        ('train = "lora"', 'train = "lorra"', "expected one of 'full', 'lora', 'frozen'"),
+        ('train = "lora", rank = 8, alpha = 16.0', 'train = "frozen"', "both frozen"),
+        ("alpha = 16.0", "alpha = 16.0, layer_decay = 0.5", "contradict each other"),
+        ("kept = 0.7", "kept = 0.0", "kept 0.0"),
+        ("max_tokens = 77", "max_token = 77", "unknown max_token"),
+        ("batch = 64", 'batch = "many"', "expected int"),
+        ('name = "captions"\ndata', "data", "missing name"),
+    ],
+)
+def test_mistakes_in_a_recipe_are_named(tmp_path: Path, old: str, new: str, named: str) -> None:
+    text = find_recipe("finetune-lora").read_text()
+    assert old in text
+    (tmp_path / "r.toml").write_text(text.replace(old, new))
+    with pytest.raises(ConfigError, match=named):
+        read_recipe(tmp_path / "r.toml")
+
+
+def test_recipes_are_found_by_name_and_others_are_listed() -> None:
+    assert find_recipe("small").name == "small.toml"
+    with pytest.raises(ConfigError, match="finetune-full, finetune-lora, small"):
+        find_recipe("tiny")
+
+
+def test_data_that_are_not_there(tmp_path: Path) -> None:
+    plan = recipe("finetune-lora", tmp_path)
+    with pytest.raises(DatasetError, match="photos"):
+        train_contrast(plan, read_folder(PUBLISHED), tmp_path / "photos", tmp_path / "out", resume=False, say=print)
