@@ -122,7 +122,7 @@ def test_the_bundled_model_verifies_and_is_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["", "embed", "similarity", "classify", "demo", "model", "doctor", "train", "evaluate"]
+    "verb", ["", "embed", "similarity", "classify", "demo", "model", "doctor", "train", "mine", "evaluate"]
 )
 def test_every_verb_explains_itself(verb: str) -> None:
     done = start(*verb.split(), "--help")

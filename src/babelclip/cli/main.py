@@ -39,6 +39,7 @@ VERBS = {
     "model": ("model:app", "List, pull, export and verify model folders."),
     "evaluate": ("evaluate:evaluate", "Measure a model on the evaluation sets."),
     "train": ("train:train", "Train a model from a recipe."),
+    "mine": ("mine:mine", "Find hard negatives for training on triplets."),
     "doctor": ("doctor:doctor", "Say what is installed here and what works."),
 }
 for place, (verb, (target, summary)) in enumerate(VERBS.items()):

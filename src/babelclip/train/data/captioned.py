@@ -19,6 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
 from babelclip.errors import DatasetError
 
 CAPTION_FILES = ("captions.csv", "captions.tsv", "captions.jsonl", "captions.parquet")
@@ -196,12 +199,10 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
             lines = path.read_text(encoding="utf-8").splitlines()
             rows = [json.loads(line) for line in lines if line.strip()]
         elif path.suffix == ".parquet":
-            import pyarrow.parquet
-
-            rows = pyarrow.parquet.read_table(path).to_pylist()
+            rows = parquet.read_table(path).to_pylist()
         else:
             raise DatasetError(f"{path.name}: expected .csv, .tsv, .jsonl or .parquet")
-    except (UnicodeDecodeError, ValueError, csv.Error) as error:
+    except (UnicodeDecodeError, ValueError, csv.Error, pa.ArrowException) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
     for row in rows:
         yield {name: value for name, value in row.items() if value not in (None, "", [])}

@@ -1,0 +1,55 @@
+"""``babelclip mine``: hard negatives for pairs of texts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from babelclip.cli.options import ModelOptions
+
+NO_MODEL_OPTIONS = ModelOptions()
+
+
+def mine(
+    pairs: Path,
+    *,
+    out: Path,
+    negatives: int = 7,
+    below: float = 0.95,
+    corpus: Path | None = None,
+    options: ModelOptions = NO_MODEL_OPTIONS,
+) -> int:
+    """Find hard negatives: passages that look right to a model and are not.
+
+    Writes triplets as JSON lines (anchor, positive, negatives), which the trainer reads.
+
+    Parameters
+    ----------
+    pairs
+        JSONL, CSV or Parquet with the columns anchor (or query) and positive (or passage).
+    out
+        File to write.
+    negatives
+        How many each row gets.
+    below
+        A negative scores at most this share of what the row's own positive scores: what scores as high is often right.
+    corpus
+        More passages to choose from: a file with one a line.
+    """
+    from babelclip.errors import RuntimeUnavailable
+
+    try:
+        from babelclip.train.data.negatives import mine as find
+        from babelclip.train.data.text_rows import read_text_rows
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "pyarrow":
+            raise
+        raise RuntimeUnavailable("mining needs pyarrow; install it with: pip install 'babelclip[train]'") from error
+    rows = read_text_rows(pairs)
+    more = [] if corpus is None else [line for line in corpus.read_text(encoding="utf-8").splitlines() if line.strip()]
+    found, without = find(rows, options.open(), negatives=negatives, corpus=more, below=below)
+    lines = ({"anchor": row.anchor, "positive": row.positive, "negatives": list(row.negatives)} for row in found)
+    out.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    print(f"{len(found)} rows written to {out}; {without} found fewer than {negatives} negatives", file=sys.stderr)
+    return 0
