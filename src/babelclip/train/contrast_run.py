@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from babelclip.errors import ConfigError
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.text import TextPreparer
 from babelclip.towers.dual import DualEncoder
+from babelclip.towers.resize import resize_tower
 from babelclip.train.contrast_recipe import ContrastRecipe, StagePlan, TowerPlan, open_tasks
 from babelclip.train.contrast_stage import ContrastStage
 from babelclip.train.curve import draw_curve
@@ -71,13 +73,16 @@ def train_contrast(
         before = _held_out_figures(run, towers, held_out, "before", ranks)
         for stage in recipe.stages:
             run.stage(stage, towers, engine, resume=resume)
-        keep_share(towers, load_towers(model, adapters="live"), recipe.kept)
+        start = load_towers(model, adapters="live")
+        if start.vision is not None and towers.vision is not None:
+            start.vision = resize_tower(start.vision, towers.vision.config.image_size)
+        keep_share(towers, start, recipe.kept)
         after = _held_out_figures(run, towers, held_out, "after", ranks)
         if ranks.rank == 0:
             if before is not None and after is not None:
                 (out / "report.json").write_text(json.dumps(compare(before, after, recipe.seed), indent=1))
             draw_curve(log_file, out / "train.png")
-            write(towers, recipe, model, data, out / "model", quiet)
+            write(towers, run.image_prepare, recipe, model, data, out / "model", quiet)
     return out / "model"
 
 
@@ -89,7 +94,19 @@ class _Run:
     ) -> None:
         self._recipe, self._data, self._out, self._log, self._say = recipe, data, out, log, say
         self.texts = TextPreparer(model.tokenizer_file, model.text_prepare)
-        self.images = None if model.image_prepare is None else ImagePreparer(model.image_prepare)
+        self.image_prepare = model.image_prepare
+
+    @property
+    def images(self) -> ImagePreparer | None:
+        return None if self.image_prepare is None else ImagePreparer(self.image_prepare)
+
+    def resize(self, towers: DualEncoder, image_size: int) -> None:
+        """Another image size from here on."""
+        if towers.vision is None or self.image_prepare is None:
+            raise ConfigError(f"image_size = {image_size}, but this model has no image tower")
+        towers.vision = resize_tower(towers.vision, image_size)
+        towers.config = replace(towers.config, vision=towers.vision.config)
+        self.image_prepare = replace(self.image_prepare, size=image_size)
 
     def held_out(self) -> list[CaptionedImages]:
         """Of all stages' sources, each once."""
@@ -101,6 +118,8 @@ class _Run:
 
     def stage(self, plan: StagePlan, towers: DualEncoder, engine: Engine, *, resume: bool) -> None:
         """Train one stage."""
+        if plan.image_size is not None:
+            self.resize(towers, plan.image_size)
         trained = sum(prepare_tower(getattr(towers, name), part) for name, part in _parts(plan, towers))
         self._say(f"stage {plan.name}: {trained:,} parameters are trained")
         tasks, _ = open_tasks(plan, self._data, self._recipe.held_out)
@@ -178,7 +197,15 @@ def _held_out_figures(
     return measured
 
 
-def write(towers: DualEncoder, recipe: ContrastRecipe, model: ModelFolder, data: Path, out: Path, say: Say) -> None:
+def write(
+    towers: DualEncoder,
+    image_prepare: ImagePrepareConfig | None,
+    recipe: ContrastRecipe,
+    model: ModelFolder,
+    data: Path,
+    out: Path,
+    say: Say,
+) -> None:
     """The trained model in the layout, and with the number types, of the one it began as."""
     say(f"writing {out}")
     tensors = state_tensors(towers)
@@ -186,9 +213,9 @@ def write(towers: DualEncoder, recipe: ContrastRecipe, model: ModelFolder, data:
         dtype = load_dtype(model)
         write_published(
             out,
-            config=model.config,
+            config=towers.config,
             text_prepare=model.text_prepare,
-            image_prepare=model.image_prepare,
+            image_prepare=image_prepare,
             tensors={name: tensor.to(dtype) for name, tensor in tensors.items()},
             tokenizer_file=model.tokenizer_file,
             overwrite=True,
@@ -205,9 +232,9 @@ def write(towers: DualEncoder, recipe: ContrastRecipe, model: ModelFolder, data:
     write_folder(
         out,
         name=f"{model.name}-tuned",
-        config=model.config,
+        config=towers.config,
         text_prepare=model.text_prepare,
-        image_prepare=model.image_prepare,
+        image_prepare=image_prepare,
         tensors=shipped_tensors(tensors) if is_int8 else tensors,
         tokenizer_file=model.tokenizer_file,
         card=card,

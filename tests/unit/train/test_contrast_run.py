@@ -103,6 +103,19 @@ def test_frozen_towers_stay_and_a_share_of_the_change_is_kept(photos: Path, tmp_
     torch.testing.assert_close(one.weight.detach(), wanted)
 
 
+def test_another_image_size_is_written_into_the_model(photos: Path, tmp_path: Path) -> None:
+    model = read_folder(PUBLISHED)
+    assert model.config.vision is not None
+    size = 2 * model.config.vision.image_size
+    plan = recipe("finetune-lora", tmp_path, **{"max_tokens = 77": f"max_tokens = 77\nimage_size = {size}"})
+    tuned = read_folder(train_contrast(plan, model, photos, tmp_path / "out", resume=False, say=print))
+    assert tuned.config.vision is not None
+    assert tuned.image_prepare is not None
+    assert tuned.config.vision.image_size == tuned.image_prepare.size == size
+    vectors = babelclip.load(tuned.path, runtime="torch").encode_image([photos / "0.png"])
+    assert np.isfinite(vectors).all()
+
+
 def test_checkpointed_blocks_have_the_same_gradients() -> None:
     found = []
     for plan in (TowerPlan(), TowerPlan(checkpoint=True)):
