@@ -22,6 +22,7 @@ from babelclip.checkpoint.convert import load_towers, state_tensors
 from babelclip.checkpoint.folder import CARD, ModelFolder, write_folder
 from babelclip.checkpoint.write_published import write_published
 from babelclip.errors import ConfigError
+from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.text import TextPreparer
 from babelclip.towers.dual import DualEncoder
