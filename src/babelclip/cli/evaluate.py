@@ -22,6 +22,8 @@ def evaluate(
     out: Path,
     suite: Literal["small", "quick", "wide"] = "small",
     dim: int | None = None,
+    widths: list[int] | None = None,
+    precisions: list[Literal["int8", "binary"]] | None = None,
     seed: int = 0,
     quiet: bool = False,
     options: ModelOptions = NO_MODEL_OPTIONS,
@@ -42,6 +44,10 @@ def evaluate(
         look during training. "wide": all families on all sets, translations and topics too.
     dim
         Width of the vectors; the model's own when left out.
+    widths
+        Measure the vectors cut to these widths too; each text and image is encoded once.
+    precisions
+        Measure them quantised too, at every width.
     seed
         Of the bootstrap intervals; it changes no score.
     quiet
@@ -57,9 +63,12 @@ def evaluate(
         raise RuntimeUnavailable(
             "evaluating needs pyarrow to read the sentence pairs; install it with: pip install 'babelclip[evaluate]'"
         ) from error
+    from babelclip.evaluate.encode import Form, Precision
     from babelclip.evaluate.run import run_suite
-    from babelclip.evaluate.tables import bars_table, tasks_table
+    from babelclip.evaluate.tables import bars_table, forms_table, tasks_table
 
+    kinds: list[Precision] = ["float32", *(precisions or [])]
+    forms = [Form(width, precision) for width in (None, *(widths or [])) for precision in kinds]
     chosen = open_suite(suite, data)
     encoder = options.open()
     with _bar(progress_wanted(quiet)) as bar:
@@ -70,6 +79,7 @@ def evaluate(
             encoder.facts(),
             out=out,
             dim=dim,
+            forms=forms,
             seed=seed,
             progress=lambda what, done, total: bar.update(task_id, description=what, completed=done, total=total),
             say=(lambda line: None) if quiet else (lambda line: bar.console.print(line, highlight=False, markup=False)),
@@ -78,6 +88,9 @@ def evaluate(
         print(bars_table([result]))
         print()
     print(tasks_table(result))
+    if len(forms) > 1:
+        print()
+        print(forms_table(result))
     if not quiet:
         print(f"Every score by language, with intervals: {out}", file=sys.stderr)
     return 0

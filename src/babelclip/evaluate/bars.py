@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from babelclip.evaluate.task import Score
+from babelclip.evaluate.task import Score, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class BarResult:
 
 
 def judge(bar: Bar, scores: Iterable[Score]) -> BarResult:
-    """Compare the scores of the bar's task with the bar."""
-    values = {score.language: score.value for score in scores if score.metric == bar.metric}
+    """Compare the scores of the bar's task, those of whole vectors, with the bar."""
+    values = {score.language: score.value for score in whole(scores) if score.metric == bar.metric}
     wanted: Sequence[str] = bar.languages or sorted(language for language in values if language != "en")
     missing = [language for language in wanted if language not in values]
     if missing or (not bar.languages and len(wanted) != bar.others):

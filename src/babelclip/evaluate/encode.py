@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
 from babelclip.arrays import Vectors
 from babelclip.errors import DatasetError, ItemsError
+from babelclip.vectors import finish, quantize
 
 if TYPE_CHECKING:
     from babelclip.encoder import Encodes
 
 Item = TypeVar("Item")
+Precision = Literal["float32", "int8", "binary"]
 Progress = Callable[[str, int, int], None]
 """Called with what is being encoded ("texts" or "images"), how many are done, and how many there are."""
 
@@ -26,12 +29,48 @@ def silent(what: str, done: int, total: int) -> None:
     """A progress that shows nothing."""
 
 
-class EncodeOnce:
-    """An encoder at one width, as tasks use it."""
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What is kept of a vector: its first numbers, in what precision."""
 
-    def __init__(self, encoder: Encodes, dim: int | None = None, progress: Progress = silent) -> None:
+    dim: int | None = None  # None: as the encoder gives it
+    precision: Precision = "float32"
+
+    def __call__(self, vectors: Vectors) -> Vectors:
+        """(N, E) -> (N, dim) float32 of length one, whose products are the cosines of that form.
+
+        Cut and normalised again, then quantised as it would be stored. Of signs, a cosine is 1 - 2 Hamming / dim.
+        """
+        cut = finish(vectors, self.dim)
+        if self.precision == "float32":
+            return cut
+        if self.precision == "int8":
+            return finish(quantize(cut, "int8"))
+        return finish(np.where(cut > 0, 1.0, -1.0))
+
+
+WHOLE = Form()
+
+
+class EncodeOnce:
+    """An encoder at one width, as tasks use it.
+
+    With a ``memory``, what was encoded before is not encoded again: several forms of the same vectors are measured.
+    """
+
+    def __init__(
+        self,
+        encoder: Encodes,
+        dim: int | None = None,
+        progress: Progress = silent,
+        *,
+        form: Form = WHOLE,
+        memory: dict[str | bytes, Vectors] | None = None,
+    ) -> None:
         self._encoder = encoder
         self._dim = dim
+        self._form = form
+        self._memory = memory
         self.progress = progress
         self.width: int | None = None  # of the vectors that came back; None before the first call
 
@@ -39,16 +78,38 @@ class EncodeOnce:
         """(N, dim) in the order given. Equal texts are encoded once."""
         distinct = sorted(set(texts), key=lambda text: (len(text), text))
         rows = {text: row for row, text in enumerate(distinct)}
-        vectors = self._in_parts(
-            "texts", distinct, distinct, TEXTS_AT_ONCE, lambda part: self._encoder.encode_text(part, dim=self._dim)
+        vectors = self._remembered(
+            distinct,
+            lambda new: self._in_parts(
+                "texts", new, new, TEXTS_AT_ONCE, lambda part: self._encoder.encode_text(part, dim=self._dim)
+            ),
         )
-        return vectors[[rows[text] for text in texts]]
+        return self._form(vectors)[[rows[text] for text in texts]]
 
     def images(self, images: Sequence[bytes], names: Sequence[str]) -> Vectors:
         """(N, dim) in the order given; ``names`` say which image failed."""
-        return self._in_parts(
-            "images", images, names, IMAGES_AT_ONCE, lambda part: self._encoder.encode_image(part, dim=self._dim)
+        named = dict(zip(images, names, strict=True))
+        vectors = self._remembered(
+            images,
+            lambda new: self._in_parts(
+                "images",
+                new,
+                [named[image] for image in new],
+                IMAGES_AT_ONCE,
+                lambda part: self._encoder.encode_image(part, dim=self._dim),
+            ),
         )
+        return self._form(vectors)
+
+    def _remembered(self, items: Sequence[Item], encode: Callable[[Sequence[Item]], Vectors]) -> Vectors:
+        """Vectors of all items; those that the memory has are not asked for."""
+        memory: Any = self._memory
+        if memory is None:
+            return encode(items)
+        new = [item for item in items if item not in memory]
+        if new:
+            memory.update(zip(new, encode(new), strict=True))
+        return np.stack([memory[item] for item in items])
 
     def _in_parts(
         self,

@@ -7,8 +7,8 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Origin:
     commit: str | None  # of the checkout that the code runs from; "+changes" where files differ from it
     code: str  # sha256 over the package's own source files: what really ran, with or without git
     machine: dict[str, Any]
+    forms: list[dict[str, Any]] = field(default_factory=list)  # what was measured of the vectors; none: whole alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,12 @@ class Result:
         raise DatasetError(f"no task {name!r} in this result; it has {', '.join(t.facts.name for t in self.tasks)}")
 
 
-def describe_origin(model: Mapping[str, Any], dim: int | None, suite: str, seed: int) -> Origin:
+def describe_origin(
+    model: Mapping[str, Any], dim: int | None, suite: str, seed: int, forms: Sequence[Mapping[str, Any]] = ()
+) -> Origin:
     """The origin of a run that begins now, here."""
     plain = json.loads(json.dumps(dict(model), default=str))  # as it will come back from the file
-    return Origin(plain, dim, suite, seed, __version__, _commit(), _code(), _machine())
+    return Origin(plain, dim, suite, seed, __version__, _commit(), _code(), _machine(), [*map(dict, forms)])
 
 
 def now() -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from babelclip.arrays import Vectors
 from babelclip.evaluate.bars import BarResult, judge
-from babelclip.evaluate.encode import EncodeOnce, Progress, silent
+from babelclip.evaluate.encode import WHOLE, EncodeOnce, Form, Progress, silent
 from babelclip.evaluate.results import Result, TaskResult, describe_origin, now, read_result, write_result
 from babelclip.evaluate.suites import Suite
-from babelclip.evaluate.task import Task
+from babelclip.evaluate.task import Score, Task
 
 if TYPE_CHECKING:
     from babelclip.encoder import Encodes
@@ -24,11 +25,25 @@ def say_nothing(message: str) -> None:
     """A listener that shows nothing."""
 
 
-def run_task(task: Task, encode: EncodeOnce, seed: int = 0) -> TaskResult:
-    """Scores of one task, with the time that they took."""
+def run_task(
+    task: Task,
+    encoder: Encodes,
+    forms: Sequence[Form] = (WHOLE,),
+    *,
+    dim: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> tuple[TaskResult, int | None]:
+    """Scores of one task in every form, with the time that they took; and the width of the encoder's vectors."""
     began = time.perf_counter()
-    scores = task.run(encode, seed)
-    return TaskResult(task.facts, round(time.perf_counter() - began, 2), tuple(scores))
+    memory: dict[str | bytes, Vectors] | None = {} if len(forms) > 1 else None
+    scores: list[Score] = []
+    width: int | None = None
+    for form in forms:
+        encode = EncodeOnce(encoder, dim, progress, form=form, memory=memory)
+        scores += [replace(score, dim=form.dim, precision=form.precision) for score in task.run(encode, seed)]
+        width = width or encode.width
+    return TaskResult(task.facts, round(time.perf_counter() - began, 2), tuple(scores)), width
 
 
 def run_suite(
@@ -38,6 +53,7 @@ def run_suite(
     *,
     out: Path | None = None,
     dim: int | None = None,
+    forms: Sequence[Form] = (WHOLE,),
     seed: int = 0,
     progress: Progress = silent,
     say: Say = say_nothing,
@@ -47,27 +63,28 @@ def run_suite(
     Args:
         facts: what the encoder says of itself (``encoder.facts()``); goes into the result as it is.
         out: result file. It is written after every task; when it is there, unfinished, and of the very same origin
-            (model, code, machine, seed, dim), tasks whose data and settings are unchanged are not run again.
+            (model, code, machine, seed, dim, forms), tasks whose data and settings are unchanged are not run again.
         dim: width of the vectors; None for the model's own.
+        forms: what is measured of the vectors: whole, cut, quantised.
         seed: of the bootstrap intervals.
         progress: called while texts and images are encoded.
         say: called with one line at the begin and end of each task.
     """
-    origin = describe_origin(facts, dim, suite.name, seed)
+    origin = describe_origin(facts, dim, suite.name, seed, [asdict(form) for form in forms])
     result = Result(origin, now(), False, None, (), ())
     earlier = _unfinished(out, result, say)
     kept = {task.facts.name: task for task in earlier.tasks} if earlier else {}
-    encode = EncodeOnce(encoder, dim, progress)
+    width = earlier.width if earlier else None
     for task in suite.tasks:
         done = kept.get(task.facts.name)
         if done is None or done.facts != task.facts:
             say(f"{task.facts.name} ...")
-            done = run_task(task, encode, seed)
+            done, found = run_task(task, encoder, forms, dim=dim, seed=seed, progress=progress)
+            width = found or width
             say(f"{task.facts.name}: {len(done.scores)} scores in {done.seconds:.0f} s")
         else:
             say(f"{task.facts.name}: kept from the run that was cut off")
         tasks = (*result.tasks, done)
-        width = encode.width or (earlier.width if earlier else None)
         result = Result(origin, result.date, False, width, tasks, ())
         if out is not None:
             write_result(result, out)

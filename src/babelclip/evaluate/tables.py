@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from babelclip.evaluate.results import Result, TaskResult
-from babelclip.evaluate.task import Score
+from babelclip.evaluate.task import Score, whole
 
 Tongue = Literal["en", "zh"]
 
@@ -89,12 +89,32 @@ def tasks_table(result: Result, tongue: Tongue = "en") -> str:
     rows = []
     for task in result.tasks:
         for metric in LEADING[task.facts.family]:
-            values = {score.language: score.value for score in task.scores if score.metric == metric}
+            values = {score.language: score.value for score in whole(task.scores) if score.metric == metric}
             decimals = 3 if task.facts.family == "sts" else 1
             english = f"{values['en']:.{decimals}f}" if "en" in values else "-"
             mean = f"{sum(values.values()) / len(values):.{decimals}f}"
             rows.append([f"{task.facts.name}: {_metric_title(metric, tongue)}", str(len(values)), english, mean])
     return markdown(head, rows)
+
+
+def forms_table(result: Result, tongue: Tongue = "en") -> str:
+    """One row per task and leading metric, one column per form: the mean over languages, and what is kept of it."""
+    names = list(dict.fromkeys((score.dim, score.precision) for task in result.tasks for score in task.scores))
+    rows = []
+    for task in result.tasks:
+        for metric in LEADING[task.facts.family]:
+            means = [_mean_of(task, metric, *name) for name in names]
+            decimals = 3 if task.facts.family == "sts" else 1
+            cells = [f"{means[0]:.{decimals}f}"]
+            cells += [f"{mean:.{decimals}f} ({100 * mean / means[0]:.0f}%)" for mean in means[1:]]
+            rows.append([f"{task.facts.name}: {_metric_title(metric, tongue)}", *cells])
+    titles = [f"{dim or result.width} {WORDS['dim'][tongue]} {precision}" for dim, precision in names]
+    return markdown([WORDS["mean"][tongue], *titles], rows)
+
+
+def _mean_of(task: TaskResult, metric: str, dim: int | None, precision: str) -> float:
+    values = [s.value for s in task.scores if (s.metric, s.dim, s.precision) == (metric, dim, precision)]
+    return sum(values) / len(values)
 
 
 def column_title(result: Result, tongue: Tongue = "en") -> str:
@@ -145,7 +165,7 @@ def _metric_title(metric: str, tongue: Tongue) -> str:
 
 def _by_language(task: TaskResult) -> dict[str, dict[str, Score]]:
     table: dict[str, dict[str, Score]] = {}
-    for score in task.scores:
+    for score in whole(task.scores):
         table.setdefault(score.language, {})[score.metric] = score
     return table
 

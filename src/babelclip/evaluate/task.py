@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,6 +21,8 @@ class Score:
     count: int  # queries, photos or pairs measured
     low: float  # 95% bootstrap interval
     high: float
+    dim: int | None = None  # cut to so many numbers; None: the run's own width
+    precision: str = "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,11 @@ class TaskFacts:
 def english_first(language: str) -> tuple[bool, str]:
     """Sort key: English, then the others by code."""
     return language != "en", language
+
+
+def whole(scores: Iterable[Score]) -> list[Score]:
+    """Those of vectors that were neither cut nor quantised."""
+    return [score for score in scores if score.dim is None and score.precision == "float32"]
 
 
 class Task(Protocol):

@@ -10,7 +10,7 @@ import pytest
 
 from babelclip.errors import ConfigError, DatasetError
 from babelclip.evaluate.bars import Bar, judge
-from babelclip.evaluate.encode import EncodeOnce
+from babelclip.evaluate.encode import EncodeOnce, Form
 from babelclip.evaluate.results import read_result, write_result
 from babelclip.evaluate.run import run_suite
 from babelclip.evaluate.suites import SUITES, Suite, open_suite
@@ -52,11 +52,30 @@ def test_a_result_comes_back_from_its_file(tmp_path: Path) -> None:
     assert list(out.parent.iterdir()) == [out]  # no half-written file is left
 
 
+def test_every_form_is_measured_and_bars_ask_for_whole_vectors(tmp_path: Path) -> None:
+    class Falling(CountingTask):
+        def run(self, encode: EncodeOnce, seed: int) -> list[Score]:
+            scores = super().run(encode, seed)
+            self.value -= 20
+            return scores
+
+    forms = [Form(), Form(2), Form(2, "binary")]
+    result = run_suite(suite(Falling("first", 61.5)), object(), FACTS, forms=forms, out=tmp_path / "r.json")
+    found = [
+        (score.dim, score.precision, score.value) for score in result.task("first").scores if score.language == "en"
+    ]
+    assert found == [(None, "float32", 61.5), (2, "float32", 41.5), (2, "binary", 21.5)]
+    assert (result.bars[0].value, result.bars[0].met) == (61.5, True)
+    assert read_result(tmp_path / "r.json") == result
+
+
 def test_provenance_is_in_the_file(tmp_path: Path) -> None:
     run_suite(suite(CountingTask("first", 1.0, sha256="deadbeef")), object(), FACTS, out=tmp_path / "r.json")
     content = json.loads((tmp_path / "r.json").read_text())
     assert content["date"].endswith("+00:00")
-    assert {"commit", "code", "version", "seed", "machine", "model", "suite", "dim"} == content["origin"].keys()
+    assert {"commit", "code", "version", "seed", "machine", "model", "suite", "dim", "forms"} == content[
+        "origin"
+    ].keys()
     assert content["origin"]["machine"]["cores"] >= 1
     assert len(content["origin"]["code"]) == 64
     assert content["tasks"][0]["facts"]["data"] == [{"path": "d", "sha256": "deadbeef"}]

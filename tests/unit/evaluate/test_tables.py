@@ -13,7 +13,7 @@ from babelclip.errors import DatasetError
 from babelclip.evaluate.bars import BarResult
 from babelclip.evaluate.results import Origin, Result, TaskResult, write_result
 from babelclip.evaluate.suites import CIFAR_BAR, FLICKR_BARS, IMAGENET_BARS, STS_BARS
-from babelclip.evaluate.tables import BARS_ZH, bars_table, languages_table, markdown, tasks_table
+from babelclip.evaluate.tables import BARS_ZH, bars_table, forms_table, languages_table, markdown, tasks_table
 from babelclip.evaluate.task import Score, TaskFacts
 
 ROOT = Path(__file__).parents[3]
@@ -52,6 +52,15 @@ def test_bars_table() -> None:
         ["flickr8k_test text-to-image R@5, worst of them", "22.0", *["0.5 (uk), **missed**"] * 2],
         ["STS-B Spearman, mean of 10 others", "0.650", *["not measured (1 other languages, not 10)"] * 2],
     ]
+
+
+def test_forms_table() -> None:
+    task = RESULT.tasks[0]
+    cut = [replace(score, value=score.value / 2, dim=64, precision="int8") for score in task.scores]
+    lines = forms_table(replace(RESULT, tasks=(replace(task, scores=(*task.scores, *cut)),))).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0] == ["mean of all", "384 dim float32", "64 dim int8"]
+    assert cells[2] == ["stsb: Spearman", "0.673", "0.336 (50%)"]
 
 
 def test_results_that_cannot_be_compared_are_refused() -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from babelclip.errors import DatasetError, ItemsError
-from babelclip.evaluate.encode import EncodeOnce
+from babelclip.evaluate.encode import EncodeOnce, Form
 from babelclip.evaluate.task import Score
 from babelclip.evaluate.tasks.bitext import BitextMining
 from babelclip.evaluate.tasks.crossmodal import CrossmodalRetrieval
@@ -217,6 +217,23 @@ def test_texts_come_back_in_order_and_at_the_width_asked_for(table_encoder) -> N
     np.testing.assert_allclose(vectors, [[0.6, 0.8], [0, 1], [1, 0], [0, 1]], atol=1e-6)
     assert sorted(encoder.texts_seen) == ["a", "b", "long text"]
     assert encode.width == 2
+
+
+def test_forms_are_cut_then_quantised_and_nothing_is_encoded_twice(table_encoder) -> None:
+    encoder = table_encoder({"a": [0.6, -0.8, 5], "b": [0.001, 1, 2], b"i": [3, 4, 0]})
+    memory: dict[str | bytes, np.ndarray] = {}
+    forms = [Form(), Form(2), Form(2, "int8"), Form(2, "binary")]
+    encodes = [EncodeOnce(encoder, form=form, memory=memory) for form in forms]
+    whole, cut, int8, signs = (encode.texts(["b", "a", "b"]) for encode in encodes)
+    assert whole.shape == (3, 3)
+    np.testing.assert_allclose(cut, [[0.001, 1], [0.6, -0.8], [0.001, 1]], atol=1e-6)
+    np.testing.assert_allclose(int8[1], np.array([76, -102]) / np.hypot(76, 102), atol=1e-6)
+    assert int8[0].tolist() == [0.0, 1.0]  # 0.001 is less than a 127th
+    np.testing.assert_allclose(signs, np.array([[1, 1], [1, -1], [1, 1]]) / 2**0.5, atol=1e-6)
+    for encode in encodes:
+        encode.images([b"i", b"i"], ["one", "two"])
+    assert sorted(encoder.texts_seen) == ["a", "b"]
+    assert len(encoder.images_seen) == 2  # both rows of the first call, none later
 
 
 def test_a_failed_image_is_named() -> None:
