@@ -27,7 +27,7 @@ def train(
     Parameters
     ----------
     recipe
-        TOML file, or the name of one of the project's own: small, finetune-lora, finetune-full.
+        TOML file, or the name of one of the project's own: nano, small, finetune-lora, finetune-full.
     data
         Folder with the data that the recipe reads. For finetune-*: images and captions.csv (or .jsonl, .parquet), or
         .tar shards.
@@ -48,6 +48,7 @@ def train(
     try:
         from babelclip.train.contrast_recipe import ContrastRecipe
         from babelclip.train.contrast_run import train_contrast
+        from babelclip.train.new_model import new_model
         from babelclip.train.pipeline import train as train_small
         from babelclip.train.recipe import find_recipe, read_recipe
     except ModuleNotFoundError as error:
@@ -59,8 +60,11 @@ def train(
     chosen, place = read_recipe(path), out or Path("runs") / path.stem
     start = None if model is None else open_folder(bundled_folder() if model == "bundled" else model)
     if isinstance(chosen, ContrastRecipe):
-        if start is None:
+        if start is None and chosen.model is None:
             raise ConfigError(f"{path.name} trains a model on; say which with --model (bundled, a folder or org/name)")
+        if start is None and chosen.model is not None:
+            start = new_model(chosen.model, bundled_folder() / "tokenizer.json", chosen.seed, place / "start")
+        assert start is not None
         folder = train_contrast(chosen, start, data, place, resume=resume, say=_say, spread=spread)
     else:
         if spread != "replicate":

@@ -74,11 +74,49 @@ class StagePlan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NewText:
+    """Sizes of a text tower."""
+
+    width: int
+    layers: int
+    heads: int
+    hidden: int
+    max_tokens: int = 512
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewVision:
+    """Sizes of an image tower with linear patches."""
+
+    image_size: int
+    patch: int
+    width: int
+    layers: int
+    head_width: int
+    hidden: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewModel:
+    """Towers with random weights to start from; the tokenizer is the bundled model's."""
+
+    name: str
+    text: NewText
+    vision: NewVision
+    dims: tuple[int, ...]  # Matryoshka widths; the last is the image tower's own
+
+    def __post_init__(self) -> None:
+        if self.dims[-1:] != (self.vision.width,):
+            raise ConfigError(f"dims {self.dims} must end with the image tower's width {self.vision.width}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ContrastRecipe:
     """Everything that a run depends on but the model and the data."""
 
     kind: Literal["contrast"]
     stages: tuple[StagePlan, ...]
+    model: NewModel | None = None  # what to start from where --model names nothing
     seed: int = 0
     threads: int = 0  # of the computation; 0: as torch chooses
     held_out: float = 0.1  # share of captioned images that is not trained on but measured with

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
@@ -215,4 +216,5 @@ def _interruption() -> Iterator[_Interruption]:
 
 def _bar(ranks: Ranks) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, TextColumn("{task.fields[shown]}"), disable=ranks.rank > 0)
+    console = Console(stderr=True)  # stdout is for results
+    return Progress(*columns, TextColumn("{task.fields[shown]}"), console=console, disable=ranks.rank > 0)

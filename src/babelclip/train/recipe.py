@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from babelclip.errors import ConfigError
@@ -157,6 +158,8 @@ _PLAIN: Mapping[Any, tuple[type, ...]] = {
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
+    if isinstance(hint, UnionType) and hint not in _PLAIN:
+        hint = next(part for part in get_args(hint) if part is not type(None))
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ConfigError(f"{where}: expected a table, found {value!r}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 import babelclip
 from babelclip.checkpoint.convert import load_towers, state_tensors
 from babelclip.checkpoint.folder import read_folder
+from babelclip.cli.main import USAGE, run
 from babelclip.errors import ConfigError, DatasetError
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.text import TextPreparer
@@ -22,7 +25,8 @@ from babelclip.train.held_out import Measured, compare
 from babelclip.train.live_encoder import LiveEncoder
 from babelclip.train.recipe import find_recipe, read_recipe
 
-PUBLISHED = Path(__file__).parents[2] / "fixtures" / "goldens" / "v2_a"
+ROOT = Path(__file__).parents[3]
+PUBLISHED = ROOT / "tests" / "fixtures" / "goldens" / "v2_a"
 COLOURS = {"red": (220, 20, 20), "blue": (20, 20, 220), "green": (20, 200, 20), "white": (240, 240, 240)}
 
 
@@ -176,8 +180,32 @@ def test_mistakes_in_a_recipe_are_named(tmp_path: Path, old: str, new: str, name
 
 def test_recipes_are_found_by_name_and_others_are_listed() -> None:
     assert find_recipe("small").name == "small.toml"
-    with pytest.raises(ConfigError, match="finetune-full, finetune-lora, small"):
+    with pytest.raises(ConfigError, match="finetune-full, finetune-lora, nano, small"):
         find_recipe("tiny")
+
+
+def test_a_model_from_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shapes, out = tmp_path / "shapes", tmp_path / "out"
+    program = [sys.executable, str(ROOT / "examples" / "draw_shapes.py"), str(shapes), "--number", "40"]
+    subprocess.run(program, check=True)
+    text = find_recipe("nano").read_text()
+    for old, new in {"steps = 800": "steps = 3", "batch = 128": "batch = 16"}.items():
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "nano.toml").write_text(text)
+    assert run(["train", str(tmp_path / "nano.toml"), "--data", str(shapes), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == str(out / "model")
+    encoder = babelclip.load(out / "model", runtime="torch")
+    assert encoder.encode_text(["ein rotes Quadrat"]).shape == (1, 128)
+    assert encoder.encode_image([shapes / "00000.png"], dim=32).shape == (1, 32)
+    report = json.loads((out / "report.json").read_text())
+    assert report["text_to_image_recall@5"]["queries"] == 4 * 6  # six languages
+
+
+def test_a_recipe_that_needs_a_model_says_so(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "finetune-lora", "--data", str(photos), "--out", str(tmp_path / "o")]) == USAGE
+    assert "--model" in capsys.readouterr().err
+    assert run(["train", "tiny", "--data", str(photos)]) == USAGE
 
 
 def test_data_that_are_not_there(tmp_path: Path) -> None:
