@@ -17,6 +17,7 @@ def train(
     out: Path | None = None,
     resume: bool = False,
     spread: Literal["replicate", "shard"] = "replicate",
+    dry_run: bool = False,
 ) -> int:
     """Train a model from a recipe.
 
@@ -27,7 +28,7 @@ def train(
     Parameters
     ----------
     recipe
-        TOML file, or the name of one of the project's own: nano, small, finetune-lora, finetune-full.
+        TOML file, or the name of one of the project's own: nano, small, finetune-lora, finetune-full, large/release.
     data
         Folder with the data that the recipe reads. For finetune-*: images and captions.csv (or .jsonl, .parquet), or
         .tar shards.
@@ -40,15 +41,18 @@ def train(
         Go on with the run that is in --out.
     spread
         On several processes: the whole model on each (DDP), or its parameters shared among them (FSDP2).
+    dry_run
+        Read no data and train nothing: print parameters, tokens, memory and time per step of every stage.
     """
     from babelclip.bundled import bundled_folder
     from babelclip.checkpoint.fetch import open_folder
     from babelclip.errors import ConfigError, RuntimeUnavailable
 
     try:
+        from babelclip.train.begin import begin, planned_config
         from babelclip.train.contrast_recipe import ContrastRecipe
         from babelclip.train.contrast_run import train_contrast
-        from babelclip.train.new_model import new_model
+        from babelclip.train.dry_run import needs_table, stage_needs
         from babelclip.train.pipeline import train as train_small
         from babelclip.train.recipe import find_recipe, read_recipe
     except ModuleNotFoundError as error:
@@ -60,13 +64,17 @@ def train(
     chosen, place = read_recipe(path), out or Path("runs") / path.stem
     start = None if model is None else open_folder(bundled_folder() if model == "bundled" else model)
     if isinstance(chosen, ContrastRecipe):
-        if start is None and chosen.model is None:
-            raise ConfigError(f"{path.name} trains a model on; say which with --model (bundled, a folder or org/name)")
-        if start is None and chosen.model is not None:
-            start = new_model(chosen.model, bundled_folder() / "tokenizer.json", chosen.seed, place / "start")
-        assert start is not None
+        tokenizer = bundled_folder() / "tokenizer.json"
+        if dry_run:
+            config = planned_config(chosen, tokenizer) if start is None else start.config
+            for plan in chosen.stages:
+                print(needs_table(stage_needs(plan, config)))
+            return 0
+        start = begin(chosen, start, tokenizer, data, place / "start")
         folder = train_contrast(chosen, start, data, place, resume=resume, say=_say, spread=spread)
     else:
+        if dry_run:
+            raise ConfigError(f"--dry-run knows recipes of kind contrast, which {path.name} is not")
         if spread != "replicate":
             raise ConfigError(f"{path.name} runs on one process; --spread {spread} is for recipes of kind contrast")
         folder = train_small(chosen, data, place, resume=resume, say=_say, start=start)

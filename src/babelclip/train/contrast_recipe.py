@@ -111,12 +111,23 @@ class NewModel:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StartingPoints:
+    """Files to start the published architecture from, relative to ``--data`` (``babelclip.train.starting_points``)."""
+
+    architecture: Literal["jina_clip_v2"]
+    text: str
+    vision: str
+    tokenizer: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ContrastRecipe:
     """Everything that a run depends on but the model and the data."""
 
     kind: Literal["contrast"]
     stages: tuple[StagePlan, ...]
     model: NewModel | None = None  # what to start from where --model names nothing
+    start: StartingPoints | None = None  # the same, from the large model's own starting points
     seed: int = 0
     threads: int = 0  # of the computation; 0: as torch chooses
     held_out: float = 0.1  # share of captioned images that is not trained on but measured with
@@ -127,6 +138,8 @@ class ContrastRecipe:
         names = [stage.name for stage in self.stages]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"stages need names of their own, found {names}")
+        if self.model is not None and self.start is not None:
+            raise ConfigError("model and start both say what to begin from; give one of them")
         if not 0 <= self.held_out < 1 or not 0 < self.kept <= 1:
             raise ConfigError(f"held_out {self.held_out} must be in 0..1 and kept {self.kept} above 0, at most 1")
 

@@ -103,9 +103,10 @@ def find_recipe(name: str) -> Path:
         return Path(name)
     package = Path(__file__).resolve().parents[1]
     homes = [home for home in (package / "recipes", package.parents[1] / "recipes") if home.is_dir()]
-    known = sorted(file.stem for home in homes for file in home.glob("*.toml") if file.stem != SOURCES)
+    files = {file.relative_to(home).with_suffix("").as_posix(): file for home in homes for file in home.rglob("*.toml")}
+    known = sorted(set(files) - {SOURCES})
     if name in known:
-        return next(home / f"{name}.toml" for home in homes if (home / f"{name}.toml").is_file())
+        return files[name]
     raise ConfigError(f"no recipe {name!r}: it is neither a file nor one of {', '.join(known)}")
 
 

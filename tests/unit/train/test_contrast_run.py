@@ -180,7 +180,7 @@ def test_mistakes_in_a_recipe_are_named(tmp_path: Path, old: str, new: str, name
 
 def test_recipes_are_found_by_name_and_others_are_listed() -> None:
     assert find_recipe("small").name == "small.toml"
-    with pytest.raises(ConfigError, match="finetune-full, finetune-lora, nano, small"):
+    with pytest.raises(ConfigError, match="finetune-full, finetune-lora, large/release, nano, small"):
         find_recipe("tiny")
 
 
