@@ -3,8 +3,8 @@
     <!-- table: bars | benchmarks/results/small.json -->
     <!-- /table -->
 
-Kinds: ``bars`` (several result files, by commas, become columns), ``tasks``, and ``languages:TASK``. A third field
-``zh`` gives Chinese headings. Paths are relative to the project's root.
+Kinds: ``bars`` (several result files, by commas, become columns), ``tasks``, ``forms`` and ``languages:TASK``; ``training``
+and ``memory`` for the files of benchmarks/nano.py and training_memory.py. A third field ``zh`` gives Chinese headings. Paths are relative to the project's root.
 
     python tools/render_tables.py            rewrite the tables of all documents
     python tools/render_tables.py --check    change nothing; exit 1 and name the documents that are not current
@@ -13,14 +13,15 @@ Kinds: ``bars`` (several result files, by commas, become columns), ``tasks``, an
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from babelclip.errors import DatasetError
 from babelclip.evaluate.results import read_result
-from babelclip.evaluate.tables import Tongue, bars_table, languages_table, tasks_table
+from babelclip.evaluate.tables import Tongue, bars_table, forms_table, languages_table, markdown, tasks_table
 
 BLOCK = re.compile(r"(?P<open><!-- table: (?P<spec>[^\n]*?) -->\n)(?P<body>.*?)(?P<close><!-- /table -->)", re.DOTALL)
 MARKS = re.compile(r"^<!-- (?:table: .*|/table) -->$", re.MULTILINE)
@@ -51,14 +52,38 @@ def table(spec: str, root: Path) -> str:
         raise DatasetError(f"expected 'kind | file.json[, file.json] [| zh]', found {spec!r}")
     kind, _, task = fields[0].partition(":")
     tongue = cast(Tongue, fields[2]) if len(fields) == 3 else "en"
+    if kind in ("training", "memory"):
+        content = json.loads((root / fields[1]).read_text(encoding="utf-8"))
+        return training_table(content) if kind == "training" else memory_table(content)
     results = [read_result(root / name.strip()) for name in fields[1].split(",")]
     if kind == "bars" and not task:
         return bars_table(results, tongue)
     if kind == "tasks" and not task and len(results) == 1:
         return tasks_table(results[0], tongue)
+    if kind == "forms" and not task and len(results) == 1:
+        return forms_table(results[0], tongue)
     if kind == "languages" and task and len(results) == 1:
         return languages_table(results[0], task, tongue)
     raise DatasetError(f"expected bars (any number of files), tasks or languages:TASK (one file), found {spec!r}")
+
+
+def training_table(content: dict[str, Any]) -> str:
+    """Held-out images before and after a run, and how long it took."""
+    rows = [
+        [name.replace("_", " ").replace(" recall@", " R@"), *(f"{row[key]:.1f}" for key in ("before", "after"))]
+        for name, row in content["held_out"].items()
+    ]
+    minutes = f"after {content['seconds'] / 60:.1f} minutes"
+    return markdown(["held-out pictures", "before", minutes], rows)
+
+
+def memory_table(content: dict[str, Any]) -> str:
+    """Peak memory of a step by batch and piece."""
+    rows = [
+        [f"{case['batch']:,}" if case["batch"] else "none", str(case["piece"] or "-"), f"{case['gib']:.2f}"]
+        for case in content["cases"]
+    ]
+    return markdown(["batch", "piece", "peak memory, GiB"], rows)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -71,13 +71,13 @@ class ContrastStage:
         return self.collator.draw(step, ranks)
 
     def encode(self, part: Part) -> Tensor:
-        """Token ids or pixels -> (B, E), with the gradient."""
+        """Token ids or crops -> (B, E), with the gradient."""
         with torch.autocast(part.rows[0].device.type, torch.bfloat16, enabled=self._half_precision):
             if part.kind == "text":
                 vectors: Tensor = self.module.text(*part.rows)
             else:
                 assert self.module.vision is not None
-                vectors = encode_pixels(self.module.vision, part.rows[0], part.keep)
+                vectors = encode_pixels(self.module.vision, self.collator.pixels(part.rows[0]), part.keep)
         return vectors.float() if self._half_precision else vectors
 
     def loss(self, vectors: Sequence[Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:

@@ -1,7 +1,7 @@
 """What a contrastive stage would need: parameters, tokens, memory, time per step. Nothing is read or trained.
 
-Arithmetic, with its sources; every text counts with as many tokens as the stage allows. Figures for hardware are the makers' peaks times a share that such training usually
-reaches. They are meant to choose a batch by, within a factor of two.
+Arithmetic, with its sources. Every text counts with as many tokens as the stage allows; figures for hardware are the
+makers' peaks times a share that such training usually reaches. Meant to choose a batch by, within a factor of two.
 """
 
 from __future__ import annotations

@@ -92,8 +92,8 @@ class Collator:
         if task.settings.kind == "image_text":
             found = self._draw_images(task, mixture, stream, [self._settings.seed, 5, place])
             texts = [text for _, text in found]
-            pixels = torch.from_numpy(np.stack([image for image, _ in found]))
-            image = Part("image", (pixels,), number, self._keep(step, place))
+            crops = torch.from_numpy(np.stack([image for image, _ in found]))
+            image = Part("image", (crops,), number, self._keep(step, place))
             return [image, self._text_part(texts, number)], TaskLabels(_keys(texts))
         rows = [_text_row(task, *mixture.at(at)) for at in stream]
         positives = [row.positive for row in rows]
@@ -103,15 +103,23 @@ class Collator:
             parts.append(self._text_part(wrong, number * task.settings.negatives))
         return parts, TaskLabels(_keys(positives), _scores(task, rows))
 
+    def pixels(self, crops: Tensor) -> Tensor:
+        """Crops (B, S, S, 3) as the tower sees them: float32 (B, 3, S, S).
+
+        Batches hold crops, a quarter of the size: of a cached batch only one piece is pixels at a time.
+        """
+        assert self._images is not None, "the constructor has seen to it"
+        return torch.from_numpy(np.stack([self._images.normalize(crop) for crop in crops.numpy()]))
+
     def _draw_images(
         self, task: Task, mixture: Mixture, places: Sequence[int], seed: Sequence[int]
-    ) -> list[tuple[NDArray[np.float32], str]]:
-        """Pixels and a caption for each place; the same whichever rank prepares it."""
+    ) -> list[tuple[NDArray[np.uint8], str]]:
+        """A crop (S, S, 3) and a caption for each place; the same whichever rank prepares it."""
         return list(self._pool.map(lambda place: self._draw_image(task, mixture, place, [*seed, place]), places))
 
     def _draw_image(
         self, task: Task, mixture: Mixture, place: int, seed: Sequence[int]
-    ) -> tuple[NDArray[np.float32], str]:
+    ) -> tuple[NDArray[np.uint8], str]:
         """Where the image is broken, another row of the same source."""
         assert self._images is not None, "the constructor has seen to it"
         generator = np.random.default_rng(seed)
@@ -126,7 +134,9 @@ class Collator:
                 )
                 if task.settings.augment:
                     opened = augment(opened, generator, degrade=0.1)
-                return self._images(opened), draw_caption(source.captions(row), generator, task.settings.english_share)
+                return self._images.crop(opened), draw_caption(
+                    source.captions(row), generator, task.settings.english_share
+                )
             except (ImageError, OSError) as error:
                 self.failures.setdefault(source.name(row), str(error))
                 row = int(generator.integers(len(source)))

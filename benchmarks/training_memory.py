@@ -1,0 +1,83 @@
+"""Peak memory of a training step: a batch of 64, and 4,096 by gradient caching in pieces of 64.
+
+    python benchmarks/training_memory.py [--out benchmarks/results/training_memory.json]
+
+The bundled model, all weights trained, on drawn shapes (examples/draw_shapes.py): forward and backward, no optimiser. Each
+case is a process of its own, whose largest resident size is read at its end; what it needs before a step is measured too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from babelclip.evaluate.results import describe_origin, now
+
+ROOT = Path(__file__).resolve().parents[1]
+CASES = ((0, None), (64, None), (256, None), (4096, 64))
+
+
+def measure(batch: int, piece: int | None, shapes: Path) -> dict[str, float | int | None]:
+    """One step in this process; seconds and GiB."""
+    import time
+
+    import torch
+
+    from babelclip.bundled import bundled_folder
+    from babelclip.checkpoint.convert import load_towers
+    from babelclip.checkpoint.folder import read_folder
+    from babelclip.prepare.image import ImagePreparer
+    from babelclip.prepare.text import TextPreparer
+    from babelclip.train.contrast_stage import ContrastStage
+    from babelclip.train.data.captioned import open_captioned
+    from babelclip.train.data.collate import Collator, ContrastSettings
+    from babelclip.train.spread import Ranks
+    from babelclip.train.step import Forward, backward
+    from babelclip.train.tasks import Task, TaskSettings
+
+    torch.set_num_threads(2)
+    folder = read_folder(bundled_folder())
+    towers = load_towers(folder)
+    settings = TaskSettings(kind="image_text", batch=max(batch, 1), loss="info_nce")
+    task = Task("captions", settings, (open_captioned(shapes),), (1.0,))
+    assert folder.image_prepare is not None
+    texts, images = TextPreparer(folder.tokenizer_file, folder.text_prepare), ImagePreparer(folder.image_prepare)
+    collator = Collator([task], towers.config, texts, images, ContrastSettings())
+    stage = ContrastStage("memory", towers, [task], collator)
+    began = time.perf_counter()
+    if batch:
+        backward(Forward(towers, stage), stage, stage.draw(0, Ranks()), Ranks(), piece)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"batch": batch, "piece": piece, "gib": round(peak, 2), "seconds": round(time.perf_counter() - began, 1)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "training_memory.json")
+    parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        batch, piece, shapes = options.case
+        print(json.dumps(measure(int(batch), int(piece) or None, Path(shapes))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = [sys.executable, str(ROOT / "examples" / "draw_shapes.py"), folder, "--number", "4200"]
+        subprocess.run(drawn, check=True, stdout=subprocess.DEVNULL)
+        cases = []
+        for batch, piece in CASES:
+            command = [sys.executable, __file__, "--case", str(batch), str(piece or 0), folder]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            cases.append(json.loads(done.stdout))
+            print(cases[-1])
+    origin = describe_origin({}, None, "", 0)
+    result = {"date": now(), "commit": origin.commit, "machine": origin.machine, "cases": cases}
+    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
