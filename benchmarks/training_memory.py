@@ -2,8 +2,8 @@
 
     python benchmarks/training_memory.py [--out benchmarks/results/training_memory.json]
 
-The bundled model, all weights trained, on drawn shapes (examples/draw_shapes.py): forward and backward, no optimiser. Each
-case is a process of its own, whose largest resident size is read at its end; what it needs before a step is measured too.
+The bundled model, all weights trained, on drawn shapes (examples/draw_shapes.py): forward and backward, no optimiser.
+Each case is a process of its own, whose largest resident size is read at its end; the first takes no step at all.
 """
 
 from __future__ import annotations
