@@ -33,6 +33,7 @@ from babelclip.train.data.texts import Corpus, held_out_photos, read_corpus, rea
 from babelclip.train.features import make_features, open_trunk
 from babelclip.train.from_stored import start_from_pooled
 from babelclip.train.image_stage import ImageSettings, ImageStage, turn_projection
+from babelclip.train.likeness import learn_likeness
 from babelclip.train.loop import RunLog, run_stage
 from babelclip.train.names import name_targets, soft_labels
 from babelclip.train.pretrained import initial_text_tensors, read_efficientnet_lite2, read_sentence_teacher
@@ -174,6 +175,14 @@ def train_text(
     say("names stage")
     names = TextStage(tower, tokenizer, corpus, table, targets, dims, recipe.names, "names")
     run_stage(names, recipe.names_run.budget, recipe.names_run.optim, out, log, resume=resume)
+    say("similarity stage")
+    similar = TextStage(tower, tokenizer, corpus, table, targets, dims, recipe.similar, "similar")
+    run_stage(similar, recipe.similar_run.budget, recipe.similar_run.optim, out, log, resume=resume)
+    file = out / "likeness.pt"
+    if not file.is_file():
+        say("likeness of the scored pairs")
+        torch.save(learn_likeness(tower, tokenizer, corpus.pairs, dims, recipe.likeness), file)
+    turn_projection(tower, torch.load(file, weights_only=True))
     return tokenizer
 
 

@@ -14,6 +14,7 @@ from babelclip.errors import ConfigError
 from babelclip.train.contrast_recipe import ContrastRecipe
 from babelclip.train.features import Views
 from babelclip.train.image_stage import ImageSettings
+from babelclip.train.likeness import LikenessSettings
 from babelclip.train.loop import Budget
 from babelclip.train.optim import OptimSettings
 from babelclip.train.text_stage import TextSettings
@@ -87,6 +88,9 @@ class Recipe:
     text_run: StageRecipe
     names: TextSettings  # a second, shorter text stage that dwells on the names of things
     names_run: StageRecipe
+    similar: TextSettings  # a third, still shorter one that dwells on the scored pairs
+    similar_run: StageRecipe
+    likeness: LikenessSettings
     regions: ImageSettings  # a first image stage on four regions' means: thousands of quick steps
     regions_run: StageRecipe
     image: ImageSettings

@@ -41,6 +41,7 @@ class TextSettings:
     relational_temperature: float = 0.05
     pairs_every: int = 4
     pairs_weight: float = 0.1
+    pairs_tokens: int | None = None  # of a batch of pairs; None: half of the budget
     half_precision: bool = True  # bfloat16 autocast
     seed: int = 0
 
@@ -73,6 +74,7 @@ class TextStage:
         self.module = tower
         self.head = nn.Module()  # the losses have nothing to learn
         self._settings = settings
+        self._pairs_tokens = settings.pairs_tokens or settings.token_budget // 2
         self._dims = tuple(dims)
         self._targets = targets
         self._pooling = [row.targets for row in corpus.rows]
@@ -92,7 +94,7 @@ class TextStage:
         parts = [self._part(self._table.padded(rows), ranks)]
         scores = None
         if self._settings.pairs_every and step % self._settings.pairs_every == 0:
-            first, second, scores = self._pairs.draw(step, self._settings.seed, self._settings.token_budget // 2)
+            first, second, scores = self._pairs.draw(step, self._settings.seed, self._pairs_tokens)
             parts += [self._part(first, ranks), self._part(second, ranks)]
         return Batch(tuple(parts), TextLabels(self.row_targets(rows), scores))
 
