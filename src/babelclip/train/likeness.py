@@ -1,8 +1,8 @@
 """How alike people find two sentences, learned by one matrix over finished text vectors.
 
 The last dimensions of a distilled tower are mostly noise, and cosines count them as much as the first. A matrix near
-the identity, fitted to scored pairs in seconds, mends that better than many steps of the whole tower; it becomes part of
-the tower's projection.
+the identity, fitted to scored pairs in seconds, mends that better than many steps of the whole tower; it becomes part
+of the tower's projection.
 """
 
 from __future__ import annotations
