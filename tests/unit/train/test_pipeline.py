@@ -79,9 +79,8 @@ def tiny_recipe(folder: Path) -> Path:
         "image_size = 224": "image_size = 64",
         "minutes = 28.0": "steps = 3",
         "minutes = 12.0": "steps = 3",
-        "minutes = 8.0": "steps = 3",
         "minutes = 6.0": "steps = 3",
-        "minutes = 45.0": "steps = 3",
+        "minutes = 36.0": "steps = 3",
         'engine = "openvino"': 'engine = "onnxruntime"',
         "captions = 8": "captions = 2",
         "held_out_share = 14": "held_out_share = 5",
@@ -89,7 +88,7 @@ def tiny_recipe(folder: Path) -> Path:
         'sources = "training-sources.toml"': f'sources = "{ROOT / "recipes" / "training-sources.toml"}"',
         "batch_size = 512": "batch_size = 16",
         "batch_size = 256": "batch_size = 16",
-        "bank_size = 4096": "bank_size = 32",
+        "bank_size = 2048": "bank_size = 32",
     }.items():
         assert old in text, old
         text = text.replace(old, new)
