@@ -178,6 +178,9 @@ def train_text(
     say("similarity stage")
     similar = TextStage(tower, tokenizer, corpus, table, targets, dims, recipe.similar, "similar")
     run_stage(similar, recipe.similar_run.budget, recipe.similar_run.optim, out, log, resume=resume)
+    say("captions stage")
+    captions = TextStage(tower, tokenizer, corpus, table, targets, dims, recipe.captions, "captions")
+    run_stage(captions, recipe.captions_run.budget, recipe.captions_run.optim, out, log, resume=resume)
     file = out / "likeness.pt"
     if not file.is_file():
         say("likeness of the scored pairs")

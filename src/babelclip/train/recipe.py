@@ -90,6 +90,8 @@ class Recipe:
     names_run: StageRecipe
     similar: TextSettings  # a third, still shorter one that dwells on the scored pairs
     similar_run: StageRecipe
+    captions: TextSettings  # a last one that dwells on what people say about photos
+    captions_run: StageRecipe
     likeness: LikenessSettings
     regions: ImageSettings  # a first image stage on four regions' means: thousands of quick steps
     regions_run: StageRecipe

@@ -80,7 +80,8 @@ def tiny_recipe(folder: Path) -> Path:
         "minutes = 28.0": "steps = 3",
         "minutes = 12.0": "steps = 3",
         "minutes = 6.0": "steps = 3",
-        "minutes = 36.0": "steps = 3",
+        "minutes = 22.0": "steps = 3",
+        "minutes = 10.5": "steps = 3",
         'engine = "openvino"': 'engine = "onnxruntime"',
         "captions = 8": "captions = 2",
         "held_out_share = 14": "held_out_share = 5",
@@ -107,7 +108,7 @@ def test_a_run_from_data_to_model_folder(tmp_path: Path) -> None:
     assert any(entry.dtype == "I8" for entry in model.tensor_index().values())
     assert "research only" in (folder / "NOTICE").read_text()
     assert (tmp_path / "out" / "curve.png").stat().st_size > 1000
-    assert set(read_log(tmp_path / "out" / "log.jsonl")) == {"text", "names", "similar", "regions", "image"}
+    assert set(read_log(tmp_path / "out" / "log.jsonl")) == {"text", "names", "similar", "captions", "regions", "image"}
 
     with pytest.raises(ConfigError, match="--resume"):
         train(recipe, tmp_path / "data", tmp_path / "out", resume=False, say=said.append)
