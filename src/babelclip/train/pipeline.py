@@ -40,7 +40,7 @@ from babelclip.train.pretrained import initial_text_tensors, read_efficientnet_l
 from babelclip.train.recipe import Recipe
 from babelclip.train.resume import has_state
 from babelclip.train.sources import check_manifest, read_manifest
-from babelclip.train.start_from import take_text_tower, turn_space
+from babelclip.train.start_from import take_image_tower, take_text_tower, turn_space
 from babelclip.train.text_bank import TextBank
 from babelclip.train.text_stage import TextStage, fit_output, token_batches
 from babelclip.train.text_vectors import text_vectors
@@ -102,7 +102,8 @@ def model_config(recipe: Recipe) -> DualConfig:
 def train(recipe: Recipe, data: Path, out: Path, *, resume: bool, say: Say, start: ModelFolder | None = None) -> Path:
     """Run a recipe from its data to a model folder, whose path is returned.
 
-    ``start``: a finished model whose text tower is trained on, in place of the teacher's layers.
+    ``start``: a finished model that is trained on: its text tower in place of the teacher's layers, its image tower in
+    place of fresh blocks and their quick start on regions.
 
     Raises: ConfigError when ``out`` holds a run and ``resume`` is not given, or ``start`` has another text tower;
     DatasetError when data are missing.
@@ -121,7 +122,7 @@ def train(recipe: Recipe, data: Path, out: Path, *, resume: bool, say: Say, star
     config, log = model_config(recipe), RunLog(log_file)
     model = DualEncoder(config)
     tokenizer = train_text(model.text, recipe, inputs, out, log, resume=resume, say=say, start=start)
-    train_image(model, tokenizer, recipe, inputs, out, log, resume=resume, say=say)
+    train_image(model, tokenizer, recipe, inputs, out, log, resume=resume, say=say, start=start)
     draw_curve(log_file, out / "curve.png")
     return write_model(
         model,
@@ -199,8 +200,9 @@ def train_image(
     *,
     resume: bool,
     say: Say,
+    start: ModelFolder | None = None,
 ) -> None:
-    """The image stage against the finished text tower, with the features that it needs."""
+    """The image stages against the finished text tower, with the features that they need."""
     assert model.vision is not None, "the recipe's model has an image tower"
     trunk, settings = read_efficientnet_lite2(), recipe.features
     size, folder = recipe.model.image_size, out / "features"
@@ -220,21 +222,27 @@ def train_image(
     bank = TextBank.gather(inputs.records, read_extra_captions(inputs.data), inputs.labels)
     say(f"vectors of {len(bank.texts)} texts")
     vectors = _kept(out / "bank.npy", lambda: text_vectors(model.text, tokenizer, [t.text for t in bank.texts]))
-    start_tower(model, trunk.tensors, recipe.seed)
     targets = name_targets(model.text, tokenizer, inputs.labels)(*soft_labels(store))
 
     def stage(name: str, image: ImageSettings) -> ImageStage:
         assert model.vision is not None
         return ImageStage(model.vision, store, bank, vectors, targets, inputs.held_out, recipe.model.dims, image, name)
 
-    say("regions stage")
-    regions = stage("regions", recipe.regions)
-    if not has_state(out, "regions"):
-        start_from_pooled(model.vision, *regions.warm_start_sample(8192))
-    run_stage(regions, recipe.regions_run.budget, recipe.regions_run.optim, out, log, resume=resume)
+    if start is None:
+        start_tower(model, trunk.tensors, recipe.seed)
+        say("regions stage")
+        regions = stage("regions", recipe.regions)
+        if not has_state(out, "regions"):
+            start_from_pooled(model.vision, *regions.warm_start_sample(8192))
+        run_stage(regions, recipe.regions_run.budget, recipe.regions_run.optim, out, log, resume=resume)
+        head = regions.head.state_dict()
+    else:
+        take_image_tower(start, model.vision)
+        head = None
     say("image stage")
     images = stage("image", recipe.image)
-    images.head.load_state_dict(regions.head.state_dict())
+    if head is not None:
+        images.head.load_state_dict(head)
     run_stage(images, recipe.image_run.budget, recipe.image_run.optim, out, log, resume=resume)
     turn_projection(model.text, images.head.turn.data)
     assert model.logit_scale is not None

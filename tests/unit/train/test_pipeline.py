@@ -19,7 +19,7 @@ from babelclip.checkpoint.folder import read_folder
 from babelclip.errors import ConfigError, DatasetError
 from babelclip.train.curve import read_log
 from babelclip.train.pipeline import train
-from babelclip.train.recipe import read_recipe
+from babelclip.train.recipe import Recipe, read_recipe
 
 ROOT = Path(__file__).parents[3]
 TOKENIZER = ROOT / "tests" / "fixtures" / "goldens" / "v2_a" / "tokenizer.json"
@@ -117,6 +117,18 @@ def test_a_run_from_data_to_model_folder(tmp_path: Path) -> None:
     train(recipe, tmp_path / "data", tmp_path / "out", resume=True, say=said.append)
     assert (folder / "model.safetensors").read_bytes() == before
     assert not any("teacher" in line or "tokenising" in line for line in said)
+
+
+def test_a_run_goes_on_from_the_model_of_another(tmp_path: Path) -> None:
+    write_data(tmp_path / "data")
+    recipe = read_recipe(tiny_recipe(tmp_path))
+    assert isinstance(recipe, Recipe)
+    first = train(recipe, tmp_path / "data", tmp_path / "first", resume=False, say=lambda line: None)
+    start = read_folder(first)
+    second = train(recipe, tmp_path / "data", tmp_path / "second", resume=False, say=lambda line: None, start=start)
+    assert set(read_log(tmp_path / "second" / "log.jsonl")) == {"text", "names", "similar", "captions", "image"}
+    assert (second / "tokenizer.json").read_bytes() == (first / "tokenizer.json").read_bytes()
+    assert (second / "model.safetensors").read_bytes() != (first / "model.safetensors").read_bytes()
 
 
 def test_missing_data_says_where_they_should_be(tmp_path: Path) -> None:
