@@ -95,9 +95,8 @@ class VisionTower(nn.Module):
         self.position_embedding = nn.Parameter(torch.zeros(1, config.grid**2 + 1, config.width))
         self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
-        with torch.device(
-            "cpu"
-        ):  # the table is no weight: a tower that is built without memory (meta device) has it too
+        # The table is no weight: a tower that is built without memory (meta device) has it too.
+        with torch.device("cpu"):
             cos, sin = vision_rotary_table(config.grid, config.pretrained_grid, config.head_width)
         self.register_buffer("rotary_cos", cos, persistent=False)
         self.register_buffer("rotary_sin", sin, persistent=False)

@@ -29,10 +29,10 @@ def begin(
     if named is not None:
         return named
     config, prepare = planned_config(recipe, bundled_tokenizer), image_prepare(recipe)
+    torch.manual_seed(recipe.seed)  # before the towers: their patch embedding draws its own weights
     towers = DualEncoder(config)
     assert towers.vision is not None
     assert config.vision is not None
-    torch.manual_seed(recipe.seed)
     start_transformer(towers.text)
     start_vision(towers.vision)
     tokenizer = bundled_tokenizer

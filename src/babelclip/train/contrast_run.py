@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,10 +30,9 @@ from babelclip.towers.resize import resize_tower
 from babelclip.train.contrast_recipe import ContrastRecipe, StagePlan, TowerPlan, open_tasks
 from babelclip.train.contrast_stage import ContrastStage
 from babelclip.train.curve import draw_curve
-from babelclip.train.data.captioned import CaptionedImages
 from babelclip.train.data.collate import Collator, ContrastSettings
 from babelclip.train.held_out import Measured, compare, measure
-from babelclip.train.live_encoder import LiveEncoder
+from babelclip.train.live_encoder import live_encoder
 from babelclip.train.loop import Engine, RunLog, run_stage
 from babelclip.train.lora import add_lora, merge_lora
 from babelclip.train.optim import layer_rates
@@ -70,15 +69,15 @@ def train_contrast(
         log, engine = RunLog(log_file, ranks), Engine(ranks=ranks, spread=spread)
         towers = load_towers(model, adapters="live")
         run = _Run(recipe, model, data, out, log, quiet)
-        held_out = run.held_out()
-        before = _held_out_figures(run, towers, held_out, "before", ranks)
+        before = run.measure(towers, "before", ranks)
         for stage in recipe.stages:
             run.stage(stage, towers, engine, resume=resume)
-        start = load_towers(model, adapters="live")
-        if start.vision is not None and towers.vision is not None:
-            start.vision = resize_tower(start.vision, towers.vision.config.image_size)
-        keep_share(towers, start, recipe.kept)
-        after = _held_out_figures(run, towers, held_out, "after", ranks)
+        if recipe.kept < 1:
+            start = load_towers(model, adapters="live")
+            if start.vision is not None and towers.vision is not None:
+                start.vision = resize_tower(start.vision, towers.vision.config.image_size)
+            keep_share(towers, start, recipe.kept)
+        after = run.measure(towers, "after", ranks)
         if ranks.rank == 0:
             if before is not None and after is not None:
                 (out / "report.json").write_text(json.dumps(compare(before, after, recipe.seed), indent=1))
@@ -93,7 +92,8 @@ class _Run:
     def __init__(
         self, recipe: ContrastRecipe, model: ModelFolder, data: Path, out: Path, log: RunLog, say: Say
     ) -> None:
-        self._recipe, self._data, self._out, self._log, self._say = recipe, data, out, log, say
+        self._recipe, self._out, self._log, self._say = recipe, out, log, say
+        self._opened = {plan.name: open_tasks(plan, data, recipe.held_out) for plan in recipe.stages}
         self.texts = TextPreparer(model.tokenizer_file, model.text_prepare)
         self.image_prepare = model.image_prepare
 
@@ -109,13 +109,15 @@ class _Run:
         towers.config = replace(towers.config, vision=towers.vision.config)
         self.image_prepare = replace(self.image_prepare, size=image_size)
 
-    def held_out(self) -> list[CaptionedImages]:
-        """Of all stages' sources, each once."""
-        found: dict[str, CaptionedImages] = {}
-        for stage in self._recipe.stages:
-            for images in open_tasks(stage, self._data, self._recipe.held_out)[1]:
-                found.setdefault(images.name(0), images)
-        return list(found.values())
+    def measure(self, towers: DualEncoder, when: str, ranks: Ranks) -> Measured | None:
+        """The held-out images of all stages, each source once, by the first rank; None where there is none."""
+        found = {images.name(0): images for _, kept_back in self._opened.values() for images in kept_back}
+        if not found or ranks.rank > 0:
+            return None
+        measured = measure(live_encoder(towers, self.texts, self.images), list(found.values()))
+        self._log.write(when, 0, measured.figures())
+        self._say(f"held-out images {when}: " + ", ".join(f"{k} {v:.1f}" for k, v in measured.figures().items()))
+        return measured
 
     def stage(self, plan: StagePlan, towers: DualEncoder, engine: Engine, *, resume: bool) -> None:
         """Train one stage."""
@@ -123,7 +125,7 @@ class _Run:
             self.resize(towers, plan.image_size)
         trained = sum(prepare_tower(getattr(towers, name), part) for name, part in _parts(plan, towers))
         self._say(f"stage {plan.name}: {trained:,} parameters are trained")
-        tasks, _ = open_tasks(plan, self._data, self._recipe.held_out)
+        tasks, _ = self._opened[plan.name]
         settings = ContrastSettings(
             max_tokens=min(plan.max_tokens, self.texts.config.max_tokens),
             keep_patches=plan.keep_patches,
@@ -136,10 +138,10 @@ class _Run:
         for name, part in _parts(plan, towers):
             rates |= layer_rates(f"{name}.blocks", len(getattr(towers, name).blocks), part.layer_decay)
         stage = ContrastStage(plan.name, towers, tasks, collator, half_precision=plan.half_precision, rates=rates)
-        engine = Engine(piece=plan.piece, spread=engine.spread, ranks=engine.ranks)
+        engine = replace(engine, piece=plan.piece)
         run_stage(stage, plan.budget, plan.optim, self._out, self._log, resume=resume, engine=engine)
         for name, _ in _parts(plan, towers):
-            merge_lora(getattr(towers, name))
+            release_tower(getattr(towers, name))
         for image, reason in collator.failures.items():
             self._say(f"skipped {image}: {reason}")
 
@@ -169,6 +171,13 @@ def checkpoint_blocks(tower: nn.Module) -> None:
         block.forward = _again(forward)
 
 
+def release_tower(tower: nn.Module) -> None:
+    """Undo what ``prepare_tower`` added, so that another stage can prepare the tower anew; what was learned stays."""
+    merge_lora(tower)
+    for block in tower.get_submodule("blocks").children():
+        block.__dict__.pop("forward", None)  # the checkpointed one; the class's own is found again
+
+
 def _again(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     def run(*arguments: object) -> torch.Tensor:
         found: torch.Tensor = torch.utils.checkpoint.checkpoint(forward, *arguments, use_reentrant=False)
@@ -180,22 +189,9 @@ def _again(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 @torch.no_grad()
 def keep_share(towers: nn.Module, start: nn.Module, kept: float) -> None:
     """Move trained weights part of the way back to where they began (WiSE-FT, Wortsman et al. 2022)."""
-    if kept < 1:
-        before = dict(start.named_parameters())
-        for name, parameter in towers.named_parameters():
-            parameter.lerp_(before[name], 1 - kept)
-
-
-def _held_out_figures(
-    run: _Run, towers: DualEncoder, held_out: Sequence[CaptionedImages], when: str, ranks: Ranks
-) -> Measured | None:
-    """Measured by the first rank, through the shipped preparing and finishing."""
-    if not held_out or ranks.rank > 0:
-        return None
-    measured = measure(LiveEncoder(towers, run.texts, run.images), held_out)
-    run._log.write(when, 0, measured.figures())
-    run._say(f"held-out images {when}: " + ", ".join(f"{k} {v:.1f}" for k, v in measured.figures().items()))
-    return measured
+    before = dict(start.named_parameters())
+    for name, parameter in towers.named_parameters():
+        parameter.lerp_(before[name], 1 - kept)
 
 
 def write(

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from babelclip.errors import ImageError
+from babelclip.encoder import Encodes
+from babelclip.errors import ItemsError
 from babelclip.evaluate.metrics import best_ranks, hits_at, interval_of_mean
 from babelclip.train.data.captioned import CaptionedImages
-from babelclip.train.live_encoder import LiveEncoder
 
 CUTOFFS = (1, 5, 10)
 
@@ -38,7 +38,7 @@ class Measured:
         return {name: float(hits.mean()) for name, (hits, _) in self.hits().items()}
 
 
-def measure(encoder: LiveEncoder, sources: Sequence[CaptionedImages]) -> Measured:
+def measure(encoder: Encodes, sources: Sequence[CaptionedImages]) -> Measured:
     """All images of the sources are one pool; those that cannot be read are left out."""
     images: list[NDArray[np.float32]] = []
     texts: list[str] = []
@@ -47,7 +47,7 @@ def measure(encoder: LiveEncoder, sources: Sequence[CaptionedImages]) -> Measure
         for row in range(len(source)):
             try:
                 images.append(encoder.encode_image([source.image(row)])[0])
-            except (ImageError, OSError):
+            except (ItemsError, OSError):
                 continue
             for captions in source.captions(row).values():
                 texts += captions

@@ -13,16 +13,18 @@ import torch
 from PIL import Image
 
 import babelclip
+from babelclip.bundled import bundled_folder
 from babelclip.checkpoint.convert import load_towers, state_tensors
 from babelclip.checkpoint.folder import read_folder
 from babelclip.cli.main import USAGE, run
 from babelclip.errors import ConfigError, DatasetError
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.text import TextPreparer
+from babelclip.train.begin import begin
 from babelclip.train.contrast_recipe import ContrastRecipe, TowerPlan
-from babelclip.train.contrast_run import keep_share, prepare_tower, train_contrast
+from babelclip.train.contrast_run import keep_share, prepare_tower, release_tower, train_contrast
 from babelclip.train.held_out import Measured, compare
-from babelclip.train.live_encoder import LiveEncoder
+from babelclip.train.live_encoder import live_encoder
 from babelclip.train.recipe import find_recipe, read_recipe
 
 ROOT = Path(__file__).parents[3]
@@ -131,11 +133,38 @@ def test_checkpointed_blocks_have_the_same_gradients() -> None:
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
+def test_a_released_tower_is_as_plain_as_before() -> None:
+    tower = load_towers(read_folder(PUBLISHED), adapters="live").text
+    names, forward = set(tower.state_dict()), type(tower.blocks[0]).forward
+    for _ in range(2):
+        prepare_tower(tower, TowerPlan(train="lora", checkpoint=True))
+        assert "forward" in vars(tower.blocks[0])
+        release_tower(tower)
+        assert set(tower.state_dict()) == names
+        assert tower.blocks[0].forward.__func__ is forward
+
+
+def test_a_broken_held_out_image_is_left_out(photos: Path, tmp_path: Path) -> None:
+    (photos / "3.png").write_bytes(b"nothing")  # the first that is held out
+    plan = recipe("finetune-lora", tmp_path)
+    train_contrast(plan, read_folder(PUBLISHED), photos, tmp_path / "out", resume=False, say=print)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["text_to_image_recall@5"]["queries"] == 9
+
+
+def test_the_same_seed_begins_with_the_same_weights(tmp_path: Path) -> None:
+    plan = read_recipe(find_recipe("nano"))
+    assert isinstance(plan, ContrastRecipe)
+    tokenizer = bundled_folder() / "tokenizer.json"
+    one, two = (begin(plan, None, tokenizer, tmp_path, tmp_path / name) for name in ("one", "two"))
+    assert (one.path / "model.safetensors").read_bytes() == (two.path / "model.safetensors").read_bytes()
+
+
 def test_a_live_encoder_is_the_shipped_path() -> None:
     folder = read_folder(PUBLISHED)
     assert folder.image_prepare is not None
     towers = load_towers(folder, adapters="live")
-    live = LiveEncoder(
+    live = live_encoder(
         towers, TextPreparer(folder.tokenizer_file, folder.text_prepare), ImagePreparer(folder.image_prepare)
     )
     shipped = babelclip.load(PUBLISHED, runtime="torch")
