@@ -121,6 +121,7 @@ def run_stage(
     run = _Run(stage, settings, engine, folder)
     if resume and has_state(folder, stage.name):
         run.load()
+    before = run.counters.step
     last_checkpoint = last_evaluation = last_log = time.monotonic()
     with _bar(engine.ranks) as bar, _interruption() as interrupted:
         task = bar.add_task(stage.name, total=1.0, shown="")
@@ -141,10 +142,13 @@ def run_stage(
             if agree(now - last_evaluation, engine.ranks) > engine.evaluate_seconds:
                 log.write(stage.name, step, run.evaluate())
                 last_evaluation = time.monotonic()
-    run.save()
+    is_new = run.counters.step > before  # a stage that was finished already is on disk and in the log
+    if is_new:
+        run.save()
     if run.average is not None:
         run.average.swap()
-    log.write(stage.name, run.counters.step, stage.evaluate())
+    if is_new:
+        log.write(stage.name, run.counters.step, stage.evaluate())
 
 
 class _Run:

@@ -34,15 +34,15 @@ from babelclip.train.features import make_features, open_trunk
 from babelclip.train.from_stored import start_from_pooled
 from babelclip.train.image_stage import ImageSettings, ImageStage, turn_projection
 from babelclip.train.likeness import learn_likeness
-from babelclip.train.loop import RunLog, run_stage
+from babelclip.train.loop import RunLog, Stage, run_stage
 from babelclip.train.names import name_targets, soft_labels
 from babelclip.train.pretrained import initial_text_tensors, read_efficientnet_lite2, read_sentence_teacher
-from babelclip.train.recipe import Recipe
+from babelclip.train.recipe import Recipe, StageRecipe
 from babelclip.train.resume import has_state
 from babelclip.train.sources import check_manifest, read_manifest
 from babelclip.train.start_from import take_image_tower, take_text_tower, turn_space
 from babelclip.train.text_bank import TextBank
-from babelclip.train.text_stage import TextStage, fit_output, token_batches
+from babelclip.train.text_stage import TextSettings, TextStage, fit_output, token_batches
 from babelclip.train.text_vectors import text_vectors
 from babelclip.train.vocabulary import read_tokenizer_json
 from babelclip.train.write_model import write_model
@@ -121,8 +121,9 @@ def train(recipe: Recipe, data: Path, out: Path, *, resume: bool, say: Say, star
     check_manifest(manifest, {record.source for record in inputs.records}, text_sources)
     config, log = model_config(recipe), RunLog(log_file)
     model = DualEncoder(config)
-    tokenizer = train_text(model.text, recipe, inputs, out, log, resume=resume, say=say, start=start)
-    train_image(model, tokenizer, recipe, inputs, out, log, resume=resume, say=say, start=start)
+    run = _Run(recipe, inputs, out, log, resume, say, start)
+    tokenizer = train_text(model.text, run)
+    train_image(model, tokenizer, run)
     draw_curve(log_file, out / "curve.png")
     return write_model(
         model,
@@ -136,18 +137,27 @@ def train(recipe: Recipe, data: Path, out: Path, *, resume: bool, say: Say, star
     )
 
 
-def train_text(
-    tower: TextTower,
-    recipe: Recipe,
-    inputs: Inputs,
-    out: Path,
-    log: RunLog,
-    *,
-    resume: bool,
-    say: Say,
-    start: ModelFolder | None = None,
-) -> Tokenizer:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run under way."""
+
+    recipe: Recipe
+    inputs: Inputs
+    out: Path
+    log: RunLog
+    resume: bool
+    say: Say
+    start: ModelFolder | None
+
+    def train(self, stage: Stage, plan: StageRecipe) -> None:
+        """One stage, to the end of its budget."""
+        self.say(f"{stage.name} stage")
+        run_stage(stage, plan.budget, plan.optim, self.out, self.log, resume=self.resume)
+
+
+def train_text(tower: TextTower, run: _Run) -> Tokenizer:
     """The text stages with all that they need; returns the pruned tokenizer."""
+    recipe, inputs, out, say, start = run.recipe, run.inputs, run.out, run.say, run.start
     corpus = inputs.corpus
     path = Path(recipe.data.tokenizer)
     full = read_tokenizer_json(path if path.is_absolute() else inputs.data.parent / path)
@@ -164,24 +174,21 @@ def train_text(
     turn = None if start is None else partial(turn_space, tower=tower, tokenizer=tokenizer)
     space = target_space(out, corpus, vectors, inputs.records, inputs.held_out, recipe.space.strength, turn)
     targets, dims = space(vectors), recipe.model.dims
-    stage = TextStage(tower, tokenizer, corpus, table, targets, dims, recipe.text)
+
+    def stage(name: str, settings: TextSettings) -> TextStage:
+        return TextStage(tower, tokenizer, corpus, table, targets, dims, settings, name)
+
+    first = stage("text", recipe.text)
     if start is None and not has_state(out, "text"):
         weights = row_weights(corpus.rows, recipe.text.group_weights, recipe.text.language_temperature)
         generator = np.random.default_rng(recipe.seed)
         rows = generator.choice(len(weights), min(4096, len(weights) // 2), replace=False, p=weights)
         rows = rows[np.argsort(table.lengths[rows])]
-        fit_output(tower, token_batches(table, rows), stage.row_targets(rows))
-    say("text stage")
-    run_stage(stage, recipe.text_run.budget, recipe.text_run.optim, out, log, resume=resume)
-    say("names stage")
-    names = TextStage(tower, tokenizer, corpus, table, targets, dims, recipe.names, "names")
-    run_stage(names, recipe.names_run.budget, recipe.names_run.optim, out, log, resume=resume)
-    say("similarity stage")
-    similar = TextStage(tower, tokenizer, corpus, table, targets, dims, recipe.similar, "similar")
-    run_stage(similar, recipe.similar_run.budget, recipe.similar_run.optim, out, log, resume=resume)
-    say("captions stage")
-    captions = TextStage(tower, tokenizer, corpus, table, targets, dims, recipe.captions, "captions")
-    run_stage(captions, recipe.captions_run.budget, recipe.captions_run.optim, out, log, resume=resume)
+        fit_output(tower, token_batches(table, rows), first.row_targets(rows))
+    run.train(first, recipe.text_run)
+    run.train(stage("names", recipe.names), recipe.names_run)
+    run.train(stage("similar", recipe.similar), recipe.similar_run)
+    run.train(stage("captions", recipe.captions), recipe.captions_run)
     file = out / "likeness.pt"
     if not file.is_file():
         say("likeness of the scored pairs")
@@ -190,19 +197,9 @@ def train_text(
     return tokenizer
 
 
-def train_image(
-    model: DualEncoder,
-    tokenizer: Tokenizer,
-    recipe: Recipe,
-    inputs: Inputs,
-    out: Path,
-    log: RunLog,
-    *,
-    resume: bool,
-    say: Say,
-    start: ModelFolder | None = None,
-) -> None:
+def train_image(model: DualEncoder, tokenizer: Tokenizer, run: _Run) -> None:
     """The image stages against the finished text tower, with the features that they need."""
+    recipe, inputs, out, say = run.recipe, run.inputs, run.out, run.say
     assert model.vision is not None, "the recipe's model has an image tower"
     trunk, settings = read_efficientnet_lite2(), recipe.features
     size, folder = recipe.model.image_size, out / "features"
@@ -228,22 +225,18 @@ def train_image(
         assert model.vision is not None
         return ImageStage(model.vision, store, bank, vectors, targets, inputs.held_out, recipe.model.dims, image, name)
 
-    if start is None:
+    if run.start is None:
         start_tower(model, trunk.tensors, recipe.seed)
-        say("regions stage")
         regions = stage("regions", recipe.regions)
         if not has_state(out, "regions"):
             start_from_pooled(model.vision, *regions.warm_start_sample(8192))
-        run_stage(regions, recipe.regions_run.budget, recipe.regions_run.optim, out, log, resume=resume)
-        head = regions.head.state_dict()
+        run.train(regions, recipe.regions_run)
+        images = stage("image", recipe.image)
+        images.head.load_state_dict(regions.head.state_dict())
     else:
-        take_image_tower(start, model.vision)
-        head = None
-    say("image stage")
-    images = stage("image", recipe.image)
-    if head is not None:
-        images.head.load_state_dict(head)
-    run_stage(images, recipe.image_run.budget, recipe.image_run.optim, out, log, resume=resume)
+        take_image_tower(run.start, model.vision)
+        images = stage("image", recipe.image)
+    run.train(images, recipe.image_run)
     turn_projection(model.text, images.head.turn.data)
     assert model.logit_scale is not None
     model.logit_scale.data.copy_(images.head.log_scale.data)
