@@ -17,13 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from babelclip.errors import ConfigError
 from babelclip.towers.patches import ConvPatches, ConvTrunk, InvertedResidual
 from babelclip.towers.text import TextTower
 from babelclip.towers.vision import VisionTower
 from babelclip.train.batch import Batch, Part
+from babelclip.train.class_moves import ClassMoves
 from babelclip.train.features import FeatureStore
 from babelclip.train.from_stored import encode_maps, encode_tokens, region_places
 from babelclip.train.losses import cosine_distance, info_nce, matryoshka, same_key
+from babelclip.train.names import NameTargets, name_loss
 from babelclip.train.spread import Ranks
 from babelclip.train.text_bank import TextBank
 
@@ -37,7 +40,11 @@ class ImageSettings:
     english_share: float = 0.4
     mean_weight: float = 1.0  # cosine to the mean of the photo's texts
     names_weight: float = 0.5  # agreement with the trunk's classifier
-    names_scale: float = 30.0  # fixed: how sharp recognition by name is
+    names_scale: float = 60.0  # fixed: how sharp recognition by name is
+    names_order: float = 4.0  # weight of the order of all names beside the probabilities of the likeliest
+    names_languages: int = 2  # of a step, English among them
+    moved: int = 0  # photos of a step whose features are moved to other classes (``babelclip.train.class_moves``)
+    moved_strength: tuple[float, float] = (0.1, 0.35)  # length of their steps (``ClassMoves.move``), between these
     keep_patches: float = 0.7  # patch dropout (Li et al. 2023): share of the positions seen in a step
     whole_share: float = 0.0  # share of the steps that see all positions
     dropout: float = 0.0  # of the trunk's features
@@ -53,21 +60,13 @@ class ImageSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class NameTargets:
-    """What the trunk's classifier says about each stored view, and the names' vectors in several languages."""
-
-    classes: Tensor  # (N, K) int64: the K likeliest classes
-    shares: Tensor  # (N, K) float: their probabilities, summing to 1
-    names: tuple[tuple[Tensor, Tensor], ...]  # per language: (classes named there,), (as many, E)
-
-
-@dataclass(frozen=True, slots=True)
 class ImageLabels:
     """What a batch of images is compared with."""
 
     rows: NDArray[np.int64]  # (B,) of the store
     texts: NDArray[np.int64]  # (B + bank size,) of the bank: each image's own, then others
-    language: int  # of the names, a position in ``NameTargets.names``
+    languages: NDArray[np.int64]  # of the names, positions in ``NameTargets.names``
+    moved: Tensor | None  # what the classifier says of moved photos: (M, classes)
 
 
 class ImageStage:
@@ -84,7 +83,11 @@ class ImageStage:
         dims: Sequence[int],
         settings: ImageSettings,
         name: str = "image",
+        moves: ClassMoves | None = None,
     ) -> None:
+        """moves: needed where the settings ask for moved photos."""
+        if settings.moved and moves is None:
+            raise ConfigError(f"the {name} stage moves {settings.moved} photos a step, but has nothing to move them by")
         self.name = name
         self.module = tower
         self.head = ImageHead(tower.config.width, settings.first_scale)
@@ -102,7 +105,9 @@ class ImageStage:
         self._vectors = F.normalize(bank_vectors.float(), dim=1)
         self._means = bank.mean_vectors(self._vectors)
         self._targets = targets
+        self._moves = moves
         self._dims = tuple(dims)
+        self._name_dims = self._dims[-1], self._dims[len(self._dims) // 2]
         usable = np.array([bool(languages) for languages in bank.photo_texts])
         held = np.array([record.key in held_out for record in store.records])
         weights = np.array([settings.source_weights.get(record.source, 1.0) for record in store.records])
@@ -119,9 +124,27 @@ class ImageStage:
         photos = self._store.photos[rows]
         own = self._bank.draw(photos, generator, settings.english_share)
         others = generator.integers(len(self._vectors), size=settings.bank_size)
-        language = 0 if generator.random() < 0.5 else int(generator.integers(len(self._targets.names)))
-        labels = ImageLabels(rows, np.concatenate([own, others]), language)
-        return Batch((self._part(rows, generator, ranks),), labels)
+        parts, moved = [self._part(rows, generator, ranks)], None
+        if settings.moved:
+            regions, moved = self._move(generator)
+            parts.append(self._regions_part(regions, generator, ranks))
+        labels = ImageLabels(rows, np.concatenate([own, others]), self._draw_languages(generator), moved)
+        return Batch(tuple(parts), labels)
+
+    def _draw_languages(self, generator: np.random.Generator) -> NDArray[np.int64]:
+        """English, which is first, and others."""
+        others = generator.permutation(len(self._targets.names) - 1)[: self._settings.names_languages - 1]
+        return np.concatenate([[0], 1 + others])
+
+    def _move(self, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Photos moved to any class: their regions (M, 4, head width), and the classifier's logits (M, classes)."""
+        moves, number = self._moves, self._settings.moved
+        assert moves is not None, "the stage's constructor has seen to it"
+        rows = np.searchsorted(self._cumulative, generator.random(number) * self._cumulative[-1], side="right")
+        wanted = torch.from_numpy(generator.integers(len(moves.bias), size=number))
+        strength = torch.from_numpy(generator.uniform(*self._settings.moved_strength, number).astype(np.float32))
+        regions = moves.move(torch.from_numpy(self._store.regions[rows]).float(), wanted, strength)
+        return regions, moves.logits(regions)
 
     def _part(self, rows: NDArray[np.int64], generator: np.random.Generator, ranks: Ranks) -> Part:
         keep: Tensor | None = None
@@ -134,21 +157,30 @@ class ImageStage:
         stored = self._stored(rows[share])
         return Part("image", (stored,) if channels is None else (stored, channels[share]), len(rows), keep)
 
+    def _regions_part(self, regions: Tensor, generator: np.random.Generator, ranks: Ranks) -> Part:
+        share, channels = ranks.share(len(regions)), self._channel_mask(generator, len(regions))
+        own = (regions[share],) if channels is None else (regions[share], channels[share])
+        return Part("image", own, len(regions))
+
     def _stored(self, rows: NDArray[np.int64]) -> Tensor:
         """What the tower is fed with: regions (B, 4, head width) or maps (B, C, G, G)."""
         return torch.from_numpy((self._store.regions if self._settings.regions else self._store.maps)[rows])
 
     def loss(self, vectors: Sequence[Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Contrast, closeness to the mean of the texts, and agreement with the classifier."""
+        """Contrast, closeness to the mean of the texts, and agreement with the classifier, on moved photos too."""
         settings, labels, images = self._settings, batch.labels, vectors[0]
         assert isinstance(labels, ImageLabels)
-        contrast, moved = self._contrast(images, labels.texts)
+        contrast, turned = self._contrast(images, labels.texts)
         means = self.head.turned(self._means[self._store.photos[labels.rows]]).detach()
         close = matryoshka(cosine_distance, images, means, self._dims)
-        named = self._name_loss(images, labels)
-        figures = {"contrast": contrast.item(), "distance": close.item(), "names": named.item(), "moved": moved.item()}
-        figures["scale"] = self.head.log_scale.exp().item()
-        loss = contrast + settings.mean_weight * close + settings.names_weight * named + settings.turn_keep * moved
+        named = self._named(images, self._targets.logits[self._store.photos[labels.rows]], labels)
+        loss = contrast + settings.mean_weight * close + settings.names_weight * named + settings.turn_keep * turned
+        figures = {"contrast": contrast.item(), "distance": close.item(), "names": named.item()}
+        figures |= {"turned": turned.item(), "scale": self.head.log_scale.exp().item()}
+        if labels.moved is not None:
+            elsewhere = self._named(vectors[1], labels.moved, labels)
+            figures["names_moved"] = elsewhere.item()
+            loss = loss + settings.names_weight * elsewhere
         return loss, figures
 
     def warm_start_sample(self, number: int) -> tuple[Tensor, Tensor]:
@@ -174,7 +206,7 @@ class ImageStage:
         channels = part.rows[1] if len(part.rows) > 1 else None
         half = torch.autocast("cpu", torch.bfloat16, enabled=self._settings.half_precision)
         with half, sdpa_kernel(SDPBackend.MATH):
-            if self._settings.regions:
+            if stored.ndim == 3:  # regions, also where photos are moved beside whole maps
                 tokens = stored.to(tower.cls_token.dtype)
                 places = region_places(tower.config.grid)
                 vectors = encode_tokens(tower, tokens if channels is None else tokens * channels, places)
@@ -202,21 +234,22 @@ class ImageStage:
             terms.append((forth + back) / 2)
         return torch.stack(terms).mean(), matryoshka(cosine_distance, bank, fixed, self._dims)
 
-    def _name_loss(self, vectors: Tensor, labels: ImageLabels) -> Tensor:
-        """Cross-entropy between the classifier's probabilities and recognition by name in one language."""
-        targets, rows = self._targets, labels.rows
-        classes, names = targets.names[labels.language]
-        column = torch.full((1 + max(int(targets.classes.max()), int(classes.max())),), -1)
-        column[classes] = torch.arange(len(classes))
-        names = self.head.turned(names)
-        places, shares = column[targets.classes[rows]], targets.shares[rows].clone()
-        shares[places < 0] = 0.0
-        terms: list[Tensor] = []
-        for dim in (self._dims[-1], self._dims[len(self._dims) // 2]):
-            logits = F.normalize(vectors[:, :dim], dim=1) @ F.normalize(names[:, :dim], dim=1).T
-            logs = F.log_softmax(logits * self._settings.names_scale, dim=1)
-            terms.append(-(logs.gather(1, places.clamp(min=0)) * shares).sum(dim=1).mean())
-        return torch.stack(terms).mean()
+    def _named(self, vectors: Tensor, logits: Tensor, labels: ImageLabels) -> Tensor:
+        """How far recognition by name, in the languages that were drawn, is from what the classifier says."""
+        settings, names = self._settings, self._targets.names
+        losses = [
+            name_loss(
+                vectors,
+                logits,
+                members,
+                self.head.turned(vectors_of_names),
+                self._name_dims,
+                scale=settings.names_scale,
+                order_weight=settings.names_order,
+            )
+            for members, vectors_of_names in (names[language] for language in labels.languages)
+        ]
+        return torch.stack(losses).mean()
 
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float]:

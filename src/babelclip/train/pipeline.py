@@ -26,8 +26,9 @@ from babelclip.towers.dual import DualEncoder
 from babelclip.towers.start import start_vision
 from babelclip.towers.text import TextTower
 from babelclip.train.artefacts import english_vectors, pruned_vocabulary, target_space, token_table
+from babelclip.train.class_moves import ClassMoves
 from babelclip.train.curve import draw_curve
-from babelclip.train.data.batches import row_weights
+from babelclip.train.data.batches import TokenTable, row_weights
 from babelclip.train.data.shards import PhotoRecord, read_packs
 from babelclip.train.data.texts import Corpus, held_out_photos, read_corpus, read_extra_captions
 from babelclip.train.features import make_features, open_trunk
@@ -35,12 +36,12 @@ from babelclip.train.from_stored import start_from_pooled
 from babelclip.train.image_stage import ImageSettings, ImageStage, turn_projection
 from babelclip.train.likeness import learn_likeness
 from babelclip.train.loop import RunLog, Stage, run_stage
-from babelclip.train.names import name_targets, soft_labels
+from babelclip.train.names import NameTargets, name_vectors, photo_logits
 from babelclip.train.pretrained import initial_text_tensors, read_efficientnet_lite2, read_sentence_teacher
 from babelclip.train.recipe import Recipe, StageRecipe
 from babelclip.train.resume import has_state
 from babelclip.train.sources import check_manifest, read_manifest
-from babelclip.train.start_from import take_image_tower, take_text_tower, turn_space
+from babelclip.train.start_from import take_text_tower, turn_space
 from babelclip.train.text_bank import TextBank
 from babelclip.train.text_stage import TextSettings, TextStage, fit_output, token_batches
 from babelclip.train.text_vectors import text_vectors
@@ -102,8 +103,8 @@ def model_config(recipe: Recipe) -> DualConfig:
 def train(recipe: Recipe, data: Path, out: Path, *, resume: bool, say: Say, start: ModelFolder | None = None) -> Path:
     """Run a recipe from its data to a model folder, whose path is returned.
 
-    ``start``: a finished model that is trained on: its text tower in place of the teacher's layers, its image tower in
-    place of fresh blocks and their quick start on regions.
+    ``start``: a finished model whose text tower is trained on, from the stage of names and captions together; the image
+    tower is always made anew, which is the shorter part.
 
     Raises: ConfigError when ``out`` holds a run and ``resume`` is not given, or ``start`` has another text tower;
     DatasetError when data are missing.
@@ -178,23 +179,29 @@ def train_text(tower: TextTower, run: _Run) -> Tokenizer:
     def stage(name: str, settings: TextSettings) -> TextStage:
         return TextStage(tower, tokenizer, corpus, table, targets, dims, settings, name)
 
-    first = stage("text", recipe.text)
-    if start is None and not has_state(out, "text"):
-        weights = row_weights(corpus.rows, recipe.text.group_weights, recipe.text.language_temperature)
-        generator = np.random.default_rng(recipe.seed)
-        rows = generator.choice(len(weights), min(4096, len(weights) // 2), replace=False, p=weights)
-        rows = rows[np.argsort(table.lengths[rows])]
-        fit_output(tower, token_batches(table, rows), first.row_targets(rows))
-    run.train(first, recipe.text_run)
-    run.train(stage("names", recipe.names), recipe.names_run)
-    run.train(stage("similar", recipe.similar), recipe.similar_run)
-    run.train(stage("captions", recipe.captions), recipe.captions_run)
+    if start is None:
+        first = stage("text", recipe.text)
+        if not has_state(out, "text"):
+            _fit_output(tower, corpus, table, first, recipe)
+        run.train(first, recipe.text_run)
+        run.train(stage("names", recipe.names), recipe.names_run)
+        run.train(stage("similar", recipe.similar), recipe.similar_run)
+    run.train(stage("together", recipe.together), recipe.together_run)
     file = out / "likeness.pt"
     if not file.is_file():
         say("likeness of the scored pairs")
         torch.save(learn_likeness(tower, tokenizer, corpus.pairs, dims, recipe.likeness), file)
     turn_projection(tower, torch.load(file, weights_only=True))
     return tokenizer
+
+
+def _fit_output(tower: TextTower, corpus: Corpus, table: TokenTable, stage: TextStage, recipe: Recipe) -> None:
+    """The warm start of a fresh text tower, on rows drawn as in training."""
+    weights = row_weights(corpus.rows, recipe.text.group_weights, recipe.text.language_temperature)
+    generator = np.random.default_rng(recipe.seed)
+    rows = generator.choice(len(weights), min(4096, len(weights) // 2), replace=False, p=weights)
+    rows = rows[np.argsort(table.lengths[rows])]
+    fit_output(tower, token_batches(table, rows), stage.row_targets(rows))
 
 
 def train_image(model: DualEncoder, tokenizer: Tokenizer, run: _Run) -> None:
@@ -219,23 +226,21 @@ def train_image(model: DualEncoder, tokenizer: Tokenizer, run: _Run) -> None:
     bank = TextBank.gather(inputs.records, read_extra_captions(inputs.data), inputs.labels)
     say(f"vectors of {len(bank.texts)} texts")
     vectors = _kept(out / "bank.npy", lambda: text_vectors(model.text, tokenizer, [t.text for t in bank.texts]))
-    targets = name_targets(model.text, tokenizer, inputs.labels)(*soft_labels(store))
+    targets = NameTargets(photo_logits(store), name_vectors(model.text, tokenizer, inputs.labels))
+    moves = ClassMoves(trunk.classifier_weight, trunk.classifier_bias)
 
     def stage(name: str, image: ImageSettings) -> ImageStage:
         assert model.vision is not None
-        return ImageStage(model.vision, store, bank, vectors, targets, inputs.held_out, recipe.model.dims, image, name)
+        dims = recipe.model.dims
+        return ImageStage(model.vision, store, bank, vectors, targets, inputs.held_out, dims, image, name, moves)
 
-    if run.start is None:
-        start_tower(model, trunk.tensors, recipe.seed)
-        regions = stage("regions", recipe.regions)
-        if not has_state(out, "regions"):
-            start_from_pooled(model.vision, *regions.warm_start_sample(8192))
-        run.train(regions, recipe.regions_run)
-        images = stage("image", recipe.image)
-        images.head.load_state_dict(regions.head.state_dict())
-    else:
-        take_image_tower(run.start, model.vision)
-        images = stage("image", recipe.image)
+    start_tower(model, trunk.tensors, recipe.seed)
+    regions = stage("regions", recipe.regions)
+    if not has_state(out, "regions"):
+        start_from_pooled(model.vision, *regions.warm_start_sample(8192))
+    run.train(regions, recipe.regions_run)
+    images = stage("image", recipe.image)
+    images.head.load_state_dict(regions.head.state_dict())
     run.train(images, recipe.image_run)
     turn_projection(model.text, images.head.turn.data)
     assert model.logit_scale is not None

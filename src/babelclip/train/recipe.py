@@ -90,8 +90,8 @@ class Recipe:
     names_run: StageRecipe
     similar: TextSettings  # a third, still shorter one that dwells on the scored pairs
     similar_run: StageRecipe
-    captions: TextSettings  # a last one that dwells on what people say about photos
-    captions_run: StageRecipe
+    together: TextSettings  # a last, longer one with names and captions; a finished text tower begins here
+    together_run: StageRecipe
     likeness: LikenessSettings
     regions: ImageSettings  # a first image stage on four regions' means: thousands of quick steps
     regions_run: StageRecipe

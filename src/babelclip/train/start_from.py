@@ -1,4 +1,4 @@
-"""Going on from a finished model: its towers, its vocabulary and, as near as it can be found again, its space.
+"""Going on from a finished model: its text tower, its vocabulary and, as near as it can be found again, its space.
 
 A model folder does not carry the space that its text tower was trained into, so the space is fitted anew and turned by
 the rotation that brings it closest to the tower's own vectors (orthogonal Procrustes, Schoenemann 1966). A rotation
@@ -20,7 +20,6 @@ from babelclip.checkpoint.convert import load_towers
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.errors import ConfigError
 from babelclip.towers.text import TextTower
-from babelclip.towers.vision import VisionTower
 from babelclip.train.target_space import TargetSpace
 from babelclip.train.text_vectors import text_vectors
 
@@ -37,21 +36,6 @@ def take_text_tower(model: ModelFolder, tower: TextTower, out: Path) -> Tokenize
     tower.load_state_dict(load_towers(model).text.state_dict(), strict=True)
     shutil.copyfile(model.tokenizer_file, out / "tokenizer.json")
     return Tokenizer.from_file(str(model.tokenizer_file))
-
-
-def take_image_tower(model: ModelFolder, tower: VisionTower) -> None:
-    """Load the image tower's weights.
-
-    Raises: ConfigError when the folder's image tower is not the recipe's.
-    """
-    if model.config.vision != tower.config:
-        raise ConfigError(
-            f"the recipe's image tower is not that of {model.path}: expected {tower.config}, "
-            f"found {model.config.vision}"
-        )
-    vision = load_towers(model).vision
-    assert vision is not None
-    tower.load_state_dict(vision.state_dict(), strict=True)
 
 
 def turn_space(

@@ -9,16 +9,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from babelclip.errors import ConfigError
 from babelclip.towers.config import ConvStage, ConvTrunkConfig, TextTowerConfig, VisionTowerConfig
 from babelclip.towers.patches import ConvPatches
 from babelclip.towers.start import start_vision
 from babelclip.towers.text import TextTower
 from babelclip.towers.vision import VisionTower
+from babelclip.train.class_moves import ClassMoves
 from babelclip.train.data.shards import PhotoRecord
 from babelclip.train.features import FeatureStore
 from babelclip.train.from_stored import encode_maps, region_places, start_from_pooled
-from babelclip.train.image_stage import ImageSettings, ImageStage, NameTargets, turn_projection
-from babelclip.train.names import soft_labels
+from babelclip.train.image_stage import ImageSettings, ImageStage, turn_projection
+from babelclip.train.names import NameTargets, photo_logits
 from babelclip.train.spread import Ranks
 from babelclip.train.text_bank import TextBank
 
@@ -62,7 +64,9 @@ def test_regions_stand_about_the_middle_of_their_quarters() -> None:
     assert region_places(1).tolist() == [0, 0, 0, 0]
 
 
-def make_stage(held_out: frozenset[str] = frozenset(), **settings: Any) -> ImageStage:
+def make_stage(
+    held_out: frozenset[str] = frozenset(), *, moves: ClassMoves | None = None, **settings: Any
+) -> ImageStage:
     """Photos whose stored parts say which caption they have: channel c is bright for caption c."""
     generator = np.random.default_rng(0)
     classes = generator.integers(0, CHANNELS, NUM_PHOTOS)
@@ -80,11 +84,9 @@ def make_stage(held_out: frozenset[str] = frozenset(), **settings: Any) -> Image
     bank = TextBank.gather(records, {}, {})
     things = F.normalize(torch.randn(CHANNELS, WIDTH, generator=torch.Generator().manual_seed(1)), dim=1)
     vectors = torch.stack([things[int(text.text.split()[1])] for text in bank.texts])
-    names = NameTargets(
-        torch.from_numpy(classes)[:, None], torch.ones(NUM_PHOTOS, 1), ((torch.arange(CHANNELS), things),)
-    )
+    names = NameTargets(torch.from_numpy(logits).float(), ((torch.arange(CHANNELS), things),))
     chosen = ImageSettings(batch_size=32, bank_size=16, half_precision=False, **settings)
-    return ImageStage(small_tower(), store, bank, vectors, names, held_out, (8, WIDTH), chosen)
+    return ImageStage(small_tower(), store, bank, vectors, names, held_out, (8, WIDTH), chosen, moves=moves)
 
 
 def test_losses_are_a_function_of_the_step(loss_of) -> None:
@@ -104,7 +106,7 @@ def test_ranks_share_the_batch_and_agree_about_its_labels() -> None:
         assert torch.equal(half.parts[0].keep, whole.parts[0].keep)
         assert np.array_equal(half.labels.rows, whole.labels.rows)
         assert np.array_equal(half.labels.texts, whole.labels.texts)
-        assert half.labels.language == whole.labels.language
+        assert np.array_equal(half.labels.languages, whole.labels.languages)
 
 
 def test_held_out_photos_are_measured_and_never_drawn() -> None:
@@ -169,11 +171,29 @@ def test_channel_dropout_keeps_the_mean_and_drops_whole_channels_of_an_image() -
     assert float(mask.mean()) == pytest.approx(1, abs=0.05)
 
 
-def test_classifier_shares_sum_to_one_and_are_those_of_the_whole_photo() -> None:
+def test_the_classifier_is_asked_about_the_whole_photo() -> None:
     logits = np.array([[4, 0, 1], [9, 9, 9], [0, 1, 4]], dtype=np.float16)
     nothing = np.zeros((3, 1, 1, 1), dtype=np.float16)
     store = FeatureStore((), np.array([0, 0, 1]), np.array([0, 1, 0]), nothing, nothing, logits, block=1)
-    classes, shares = soft_labels(store, top=2)
-    assert classes.tolist() == [[0, 2], [0, 2], [2, 1]]
-    assert shares.sum(dim=1).tolist() == pytest.approx([1, 1, 1])
-    assert float(shares[1, 0] / shares[1, 1]) == pytest.approx(np.exp(3))
+    assert photo_logits(store).tolist() == [[4, 0, 1], [0, 1, 4]]
+
+
+def test_names_are_learned_of_moved_photos_too(loss_of) -> None:
+    moves = ClassMoves(torch.eye(CHANNELS, 16) * 5, torch.zeros(CHANNELS))
+    stage = make_stage(moved=20, dropout=0.2, regions=False, moves=moves)
+    batch = stage.draw(0, Ranks())
+    assert [part.number for part in batch.parts] == [len(batch.labels.rows), 20]
+    assert batch.parts[1].rows[0].shape == (20, 4, 16)
+    assert batch.labels.moved.argmax(dim=1).unique().tolist() == list(range(CHANNELS))
+    loss, figures = loss_of(stage, 0)
+    assert np.isfinite(loss.item())
+    assert figures["names_moved"] > 0
+    with pytest.raises(ConfigError, match="nothing to move them by"):
+        make_stage(moved=20)
+
+
+def test_ranks_move_the_same_photos() -> None:
+    moves = ClassMoves(torch.eye(CHANNELS, 16) * 5, torch.zeros(CHANNELS))
+    stage = make_stage(moved=21, moves=moves)
+    whole, halves = stage.draw(2, Ranks()), [stage.draw(2, Ranks(rank, 2)) for rank in range(2)]
+    assert torch.equal(torch.cat([half.parts[1].rows[0] for half in halves]), whole.parts[1].rows[0])

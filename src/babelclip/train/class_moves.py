@@ -1,0 +1,42 @@
+"""Features of photos that nobody took: stored ones, moved from what they show to another of the classifier's classes.
+
+Training photos show few of the thousand classes that the trunk's classifier knows, but its weights know them all. A few
+steps uphill on the logarithm of a class's probability turn a photo's features into some that the classifier takes for
+that class: what activation maximisation (Erhan et al. 2009) does to pixels, done to features, where it is one matrix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+HIGHEST = 6.0  # of the trunk's features, which end in ReLU6
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMoves:
+    """The classifier of features, and how far its steps go."""
+
+    weight: Tensor  # (classes, head width)
+    bias: Tensor  # (classes,)
+    steps: int = 3
+
+    def logits(self, regions: Tensor) -> Tensor:
+        """What the classifier says of photos: (B, R, C) -> (B, classes)."""
+        return F.linear(regions.mean(dim=1), self.weight, self.bias)
+
+    def move(self, regions: Tensor, wanted: Tensor, strength: Tensor) -> Tensor:
+        """Photos on their way to other classes, all regions of one alike: (B, R, C) -> (B, R, C).
+
+        wanted: (B,) classes. strength: (B,), how long a step is where nothing of the wanted class is seen yet, as a
+        share of the length of the photo's features.
+        """
+        rows = self.weight - self.weight.mean(dim=0)
+        length = regions.mean(dim=1).norm(dim=1) / rows.norm(dim=1).mean()
+        pace = (strength * length)[:, None]
+        for _ in range(self.steps):
+            uphill = rows[wanted] - F.softmax(self.logits(regions), dim=1) @ rows  # of log p(wanted)
+            regions = (regions + (pace * uphill)[:, None]).clamp(0.0, HIGHEST)
+        return regions
