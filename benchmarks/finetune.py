@@ -43,7 +43,7 @@ def write_photos(data: Path, folder: Path) -> None:
 
 def flickr(data: Path, model: Path | None) -> dict[str, float]:
     """R@5 both ways in English."""
-    task = CrossmodalRetrieval("flickr8k_test", data, "eval/images/flickr8k_test_multilingual.tar.gz", ["en"])
+    task = CrossmodalRetrieval.of_pack("flickr8k_test", data, "eval/images/flickr8k_test_multilingual.tar.gz", ["en"])
     encoder = babelclip.load(model, runtime="auto" if model is None else "torch")
     scores = run_task(task, encoder)[0].scores
     return {score.metric: round(score.value, 2) for score in scores if score.metric.endswith("@5")}

@@ -2,7 +2,8 @@
 
     python benchmarks/training_memory.py [--out benchmarks/results/training_memory.json]
 
-The bundled model, all weights trained, on drawn shapes (examples/draw_shapes.py): forward and backward, no optimiser.
+The nano recipe's model, all weights trained, on drawn shapes (examples/draw_shapes.py): forward and backward, no
+optimiser.
 Each case is a process of its own, whose largest resident size is read at its end; the first takes no step at all.
 """
 
@@ -30,23 +31,29 @@ def measure(batch: int, piece: int | None, shapes: Path) -> dict[str, float | in
 
     from babelclip.bundled import bundled_folder
     from babelclip.checkpoint.convert import load_towers
-    from babelclip.checkpoint.folder import read_folder
     from babelclip.prepare.image import ImagePreparer
     from babelclip.prepare.text import TextPreparer
+    from babelclip.train.begin import begin
+    from babelclip.train.contrast_recipe import ContrastRecipe
     from babelclip.train.contrast_stage import ContrastStage
     from babelclip.train.data.captioned import open_captioned
     from babelclip.train.data.collate import Collator, ContrastSettings
+    from babelclip.train.recipe import find_recipe, read_recipe
     from babelclip.train.spread import Ranks
     from babelclip.train.step import Forward, backward
     from babelclip.train.tasks import Task, TaskSettings
 
     torch.set_num_threads(2)
-    folder = read_folder(bundled_folder())
-    towers = load_towers(folder)
+    recipe = read_recipe(find_recipe("nano"))
+    assert isinstance(recipe, ContrastRecipe)
+    with tempfile.TemporaryDirectory() as start:
+        folder = begin(recipe, None, bundled_folder() / "tokenizer.json", shapes, Path(start, "model"))
+        towers = load_towers(folder)
+        texts = TextPreparer(folder.tokenizer_file, folder.text_prepare)
     settings = TaskSettings(kind="image_text", batch=max(batch, 1), loss="info_nce")
     task = Task("captions", settings, (open_captioned(shapes),), (1.0,))
     assert folder.image_prepare is not None
-    texts, images = TextPreparer(folder.tokenizer_file, folder.text_prepare), ImagePreparer(folder.image_prepare)
+    images = ImagePreparer(folder.image_prepare)
     collator = Collator([task], towers.config, texts, images, ContrastSettings())
     stage = ContrastStage("memory", towers, [task], collator)
     began = time.perf_counter()

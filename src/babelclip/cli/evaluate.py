@@ -18,9 +18,11 @@ NO_MODEL_OPTIONS = ModelOptions()
 
 def evaluate(
     *,
-    data: Annotated[Path, Parameter(env_var="BABELCLIP_DATA")],
     out: Path,
+    data: Annotated[Path | None, Parameter(env_var="BABELCLIP_DATA")] = None,
     suite: Literal["small", "quick", "wide"] = "small",
+    clip_benchmark: list[Path] | None = None,
+    language: str = "en",
     dim: int | None = None,
     widths: list[int] | None = None,
     precisions: list[Literal["int8", "binary"]] | None = None,
@@ -35,13 +37,17 @@ def evaluate(
 
     Parameters
     ----------
-    data
-        Folder that holds eval/ and labels.json.gz.
     out
         Result file (JSON); written after every task.
+    data
+        Folder that holds eval/ and labels.json.gz, for the suites.
     suite
         "small": the sets that the bundled model is judged by, with bars. "quick": fewer languages and prompts, for a
         look during training. "wide": all families on all sets, translations and topics too.
+    clip_benchmark
+        Folders in the layout of CLIP_benchmark (test/0.tar and so on), in place of a suite.
+    language
+        Of their captions or class names.
     dim
         Width of the vectors; the model's own when left out.
     widths
@@ -53,10 +59,10 @@ def evaluate(
     quiet
         No progress on stderr.
     """
-    from babelclip.errors import RuntimeUnavailable
+    from babelclip.errors import ConfigError, RuntimeUnavailable
 
     try:
-        from babelclip.evaluate.suites import open_suite
+        from babelclip.evaluate.suites import open_clip_benchmarks, open_suite
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "pyarrow":
             raise
@@ -69,7 +75,12 @@ def evaluate(
 
     kinds: list[Precision] = ["float32", *(precisions or [])]
     forms = [Form(width, precision) for width in (None, *(widths or [])) for precision in kinds]
-    chosen = open_suite(suite, data)
+    if clip_benchmark:
+        chosen = open_clip_benchmarks(clip_benchmark, language)
+    elif data is not None:
+        chosen = open_suite(suite, data)
+    else:
+        raise ConfigError("expected --data for a suite, or --clip-benchmark with folders in that layout; found neither")
     encoder = options.open()
     with _bar(progress_wanted(quiet)) as bar:
         task_id = bar.add_task("", total=None)

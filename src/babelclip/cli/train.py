@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +18,7 @@ def train(
     out: Path | None = None,
     resume: bool = False,
     spread: Literal["replicate", "shard"] = "replicate",
+    tensorboard: bool = False,
     dry_run: bool = False,
 ) -> int:
     """Train a model from a recipe.
@@ -41,6 +43,8 @@ def train(
         Go on with the run that is in --out.
     spread
         On several processes: the whole model on each (DDP), or its parameters shared among them (FSDP2).
+    tensorboard
+        Write event files for TensorBoard too, in the output folder.
     dry_run
         Read no data and train nothing: print parameters, tokens, memory and time per step of every stage.
     """
@@ -55,6 +59,7 @@ def train(
         from babelclip.train.dry_run import needs_table, stage_needs
         from babelclip.train.pipeline import train as train_small
         from babelclip.train.recipe import find_recipe, read_recipe
+        from babelclip.train.spread import open_ranks
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("torch", "pyarrow", "matplotlib"):
             raise
@@ -70,14 +75,21 @@ def train(
             for plan in chosen.stages:
                 print(needs_table(stage_needs(plan, config)))
             return 0
-        start = begin(chosen, start, tokenizer, data, place / "start")
-        folder = train_contrast(chosen, start, data, place, resume=resume, say=_say, spread=spread)
+        with open_ranks() as ranks:
+            start = begin(chosen, start, tokenizer, data, place / "start", ranks)
+            folder = train_contrast(
+                chosen, start, data, place, resume=resume, say=_say, spread=spread, tensorboard=tensorboard
+            )
+            if ranks.rank > 0:  # the first one says where the model is
+                return 0
     else:
         if dry_run:
             raise ConfigError(f"--dry-run knows recipes of kind contrast, which {path.name} is not")
-        if spread != "replicate":
-            raise ConfigError(f"{path.name} runs on one process; --spread {spread} is for recipes of kind contrast")
-        folder = train_small(chosen, data, place, resume=resume, say=_say, start=start)
+        if spread != "replicate" or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ConfigError(
+                f"{path.name} runs on one process; torchrun and --spread are for recipes of kind contrast"
+            )
+        folder = train_small(chosen, data, place, resume=resume, say=_say, start=start, tensorboard=tensorboard)
     print(folder)
     return 0
 

@@ -40,9 +40,9 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """All images of a pack in the order of the file."""
+    """All images of a set in the order of its files."""
 
-    file: DataFile
+    files: tuple[DataFile, ...]
     photos: tuple[Photo, ...]
 
     @property
@@ -93,7 +93,7 @@ def read_pack(folder: Path, path: str) -> Pack:
     if alone or not images:
         found = f"{len(alone)} keys have only one of them, such as {alone[0]!r}" if alone else "no image at all"
         raise DatasetError(f"{path}: expected an image and a .json record for every key, found {found}")
-    return Pack(file, tuple(Photo(key, image, records[key]) for key, image in images.items()))
+    return Pack((file,), tuple(Photo(key, image, records[key]) for key, image in images.items()))
 
 
 Names = dict[str, dict[str, str]]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from babelclip.errors import ConfigError
 from babelclip.evaluate.bars import Bar
+from babelclip.evaluate.read_clip_benchmark import open_clip_benchmark
 from babelclip.evaluate.task import Task
 from babelclip.evaluate.tasks.bitext import BitextMining
 from babelclip.evaluate.tasks.crossmodal import CrossmodalRetrieval
@@ -49,9 +50,9 @@ def _small(folder: Path) -> Suite:
     return Suite(
         "small",
         (
-            CrossmodalRetrieval("flickr8k_test", folder, f"{images}/flickr8k_test_multilingual.tar.gz"),
+            CrossmodalRetrieval.of_pack("flickr8k_test", folder, f"{images}/flickr8k_test_multilingual.tar.gz"),
             _cifar10(folder),
-            NameRecognition(
+            NameRecognition.of_pack(
                 "nips2017",
                 folder,
                 f"{images}/nips2017_ccby_imagenet.tar.gz",
@@ -60,8 +61,8 @@ def _small(folder: Path) -> Suite:
                 others=40,
             ),
             SentenceSimilarity("stsb", folder, "eval/text/stsb_test.parquet"),
-            CrossmodalRetrieval("xflickr243", folder, f"{images}/xflickr243_multilingual.tar.gz"),
-            CrossmodalRetrieval("tuxpaint", folder, f"{images}/tuxpaint_multilingual.tar.gz"),
+            CrossmodalRetrieval.of_pack("xflickr243", folder, f"{images}/xflickr243_multilingual.tar.gz"),
+            CrossmodalRetrieval.of_pack("tuxpaint", folder, f"{images}/tuxpaint_multilingual.tar.gz"),
         ),
         (*FLICKR_BARS, CIFAR_BAR, *IMAGENET_BARS, *STS_BARS),
     )
@@ -73,11 +74,11 @@ def _quick(folder: Path) -> Suite:
     return Suite(
         "quick",
         (
-            CrossmodalRetrieval(
+            CrossmodalRetrieval.of_pack(
                 "flickr8k_test", folder, f"{images}/flickr8k_test_multilingual.tar.gz", ("en", *FLICKR_OTHERS)
             ),
             _cifar10(folder),
-            NameRecognition(
+            NameRecognition.of_pack(
                 "nips2017_plain",
                 folder,
                 f"{images}/nips2017_ccby_imagenet.tar.gz",
@@ -97,13 +98,13 @@ def _wide(folder: Path) -> Suite:
 
     def named(name: str, pack: str, prefix: str, templates: str, *, present: bool = False) -> NameRecognition:
         path = f"eval/images/{pack}.tar.gz"
-        return NameRecognition(name, folder, path, prefix=prefix, templates=templates, present=present)
+        return NameRecognition.of_pack(name, folder, path, prefix=prefix, templates=templates, present=present)
 
     return Suite(
         "wide",
         (
             *(
-                CrossmodalRetrieval(name, folder, f"eval/images/{pack}.tar.gz")
+                CrossmodalRetrieval.of_pack(name, folder, f"eval/images/{pack}.tar.gz")
                 for name, pack in (
                     ("flickr8k_test", "flickr8k_test_multilingual"),
                     ("xflickr243", "xflickr243_multilingual"),
@@ -127,7 +128,7 @@ def _wide(folder: Path) -> Suite:
 
 
 def _cifar10(folder: Path) -> NameRecognition:
-    return NameRecognition(
+    return NameRecognition.of_pack(
         "cifar10", folder, "eval/images/cifar10_test1000.tar.gz", prefix="cifar:", templates="cifar10"
     )
 
@@ -144,3 +145,12 @@ def open_suite(name: str, folder: Path) -> Suite:
     if name not in SUITES:
         raise ConfigError(f"unknown suite {name!r}; there are {', '.join(SUITES)}")
     return SUITES[name](folder)
+
+
+def open_clip_benchmarks(folders: Sequence[Path], language: str) -> Suite:
+    """Sets in CLIP_benchmark's layout as a suite without bars.
+
+    Raises:
+        DatasetError: a file is absent or not as documented.
+    """
+    return Suite("clip_benchmark", tuple(open_clip_benchmark(folder, language) for folder in folders), ())

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Literal
 
+from babelclip.evaluate.caption_sources import WRITERS
 from babelclip.evaluate.results import Result, TaskResult
 from babelclip.evaluate.task import Score, whole
 
@@ -27,6 +28,10 @@ WORDS: dict[str, dict[Tongue, str]] = {
     "top1": {"en": "top-1", "zh": "top-1"},
     "top5": {"en": "top-5", "zh": "top-5"},
     "spearman": {"en": "Spearman", "zh": "Spearman"},
+    "human": {"en": "written by people", "zh": "人工撰写"},
+    "human_translation": {"en": "translated by people", "zh": "人工翻译"},
+    "machine": {"en": "by machine", "zh": "机器生成"},
+    "mixed": {"en": "of several kinds", "zh": "混合来源"},
     "to_english": {"en": "to English", "zh": "译入英语"},
     "from_english": {"en": "from English", "zh": "译出英语"},
 }
@@ -93,8 +98,19 @@ def tasks_table(result: Result, tongue: Tongue = "en") -> str:
             decimals = 3 if task.facts.family == "sts" else 1
             english = f"{values['en']:.{decimals}f}" if "en" in values else "-"
             mean = f"{sum(values.values()) / len(values):.{decimals}f}"
-            rows.append([f"{task.facts.name}: {_metric_title(metric, tongue)}", str(len(values)), english, mean])
+            title = f"{task.facts.name}: {_metric_title(metric, tongue)}"
+            rows.append([title, str(len(values)), english, mean])
+            for writer in WRITERS:
+                some = [values[lang] for lang in _languages_of(task, writer) if lang in values]
+                if some and len(some) < len(values):
+                    apart = f"{sum(some) / len(some):.{decimals}f}"
+                    rows.append([f"{title}, {WORDS[writer][tongue]}", str(len(some)), "", apart])
     return markdown(head, rows)
+
+
+def _languages_of(task: TaskResult, writer: str) -> list[str]:
+    found = task.facts.settings.get(f"captions_{writer}", [])
+    return [str(language) for language in found] if isinstance(found, list) else []
 
 
 def forms_table(result: Result, tongue: Tongue = "en") -> str:

@@ -8,7 +8,7 @@ import torch
 
 from babelclip.checkpoint.card import CardFacts
 from babelclip.checkpoint.convert import merged_config, state_tensors
-from babelclip.checkpoint.folder import ModelFolder, write_folder
+from babelclip.checkpoint.folder import ModelFolder, read_folder, write_folder
 from babelclip.errors import ConfigError
 from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
 from babelclip.prepare.text import TextPreparer
@@ -16,18 +16,32 @@ from babelclip.towers.config import DualConfig, LinearPatchesConfig, TextTowerCo
 from babelclip.towers.dual import DualEncoder
 from babelclip.towers.start import start_transformer, start_vision
 from babelclip.train.contrast_recipe import ContrastRecipe
+from babelclip.train.spread import Ranks, wait
 from babelclip.train.starting_points import eva02_tensors, xlm_roberta_tensors
 
 
 def begin(
-    recipe: ContrastRecipe, named: ModelFolder | None, bundled_tokenizer: Path, data: Path, out: Path
+    recipe: ContrastRecipe,
+    named: ModelFolder | None,
+    bundled_tokenizer: Path,
+    data: Path,
+    out: Path,
+    ranks: Ranks | None = None,
 ) -> ModelFolder:
-    """The model that ``--model`` named; else what the recipe builds, written to ``out``.
+    """The model that ``--model`` named; else what the recipe builds: the first rank writes it to ``out``, all read it.
 
     Raises: ConfigError when neither says anything; WeightsError when a starting point's file is not as expected.
     """
+    ranks = ranks or Ranks()
     if named is not None:
         return named
+    if ranks.rank == 0:
+        _build(recipe, bundled_tokenizer, data, out)
+    wait(ranks)
+    return read_folder(out)
+
+
+def _build(recipe: ContrastRecipe, bundled_tokenizer: Path, data: Path, out: Path) -> None:
     config, prepare = planned_config(recipe, bundled_tokenizer), image_prepare(recipe)
     torch.manual_seed(recipe.seed)  # before the towers: their patch embedding draws its own weights
     towers = DualEncoder(config)
@@ -40,7 +54,7 @@ def begin(
         tokenizer = data / recipe.start.tokenizer
         towers.text.load_state_dict(xlm_roberta_tensors(data / recipe.start.text, config.text), strict=True)
         towers.vision.load_state_dict(eva02_tensors(data / recipe.start.vision, config.vision), strict=True)
-    return write_folder(
+    write_folder(
         out,
         name=recipe.model.name if recipe.model is not None else "large",
         config=config,

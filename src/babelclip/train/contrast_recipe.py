@@ -62,6 +62,7 @@ class StagePlan:
     keep_patches: float = 1.0
     half_precision: bool = False
     piece: int | None = None  # rows per forward pass: gradient caching
+    keep_features: int = 0  # crops whose features of a frozen convolutional trunk are kept in memory (tasks with views)
 
     def __post_init__(self) -> None:
         names = [task.name for task in self.tasks]
@@ -69,6 +70,11 @@ class StagePlan:
             raise ConfigError(f"stage {self.name!r}: tasks need names of their own, found {names}")
         if self.text.train == self.image.train == "frozen":
             raise ConfigError(f"stage {self.name!r}: text and image are both frozen, so nothing is trained")
+        if self.keep_features and self.image.train == "full":
+            raise ConfigError(
+                f"stage {self.name!r}: keep_features = {self.keep_features} and image.train = 'full' contradict each "
+                "other; the features of a trunk that is trained change at every step"
+            )
         if not 0 < self.keep_patches <= 1:
             raise ConfigError(f"stage {self.name!r}: keep_patches must be in 0..1, found {self.keep_patches}")
 

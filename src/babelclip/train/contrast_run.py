@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.text import TextPreparer
 from babelclip.towers.dual import DualEncoder
+from babelclip.towers.patches import ConvPatches
 from babelclip.towers.resize import resize_tower
 from babelclip.train.contrast_recipe import ContrastRecipe, StagePlan, TowerPlan, open_tasks
 from babelclip.train.contrast_stage import ContrastStage
@@ -51,6 +52,7 @@ def train_contrast(
     resume: bool,
     say: Say,
     spread: Spread = "replicate",
+    tensorboard: bool = False,
 ) -> Path:
     """Train on from ``model``; returns the new model folder. One process, or as many as torchrun has started.
 
@@ -66,7 +68,7 @@ def train_contrast(
     torch.manual_seed(recipe.seed)
     with open_ranks() as ranks:
         quiet: Say = say if ranks.rank == 0 else lambda line: None
-        log, engine = RunLog(log_file, ranks), Engine(ranks=ranks, spread=spread)
+        log, engine = RunLog(log_file, ranks, tensorboard=tensorboard), Engine(ranks=ranks, spread=spread)
         towers = load_towers(model, adapters="live")
         run = _Run(recipe, model, data, out, log, quiet)
         before = run.measure(towers, "before", ranks)
@@ -79,10 +81,11 @@ def train_contrast(
             keep_share(towers, start, recipe.kept)
         after = run.measure(towers, "after", ranks)
         if ranks.rank == 0:
-            if before is not None and after is not None:
-                (out / "report.json").write_text(json.dumps(compare(before, after, recipe.seed), indent=1))
+            report = {} if before is None or after is None else compare(before, after, recipe.seed)
+            if report:
+                (out / "report.json").write_text(json.dumps(report, indent=1))
             draw_curve(log_file, out / "train.png")
-            write(towers, run.image_prepare, recipe, model, data, out / "model", quiet)
+            write(towers, run.image_prepare, recipe, model, data, out / "model", quiet, results=card_results(report))
     return out / "model"
 
 
@@ -137,7 +140,15 @@ class _Run:
         rates: dict[str, float] = {}
         for name, part in _parts(plan, towers):
             rates |= layer_rates(f"{name}.blocks", len(getattr(towers, name).blocks), part.layer_decay)
-        stage = ContrastStage(plan.name, towers, tasks, collator, half_precision=plan.half_precision, rates=rates)
+        stage = ContrastStage(
+            plan.name,
+            towers,
+            tasks,
+            collator,
+            half_precision=plan.half_precision,
+            rates=rates,
+            keep_features=plan.keep_features if _has_trunk(towers) else 0,
+        )
         engine = replace(engine, piece=plan.piece)
         run_stage(stage, plan.budget, plan.optim, self._out, self._log, resume=resume, engine=engine)
         for name, _ in _parts(plan, towers):
@@ -148,6 +159,11 @@ class _Run:
 
 def _parts(plan: StagePlan, towers: DualEncoder) -> list[tuple[str, TowerPlan]]:
     return [("text", plan.text), *([("vision", plan.image)] if towers.vision is not None else [])]
+
+
+def _has_trunk(towers: DualEncoder) -> bool:
+    """Whether there is a convolutional trunk, whose features are worth keeping; linear patches cost nothing."""
+    return towers.vision is not None and isinstance(towers.vision.patches, ConvPatches)
 
 
 def prepare_tower(tower: nn.Module, plan: TowerPlan) -> int:
@@ -202,8 +218,10 @@ def write(
     data: Path,
     out: Path,
     say: Say,
+    *,
+    results: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """The trained model in the layout, and with the number types, of the one it began as."""
+    """The trained model in the layout, and with the number types, of the one it began as. results: for its card."""
     say(f"writing {out}")
     tensors = state_tensors(towers)
     if model.layout != "babelclip":
@@ -225,6 +243,7 @@ def write(
         summary=f"{model.name}, trained on with babelclip's own trainer (stages: {stages}).",
         parents=(f"{model.name}, fingerprint {model.fingerprint()}",),
         data=(f"images and texts of {data.resolve().name}; whoever trained it knows their terms",),
+        results=results,
     )
     write_folder(
         out,
@@ -240,6 +259,17 @@ def write(
     if (model.path / NOTICE_FILE).is_file():
         shutil.copyfile(model.path / NOTICE_FILE, out / NOTICE_FILE)
         write_checksums(out)
+
+
+def card_results(report: Mapping[str, Mapping[str, float]]) -> list[tuple[str, str]]:
+    """Lines of a card out of what ``compare`` found."""
+    return [
+        (
+            f"held-out images, {name.replace('_', ' ').replace(' recall@', ' R@')} ({row['queries']:,} queries)",
+            f"{row['after']:.1f}; before {row['before']:.1f}, difference {row['low']:+.1f} to {row['high']:+.1f} (95%)",
+        )
+        for name, row in report.items()
+    ]
 
 
 def load_dtype(model: ModelFolder) -> torch.dtype:

@@ -8,17 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from babelclip.errors import ConfigError
 from babelclip.towers.dual import DualEncoder
+from babelclip.towers.patches import ConvPatches
 from babelclip.towers.vision import VisionTower
 from babelclip.train.batch import Batch, Part
 from babelclip.train.data.collate import Collator
+from babelclip.train.kept_features import KeptFeatures
 from babelclip.train.losses import (
+    by_width,
     cosent,
     hard_negative_info_nce,
-    matryoshka,
     score_divergence,
     sigmoid_pairs,
     symmetric_info_nce,
+    weighted_mean,
 )
 from babelclip.train.spread import Ranks
 from babelclip.train.tasks import Task, TaskLabels, check_unified
@@ -57,7 +61,9 @@ class ContrastStage:
         *,
         half_precision: bool = False,
         rates: Mapping[str, float] | None = None,
+        keep_features: int = 0,
     ) -> None:
+        """keep_features: of how many crops the frozen trunk's output is kept (``babelclip.train.kept_features``)."""
         check_unified(tasks)
         self.name = name
         self.module = model
@@ -65,6 +71,11 @@ class ContrastStage:
         self.rates: Mapping[str, float] = rates or {}
         self.collator = collator
         self._tasks, self._half_precision = tuple(tasks), half_precision
+        self._features: KeptFeatures | None = None
+        if keep_features:
+            if model.vision is None:
+                raise ConfigError(f"keep_features = {keep_features}, but this model has no image tower")
+            self._features = KeptFeatures(model.vision, collator.pixels, keep_features)
 
     def draw(self, step: int, ranks: Ranks) -> Batch:
         """Rows of every task, this rank's share of them read and prepared."""
@@ -77,17 +88,31 @@ class ContrastStage:
                 vectors: Tensor = self.module.text(*part.rows)
             else:
                 assert self.module.vision is not None
-                vectors = encode_pixels(self.module.vision, self.collator.pixels(part.rows[0]), part.keep)
+                vectors = encode_patches(self.module.vision, self._patches(part.rows[0]), part.keep)
         return vectors.float() if self._half_precision else vectors
 
+    def _patches(self, crops: Tensor) -> Tensor:
+        """Crops (B, S, S, 3) -> (B, P, D)."""
+        vision = self.module.vision
+        assert vision is not None
+        if self._features is None:
+            tokens: Tensor = vision.patches(self.collator.pixels(crops))
+            return tokens
+        assert isinstance(vision.patches, ConvPatches), "kept features have seen to it"
+        return vision.patches.from_features(self._features(crops))
+
     def loss(self, vectors: Sequence[Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Weighted sum of the tasks' losses; figures by task."""
+        """Weighted sum of the tasks' losses; figures by task, by width and by temperature."""
         figures: dict[str, float] = {}
         total = torch.zeros((), dtype=vectors[0].dtype, device=vectors[0].device)
         for task, taken, labels in self._matrices(vectors, batch.labels):
-            found = self._task_loss(task, taken, labels)
+            dims = task.settings.dims or (taken[0].shape[-1],)
+            terms = self._task_loss(task, taken, labels, dims)
+            found = weighted_mean(terms, task.settings.dim_weights or None)
             total = total + task.settings.weight * found
             figures[task.name] = found.item()
+            if len(dims) > 1:
+                figures |= {f"{task.name} {dim}": term.item() for dim, term in zip(dims, terms, strict=True)}
             figures[f"{task.name} scale"] = self.head.scale(task.name).item()
         return total, figures
 
@@ -107,7 +132,8 @@ class ContrastStage:
             found.append((unified[0][0], sides, TaskLabels(torch.cat([own.keys for _, _, own in unified]))))
         return found
 
-    def _task_loss(self, task: Task, vectors: Sequence[Tensor], labels: TaskLabels) -> Tensor:
+    def _task_loss(self, task: Task, vectors: Sequence[Tensor], labels: TaskLabels, dims: Sequence[int]) -> Tensor:
+        """At each width: (widths,)."""
         settings, scale = task.settings, self.head.scale(task.name)
         left, right, *others = vectors
         wrong = others[0].unflatten(0, (settings.batch, settings.negatives)) if others else None
@@ -129,19 +155,18 @@ class ContrastStage:
             assert labels.scores is not None
             return score_divergence(a, torch.cat((b[:, None], wrong[..., :dim]), dim=1), labels.scores, scale)
 
-        return matryoshka(at_width, left, right, settings.dims or (left.shape[-1],), settings.dim_weights or None)
+        return by_width(at_width, left, right, dims)
 
     def evaluate(self) -> dict[str, float]:
         """Nothing of its own: the loop's callers measure with the shipped code path."""
         return {}
 
 
-def encode_pixels(tower: VisionTower, pixels: Tensor, keep: Tensor | None) -> Tensor:
-    """The image tower, perhaps seeing some of the positions alone: (B, 3, S, S) -> (B, E)."""
+def encode_patches(tower: VisionTower, patches: Tensor, keep: Tensor | None) -> Tensor:
+    """The image tower after its patch embedding, perhaps seeing some of the positions alone: (B, P, D) -> (B, E)."""
     if keep is None:
-        whole: Tensor = tower(pixels)
-        return whole
-    x = tower.with_cls(tower.patches(pixels))
+        return tower.from_patches(patches)
+    x = tower.with_cls(patches)
     x = torch.cat((x[:, :1], x[:, 1:][:, keep]), dim=1)
     for block in tower.blocks:
         x = block(x, tower.rotary_cos[keep], tower.rotary_sin[keep])

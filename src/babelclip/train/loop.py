@@ -22,6 +22,7 @@ from babelclip.train.optim import Average, OptimSettings, clip_gradients, learni
 from babelclip.train.resume import Counters, has_state, load_state, save_state
 from babelclip.train.spread import Ranks, Spread, agree, spread
 from babelclip.train.step import Forward, backward
+from babelclip.train.tensorboard import TensorBoard
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +87,20 @@ class Engine:
 
 
 class RunLog:
-    """One JSON object per line, appended; a resumed run goes on in the same file."""
+    """One JSON object per line, appended; a resumed run goes on in the same file. Perhaps for TensorBoard as well."""
 
-    def __init__(self, path: Path, ranks: Ranks | None = None) -> None:
-        self._path = path if (ranks or Ranks()).rank == 0 else None
+    def __init__(self, path: Path, ranks: Ranks | None = None, *, tensorboard: bool = False) -> None:
+        """tensorboard: event files too, in a folder of this name beside the log."""
+        is_first = (ranks or Ranks()).rank == 0
+        self._path = path if is_first else None
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._board = TensorBoard(path.parent / "tensorboard") if tensorboard and is_first else None
 
     def write(self, stage: str, step: int, figures: Mapping[str, float]) -> None:
         if self._path is None:
             return
+        if self._board is not None:
+            self._board.write(stage, step, figures)
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "stage": stage, "step": step, **figures}
         with self._path.open("a") as file:
             file.write(json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in line.items()}) + "\n")

@@ -23,7 +23,16 @@ def matryoshka(
     loss: Loss, vectors: Tensor, targets: Tensor, dims: Sequence[int], weights: Sequence[float] | None = None
 ) -> Tensor:
     """Weighted mean of a loss over prefixes of both sides (Matryoshka representations, Kusupati et al. 2022)."""
-    terms = torch.stack([loss(vectors[..., :dim], targets[..., :dim]) for dim in dims])
+    return weighted_mean(by_width(loss, vectors, targets, dims), weights)
+
+
+def by_width(loss: Loss, vectors: Tensor, targets: Tensor, dims: Sequence[int]) -> Tensor:
+    """A loss at each of some prefixes of both sides: (widths,)."""
+    return torch.stack([loss(vectors[..., :dim], targets[..., :dim]) for dim in dims])
+
+
+def weighted_mean(terms: Tensor, weights: Sequence[float] | None) -> Tensor:
+    """(N,) -> 0-d; None: all weigh the same."""
     if weights is None:
         return terms.mean()
     shares = torch.tensor(weights, dtype=terms.dtype, device=terms.device)

@@ -100,7 +100,16 @@ def model_config(recipe: Recipe) -> DualConfig:
     return DualConfig(text=text, vision=vision, dims=model.dims)
 
 
-def train(recipe: Recipe, data: Path, out: Path, *, resume: bool, say: Say, start: ModelFolder | None = None) -> Path:
+def train(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool,
+    say: Say,
+    start: ModelFolder | None = None,
+    tensorboard: bool = False,
+) -> Path:
     """Run a recipe from its data to a model folder, whose path is returned.
 
     ``start``: a finished model whose text tower is trained on, from the stage of names and captions together; the image
@@ -120,7 +129,7 @@ def train(recipe: Recipe, data: Path, out: Path, *, resume: bool, say: Say, star
     inputs = read_inputs(recipe, data)
     text_sources = {row.group.removesuffix("_prompt") for row in inputs.corpus.rows}
     check_manifest(manifest, {record.source for record in inputs.records}, text_sources)
-    config, log = model_config(recipe), RunLog(log_file)
+    config, log = model_config(recipe), RunLog(log_file, tensorboard=tensorboard)
     model = DualEncoder(config)
     run = _Run(recipe, inputs, out, log, resume, say, start)
     tokenizer = train_text(model.text, run)

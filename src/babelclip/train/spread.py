@@ -68,6 +68,12 @@ def current_ranks() -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Ranks()
 
 
+def wait(ranks: Ranks) -> None:
+    """Until all ranks are here."""
+    if ranks.size > 1:
+        dist.barrier()
+
+
 class _Gather(torch.autograd.Function):
     """Rows of all ranks. Every rank computes the same loss of them, so each already has the whole gradient of its own
     rows and nothing is sent back; it is multiplied by the number of ranks because gradients are averaged over them."""

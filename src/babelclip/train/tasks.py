@@ -51,6 +51,7 @@ class TaskSettings:
     english_share: float = 0.0  # of captions that are drawn in English where there are some, besides its even turn
     negatives: int = 0
     augment: bool = True
+    views: int = 0  # augmented views of an image, the same ones again and again; 0: another view every time
     unified: bool = False  # in one matrix with the stage's other unified tasks: images see their texts, and the reverse
 
     def __post_init__(self) -> None:
@@ -58,6 +59,8 @@ class TaskSettings:
             raise ConfigError(f"loss {self.loss!r} does not go with kind {self.kind!r}; known: {LOSSES[self.kind]}")
         if (self.negatives > 0) != (self.kind == "triplets"):
             raise ConfigError(f"kind {self.kind!r} and negatives {self.negatives} contradict each other")
+        if self.views < 0 or (self.views and not self.augment):
+            raise ConfigError(f"views = {self.views} and augment = {self.augment} contradict each other")
         if self.unified and self.kind not in ("image_text", "text_pairs"):
             raise ConfigError(f"kind {self.kind!r} has no place in a unified batch")
         if self.dim_weights and len(self.dim_weights) != len(self.dims):

@@ -35,7 +35,7 @@ def data(tmp_path: Path, write_pack, monkeypatch: pytest.MonkeyPatch) -> Path:
     bar = Bar("the bar", "set", "text_to_image_recall@1", 50.0, ("en",))
 
     def small(folder: Path) -> Suite:
-        return Suite("small", (CrossmodalRetrieval("set", folder, "p.tar.gz"),), (bar,))
+        return Suite("small", (CrossmodalRetrieval.of_pack("set", folder, "p.tar.gz"),), (bar,))
 
     monkeypatch.setitem(suites.SUITES, "small", small)
     monkeypatch.setattr(babelclip, "load", lambda *a, **k: LengthEncoder(), raising=False)

@@ -26,8 +26,8 @@ def test_a_pack_keeps_order_images_and_records(tmp_path: Path, write_pack) -> No
     assert pack.photos[0].captions == {"de": ["Haus", "Heim"]}
     assert pack.photos[1].captions == {}
     assert pack.licences == ("CC BY",)
-    assert pack.file.path == "p.tar.gz"
-    assert pack.file.sha256 == hashlib.sha256((tmp_path / "p.tar.gz").read_bytes()).hexdigest()
+    assert [file.path for file in pack.files] == ["p.tar.gz"]
+    assert pack.files[0].sha256 == hashlib.sha256((tmp_path / "p.tar.gz").read_bytes()).hexdigest()
 
 
 def test_an_image_without_record_is_named(tmp_path: Path, write_pack) -> None:

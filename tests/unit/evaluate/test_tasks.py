@@ -53,7 +53,7 @@ TABLE = {
 
 def test_crossmodal_by_hand(tmp_path: Path, captioned, table_encoder) -> None:
     encoder = table_encoder(TABLE)
-    task = CrossmodalRetrieval("set", tmp_path, "p.tar.gz")
+    task = CrossmodalRetrieval.of_pack("set", tmp_path, "p.tar.gz")
     scores = task.run(EncodeOnce(encoder), seed=0)
     assert value(scores, "en", "text_to_image_recall@1") == (50.0, 4)  # near x, near y of four captions
     assert value(scores, "en", "text_to_image_recall@5") == (100.0, 4)
@@ -68,9 +68,9 @@ def test_crossmodal_by_hand(tmp_path: Path, captioned, table_encoder) -> None:
 
 
 def test_crossmodal_takes_the_languages_asked_for(tmp_path: Path, captioned) -> None:
-    assert CrossmodalRetrieval("s", tmp_path, "p.tar.gz", ["de"]).facts.settings["languages"] == ["de"]
+    assert CrossmodalRetrieval.of_pack("s", tmp_path, "p.tar.gz", ["de"]).facts.settings["languages"] == ["de"]
     with pytest.raises(DatasetError, match="fr"):
-        CrossmodalRetrieval("s", tmp_path, "p.tar.gz", ["de", "fr"])
+        CrossmodalRetrieval.of_pack("s", tmp_path, "p.tar.gz", ["de", "fr"])
 
 
 NAMES = {
@@ -105,7 +105,7 @@ def test_names_by_hand(tmp_path: Path, labelled, table_encoder) -> None:
             "ein Hund": [1, 1, 0],
         }
     )
-    task = NameRecognition("n", tmp_path, "p.tar.gz", prefix="c:", templates="imagenet1k", others=1)
+    task = NameRecognition.of_pack("n", tmp_path, "p.tar.gz", prefix="c:", templates="imagenet1k", others=1)
     scores = task.run(EncodeOnce(encoder), seed=0)
     assert value(scores, "en", "top1") == (50.0, 4)
     assert value(scores, "en", "top5") == (100.0, 4)
@@ -131,12 +131,12 @@ def test_languages_rank_by_names_then_code() -> None:
 def test_a_label_without_name_is_refused(tmp_path: Path, labelled, write_pack) -> None:
     write_pack("q.tar.gz", {"k": (b"I", {"label": "c:9"})})
     with pytest.raises(DatasetError, match="'c:9'"):
-        NameRecognition("n", tmp_path, "q.tar.gz", prefix="c:", templates="imagenet1k")
+        NameRecognition.of_pack("n", tmp_path, "q.tar.gz", prefix="c:", templates="imagenet1k")
 
 
 def test_more_languages_than_there_are_is_refused(tmp_path: Path, labelled) -> None:
     with pytest.raises(DatasetError, match="2 languages besides en, not 5"):
-        NameRecognition("n", tmp_path, "p.tar.gz", prefix="c:", templates="imagenet1k", others=5)
+        NameRecognition.of_pack("n", tmp_path, "p.tar.gz", prefix="c:", templates="imagenet1k", others=5)
 
 
 def write_pairs(path: Path, rows: list[tuple[str, str, str, float | None]]) -> None:
@@ -203,7 +203,7 @@ def test_only_labels_that_occur_compete_where_asked(tmp_path: Path, labelled, wr
     vectors |= {"a dog.": [0, 1, 0], "the dog.": [0, 1, 0], "a bird.": [0, 0, 1], "the bird.": [0, 0, 1]}
 
     def top1(present: bool) -> float:
-        task = NameRecognition("n", tmp_path, "q.tar.gz", prefix="c:", templates="imagenet1k", present=present)
+        task = NameRecognition.of_pack("n", tmp_path, "q.tar.gz", prefix="c:", templates="imagenet1k", present=present)
         return value(task.run(EncodeOnce(table_encoder(vectors)), seed=0), "en", "top1")[0]
 
     assert top1(present=False) == 50.0  # the second looks most like a bird, which does not occur

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -229,6 +230,28 @@ def test_a_model_from_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert encoder.encode_image([shapes / "00000.png"], dim=32).shape == (1, 32)
     report = json.loads((out / "report.json").read_text())
     assert report["text_to_image_recall@5"]["queries"] == 4 * 6  # six languages
+    card = (out / "model" / "README.md").read_text()
+    assert f"(24 queries) | {report['text_to_image_recall@5']['after']:.1f}; before" in card
+
+
+def test_torchrun_gives_the_losses_of_one_process(tmp_path: Path) -> None:
+    shapes = tmp_path / "shapes"
+    program = [sys.executable, str(ROOT / "examples" / "draw_shapes.py"), str(shapes), "--number", "40"]
+    subprocess.run(program, check=True)
+    text = find_recipe("nano").read_text().replace("steps = 800", "steps = 3").replace("batch = 128", "batch = 16")
+    (tmp_path / "nano.toml").write_text(text)
+    losses = []
+    for launcher in ([], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]):
+        out = tmp_path / f"out-{len(launcher)}"
+        command = [sys.executable, *launcher, "-m", "babelclip", "train", str(tmp_path / "nano.toml")]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*command, "--data", str(shapes), "--out", str(out)], check=True, capture_output=True, env=environment
+        )
+        assert done.stdout.decode().strip() == str(out / "model")  # said once, not by every process
+        lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        losses.append([line["loss"] for line in lines if "loss" in line])
+    assert losses[0][0] == pytest.approx(losses[1][0], abs=2e-5)
 
 
 def test_a_recipe_that_needs_a_model_says_so(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

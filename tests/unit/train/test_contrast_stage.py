@@ -18,7 +18,7 @@ from babelclip.prepare.text import TextPreparer
 from babelclip.towers.config import DualConfig, LinearPatchesConfig, TextTowerConfig, VisionTowerConfig
 from babelclip.towers.dual import DualEncoder
 from babelclip.towers.start import start_transformer, start_vision
-from babelclip.train.contrast_stage import ContrastStage, encode_pixels
+from babelclip.train.contrast_stage import ContrastStage, encode_patches
 from babelclip.train.data.captioned import open_captioned
 from babelclip.train.data.collate import Collator, ContrastSettings, draw_caption, key_of
 from babelclip.train.data.text_rows import read_text_rows
@@ -109,7 +109,10 @@ def test_every_task_lowers_its_loss(data: Path, settings: TaskSettings, loss_of)
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-        assert set(figures) == {"task", "task scale"}
+        widths = {f"task {dim}" for dim in settings.dims}
+        assert set(figures) == {"task", "task scale"} | widths
+        if widths:
+            assert figures["task"] == pytest.approx(np.mean([figures[width] for width in widths]), rel=1e-5)
     if settings.loss != "cosent":  # all scores are equal there: nothing to order, so nothing to learn
         assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
 
@@ -141,7 +144,7 @@ def test_a_unified_batch_is_one_matrix(data: Path) -> None:
     keys, scale = torch.cat([own.keys for own in batch.labels]), stage.head.scale("images")
     expected = [symmetric_info_nce(left[:, :dim], right[:, :dim], keys, scale) for dim in (8, WIDTH)]
     torch.testing.assert_close(loss, torch.stack(expected).mean())
-    assert set(figures) == {"images", "images scale"}
+    assert set(figures) == {"images", "images 8", f"images {WIDTH}", "images scale"}
 
 
 def test_what_does_not_go_together_is_named(data: Path) -> None:
@@ -189,9 +192,25 @@ def test_dropped_patches_are_not_seen_and_all_kept_are_the_whole(data: Path) -> 
     changed = pixels.clone()
     changed[:, :, 8:, :4] = 9.0  # position 6
     with torch.inference_mode():
-        torch.testing.assert_close(encode_pixels(tower, pixels, torch.arange(9)), tower(pixels))
-        torch.testing.assert_close(encode_pixels(tower, pixels, keep), encode_pixels(tower, changed, keep))
-        assert not torch.allclose(encode_pixels(tower, pixels, None), encode_pixels(tower, changed, None))
+        seen, other = tower.patches(pixels), tower.patches(changed)
+        torch.testing.assert_close(encode_patches(tower, seen, torch.arange(9)), tower(pixels))
+        torch.testing.assert_close(encode_patches(tower, seen, keep), encode_patches(tower, other, keep))
+        assert not torch.allclose(encode_patches(tower, seen, None), encode_patches(tower, other, None))
+
+
+def test_few_views_come_again_and_are_the_same(data: Path) -> None:
+    def crops(views: int, steps: int) -> set[bytes]:
+        stage = make_stage(task(data, replace(IMAGES, batch=12, views=views)))
+        return {crop.numpy().tobytes() for step in range(steps) for crop in stage.draw(step, Ranks()).parts[0].rows[0]}
+
+    for number in range(12):  # pictures whose views differ
+        ramp = np.linspace(0, 20 * number + 10, 20 * 20 * 3).reshape(20, 20, 3).astype(np.uint8)
+        Image.fromarray(ramp).save(data / f"{number}.png")
+    assert crops(2, 12) == crops(2, 30)
+    assert len(crops(2, 30)) <= 24
+    assert len(crops(0, 12)) > 100
+    with pytest.raises(ConfigError, match="views = 3 and augment = False"):
+        replace(IMAGES, views=3, augment=False)
 
 
 def test_captions_are_drawn_by_language_and_english_has_its_share() -> None:

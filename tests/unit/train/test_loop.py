@@ -193,3 +193,17 @@ def test_gradients_are_clipped_to_a_common_norm() -> None:
 
 def test_layer_rates_fall_towards_the_bottom() -> None:
     assert layer_rates("text.blocks", 3, 0.5) == {"text.blocks.0.": 0.25, "text.blocks.1.": 0.5, "text.blocks.2.": 1.0}
+
+
+def test_tensorboard_reads_what_the_log_says(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = RunLog(tmp_path / "log.jsonl", tensorboard=True)
+    run_stage(Line(), Budget(steps=20), SETTINGS, tmp_path, log, resume=False)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    [slope] = events.Scalars("line/slope")
+    assert (slope.step, slope.value) == (20, pytest.approx(lines[-1]["slope"], abs=1e-4))
+    losses = {point.step: point.value for point in events.Scalars("line/loss")}
+    assert losses == {line["step"]: pytest.approx(line["loss"], abs=1e-4) for line in lines if "loss" in line}

@@ -81,17 +81,18 @@ def tiny_recipe(folder: Path) -> Path:
         "minutes = 12.0": "steps = 3",
         "minutes = 6.0": "steps = 3",
         "minutes = 34.0": "steps = 3",
-        "minutes = 8.0": "steps = 3",
+        "minutes = 18.5": "steps = 3",
+        "minutes = 8.5": "steps = 3",
         'engine = "openvino"': 'engine = "onnxruntime"',
         "captions = 8": "captions = 2",
         "held_out_share = 14": "held_out_share = 5",
         'tokenizer = "reference/tokenizer/tokenizer.json.gz"': f'tokenizer = "{TOKENIZER}"',
         'sources = "training-sources.toml"': f'sources = "{ROOT / "recipes" / "training-sources.toml"}"',
-        "batch_size = 512": "batch_size = 16",
-        "batch_size = 256": "batch_size = 16",
+        "batch_size = 320": "batch_size = 16",
+        "batch_size = 192": "batch_size = 16",
         "bank_size = 2048": "bank_size = 32",
-        "moved = 512": "moved = 8",
-        "moved = 256": "moved = 8",
+        "moved = 704": "moved = 8",
+        "moved = 192": "moved = 8",
     }.items():
         assert old in text, old
         text = text.replace(old, new)

@@ -14,40 +14,53 @@ import numpy as np
 
 from babelclip.arrays import Vectors
 from babelclip.errors import DatasetError
+from babelclip.evaluate.caption_sources import written_by
 from babelclip.evaluate.encode import EncodeOnce
 from babelclip.evaluate.metrics import Owners, best_ranks, hits_at, interval_of_mean
-from babelclip.evaluate.read_pack import read_pack
+from babelclip.evaluate.read_pack import Pack, read_pack
 from babelclip.evaluate.task import Score, TaskFacts, english_first
 
 CUTOFFS = (1, 5, 10)
 
 
 class CrossmodalRetrieval:
-    """Retrieval over one captioned pack.
+    """Retrieval over one captioned set.
 
     Args:
-        name: of the task.  folder, path: the pack is ``folder / path``.
+        name: of the task.
+        pack: the photos.
         languages: only these; None for all that occur. One that does not occur is an error.
 
     Photos whose record says ``dup`` are left out altogether: their caption belongs to an earlier photo as well, so
     one of two right answers would count as wrong.
     """
 
-    def __init__(self, name: str, folder: Path, path: str, languages: Collection[str] | None = None) -> None:
-        pack = read_pack(folder, path)
+    def __init__(self, name: str, pack: Pack, languages: Collection[str] | None = None) -> None:
         self._photos = [photo for photo in pack.photos if not photo.record.get("dup")]
         occurring = {language for photo in self._photos for language, texts in photo.captions.items() if texts}
         missing = sorted(set(languages or ()) - occurring)
         if missing or not occurring:
-            raise DatasetError(f"{path} has no captions in {', '.join(missing) or 'any language'}")
+            raise DatasetError(f"{name} has no captions in {', '.join(missing) or 'any language'}")
         self._languages = sorted(occurring if languages is None else set(languages), key=english_first)
         self.facts = TaskFacts(
             name=name,
             family="crossmodal",
-            data=(pack.file,),
+            data=pack.files,
             licences=pack.licences,
-            settings={"photos": len(self._photos), "cutoffs": list(CUTOFFS), "languages": self._languages},
+            settings={
+                "photos": len(self._photos),
+                "cutoffs": list(CUTOFFS),
+                "languages": self._languages,
+                **written_by(self._photos, self._languages),
+            },
         )
+
+    @classmethod
+    def of_pack(
+        cls, name: str, folder: Path, path: str, languages: Collection[str] | None = None
+    ) -> CrossmodalRetrieval:
+        """Over the pack ``folder / path``."""
+        return cls(name, read_pack(folder, path), languages)
 
     def run(self, encode: EncodeOnce, seed: int) -> list[Score]:
         """R@1, R@5 and R@10 in percent, both ways, for every language."""

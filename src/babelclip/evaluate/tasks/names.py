@@ -7,6 +7,7 @@ in a language stay apart: the earlier one wins, and photos of the other count as
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +17,56 @@ from babelclip.errors import DatasetError
 from babelclip.evaluate.encode import EncodeOnce
 from babelclip.evaluate.metrics import best_ranks, hits_at, interval_of_mean
 from babelclip.evaluate.prompts import Choice, Templates, fill
-from babelclip.evaluate.read_pack import Names, read_names, read_pack
-from babelclip.evaluate.task import Score, TaskFacts
+from babelclip.evaluate.read_pack import Names, Pack, read_names, read_pack
+from babelclip.evaluate.task import DataFile, Score, Setting, TaskFacts
 
 CUTOFFS = (1, 5)
 LABELS = "labels.json.gz"
 
 
 class NameRecognition:
-    """Recognition over one labelled pack.
+    """Recognition over one labelled set.
 
     Args:
-        name: of the task.  folder, path: the pack is ``folder / path``.
-        prefix: labels that compete, such as ``in1k:``.
-        templates: key in CLIP_benchmark's template files, such as ``imagenet1k``.
-        others: how many languages besides English; those with most names come first.
-        english: all templates in English, or the plain ones. Other languages always use the plain ones.
-        present: only the labels that occur in the pack compete (as in Imagenette, a part of ImageNet).
+        name: of the task.
+        pack: photos whose records have a ``label``.
+        names: label -> language -> name, of all labels that compete.
+        templates: language -> templates with ``{}`` for the name; the languages that are measured, in order.
+        files: that names and templates were read from.
+        settings: facts about how they were chosen.
     """
 
     def __init__(
         self,
+        name: str,
+        pack: Pack,
+        names: Names,
+        templates: Mapping[str, list[str]],
+        *,
+        files: Sequence[DataFile] = (),
+        settings: Mapping[str, Setting] | None = None,
+    ) -> None:
+        unknown = sorted({str(photo.record.get("label")) for photo in pack.photos} - names.keys())
+        if unknown:
+            raise DatasetError(f"{name}: {len(unknown)} labels of photos have no name, such as {unknown[0]!r}")
+        self._photos, self._names, self._templates = pack.photos, names, templates
+        self.facts = TaskFacts(
+            name=name,
+            family="names",
+            data=(*pack.files, *files),
+            licences=pack.licences,
+            settings={
+                "photos": len(pack.photos),
+                "languages": list(templates),
+                "names": [sum(language in by for by in names.values()) for language in templates],
+                "templates": [len(chosen) for chosen in templates.values()],
+                **(settings or {}),
+            },
+        )
+
+    @classmethod
+    def of_pack(
+        cls,
         name: str,
         folder: Path,
         path: str,
@@ -46,37 +76,28 @@ class NameRecognition:
         others: int = 0,
         english: Choice = "all",
         present: bool = False,
-    ) -> None:
+    ) -> NameRecognition:
+        """Over the pack ``folder / path``.
+
+        Args:
+            prefix: labels that compete, such as ``in1k:``.
+            templates: key in CLIP_benchmark's template files, such as ``imagenet1k``.
+            others: how many languages besides English; those with most names come first.
+            english: all templates in English, or the plain ones. Other languages always use the plain ones.
+            present: only the labels that occur in the pack compete (as in Imagenette, a part of ImageNet).
+        """
         pack = read_pack(folder, path)
         names, names_file = read_names(folder, LABELS, prefix)
         source = Templates(folder, templates)
-        occurring = {str(photo.record.get("label")) for photo in pack.photos}
-        unknown = sorted(occurring - names.keys())
-        if unknown:
-            raise DatasetError(f"{path}: {len(unknown)} labels have no name in {LABELS}, such as {unknown[0]!r}")
         if present:
+            occurring = {photo.record.get("label") for photo in pack.photos}
             names = {label: by_language for label, by_language in names.items() if label in occurring}
-        self._photos = pack.photos
-        self._names = names
         languages = ["en", *languages_with_most_names(names)[:others]]
         if len(languages) != others + 1:
             raise DatasetError(f"{LABELS} names {prefix} in {len(languages) - 1} languages besides en, not {others}")
-        self._templates = {lang: source.choose(lang, english if lang == "en" else "plain") for lang in languages}
-        self.facts = TaskFacts(
-            name=name,
-            family="names",
-            data=(pack.file, names_file, *source.files),
-            licences=pack.licences,
-            settings={
-                "photos": len(pack.photos),
-                "labels": prefix,
-                "present_only": present,
-                "languages": languages,
-                "names": [sum(language in by for by in names.values()) for language in languages],
-                "templates": [len(self._templates[language]) for language in languages],
-                "english_templates": english,
-            },
-        )
+        chosen = {lang: source.choose(lang, english if lang == "en" else "plain") for lang in languages}
+        settings: dict[str, Setting] = {"labels": prefix, "present_only": present, "english_templates": english}
+        return cls(name, pack, names, chosen, files=(names_file, *source.files), settings=settings)
 
     def run(self, encode: EncodeOnce, seed: int) -> list[Score]:
         """Top-1 and top-5 in percent, for every language."""

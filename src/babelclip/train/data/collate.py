@@ -133,7 +133,7 @@ class Collator:
                     source.image(row), self._images.limits, orientation=config.orientation, alpha=config.alpha
                 )
                 if task.settings.augment:
-                    opened = augment(opened, generator, degrade=0.1)
+                    opened = augment(opened, _view(task, source.name(row), generator), degrade=0.1)
                 return self._images.crop(opened), draw_caption(
                     source.captions(row), generator, task.settings.english_share
                 )
@@ -157,6 +157,13 @@ class Collator:
         batch = self._texts.batch(self._texts.tokenize(texts, max_tokens=self._settings.max_tokens).token_ids)
         rows = (torch.from_numpy(batch.token_ids), torch.from_numpy(batch.adapters))
         return Part("text", rows if self._has_adapters else rows[:1], number)
+
+
+def _view(task: Task, image: str, generator: np.random.Generator) -> np.random.Generator:
+    """What decides on an image's augmentation: chance, or which of its few views comes up."""
+    if not task.settings.views:
+        return generator
+    return np.random.default_rng([zlib.crc32(image.encode()), int(generator.integers(task.settings.views))])
 
 
 def draw_caption(captions: Captions, generator: np.random.Generator, english_share: float) -> str:
