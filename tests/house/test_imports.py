@@ -48,6 +48,7 @@ CHOSEN_PARTS = {
     ("train/curve.py", "matplotlib"),
     ("train/features.py", "onnxruntime"),
     ("train/features.py", "openvino"),
+    ("train/tensorboard.py", "torch"),  # torch.utils.tensorboard needs a package of its own
 }
 
 

@@ -2,7 +2,8 @@
 
 LiT (Zhai et al. 2022) turned round: the text side is locked and its vectors are computed once, so a step costs the
 image blocks alone and negatives from a large bank are free. The trunk's own classifier says for every photo how much
-it looks like each of 1,000 named things; the tower learns to agree, which is what recognition by name needs.
+it looks like each of 1,000 named things; the tower learns to agree, which is what recognition by name needs, also on
+photos that are moved to classes of which there is hardly any photo (``babelclip.train.class_moves``).
 """
 
 from __future__ import annotations
