@@ -54,7 +54,8 @@ class KeptFeatures:
             self._kept.move_to_end(key)
         while len(self._kept) > self._most:
             self._kept.popitem(last=False)
-        return torch.stack([found[key] for key in keys]).to(self._trunk.head.weight.dtype)
+        dtype = self._trunk.head.weight.dtype
+        return torch.stack([found[key].to(dtype) for key in keys])  # autocast knows no stack of float16 on a CPU
 
     @torch.no_grad()
     def _compute(self, crops: Tensor) -> Tensor:

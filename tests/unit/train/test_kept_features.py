@@ -54,6 +54,14 @@ def test_kept_features_are_those_of_the_trunk_and_computed_once() -> None:
     assert seen.crops == 40
 
 
+def test_half_precision_around_it_is_no_obstacle() -> None:
+    images, features = crops(5), KeptFeatures(tower(), Seen(), most=10)
+    with torch.autocast("cpu", torch.bfloat16):
+        halved = features(images)
+    assert halved.dtype == torch.float32
+    torch.testing.assert_close(halved, KeptFeatures(tower(), Seen(), most=10)(images), atol=0.02, rtol=0.02)
+
+
 def test_no_more_are_kept_than_asked_for_and_the_oldest_go_first() -> None:
     seen, images = Seen(), crops(6)
     features = KeptFeatures(tower(), seen, most=4)
