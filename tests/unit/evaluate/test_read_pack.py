@@ -47,7 +47,9 @@ def test_absent_file_says_what_to_give(tmp_path: Path) -> None:
         read_pack(tmp_path, "eval/x.tar.gz")
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", gzip.compress(b"no archive", mtime=0), b"\x1f\x8b\x08 cut off"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no archive", gzip.compress(b"no archive", mtime=0), b"\x1f\x8b\x08 cut off"]
+)
 def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "p.tar.gz").write_bytes(content)
     with pytest.raises(DatasetError, match="image pack"):
