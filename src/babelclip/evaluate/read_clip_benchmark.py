@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import tarfile
 from pathlib import Path
 
@@ -54,27 +55,28 @@ def _read_shards(folder: Path, split: str, wanted: str, language: str) -> Pack:
     photos: list[Photo] = []
     for number in range(int(count)):
         path = folder / split / f"{number}.tar"
-        photos += _read_shard(path, wanted, language)
-        files.append(_data_file(folder, f"{split}/{number}.tar", path.read_bytes()))
+        try:
+            content = path.read_bytes()
+            photos += _read_shard(path, content, wanted, language)
+        except (OSError, tarfile.TarError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{path} is no readable shard: {error}") from error
+        files.append(_data_file(folder, f"{split}/{number}.tar", content))
     if not photos:
         raise DatasetError(f"{folder / split} has no photos")
     return Pack(tuple(files), tuple(photos))
 
 
-def _read_shard(path: Path, wanted: str, language: str) -> list[Photo]:
+def _read_shard(path: Path, content: bytes, wanted: str, language: str) -> list[Photo]:
     images: dict[str, bytes] = {}
     notes: dict[str, str] = {}
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                stream = archive.extractfile(member)
-                key, _, suffix = member.name.rpartition(".")
-                if stream is not None and suffix in IMAGE_SUFFIXES:
-                    images[key] = stream.read()
-                elif stream is not None and suffix == wanted:
-                    notes[key] = stream.read().decode()
-    except (OSError, tarfile.TarError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} is no readable shard: {error}") from error
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        for member in archive:
+            stream = archive.extractfile(member)
+            key, _, suffix = member.name.rpartition(".")
+            if stream is not None and suffix in IMAGE_SUFFIXES:
+                images[key] = stream.read()
+            elif stream is not None and suffix == wanted:
+                notes[key] = stream.read().decode()
     alone = sorted(images.keys() ^ notes.keys())
     if alone:
         raise DatasetError(

@@ -128,7 +128,8 @@ class ImageStage:
         parts, moved = [self._part(rows, generator, ranks)], None
         if settings.moved:
             regions, moved = self._move(generator)
-            parts.append(self._regions_part(regions, generator, ranks))
+            share = ranks.share(len(regions))
+            parts.append(self._with_channels(regions[share], len(regions), share, generator))
         labels = ImageLabels(rows, np.concatenate([own, others]), self._draw_languages(generator), moved)
         return Batch(tuple(parts), labels)
 
@@ -154,14 +155,14 @@ class ImageStage:
             seen = max(1, round(positions * self._settings.keep_patches))
             keep = torch.from_numpy(np.sort(generator.permutation(positions)[:seen]))
         share = ranks.share(len(rows))
-        channels = self._channel_mask(generator, len(rows))
-        stored = self._stored(rows[share])
-        return Part("image", (stored,) if channels is None else (stored, channels[share]), len(rows), keep)
+        return self._with_channels(self._stored(rows[share]), len(rows), share, generator, keep)
 
-    def _regions_part(self, regions: Tensor, generator: np.random.Generator, ranks: Ranks) -> Part:
-        share, channels = ranks.share(len(regions)), self._channel_mask(generator, len(regions))
-        own = (regions[share],) if channels is None else (regions[share], channels[share])
-        return Part("image", own, len(regions))
+    def _with_channels(
+        self, own: Tensor, number: int, share: slice, generator: np.random.Generator, keep: Tensor | None = None
+    ) -> Part:
+        """A rank's share of ``number`` images, with what their channels are multiplied by where there is dropout."""
+        channels = self._channel_mask(generator, number)
+        return Part("image", (own,) if channels is None else (own, channels[share]), number, keep)
 
     def _stored(self, rows: NDArray[np.int64]) -> Tensor:
         """What the tower is fed with: regions (B, 4, head width) or maps (B, C, G, G)."""
