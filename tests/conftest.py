@@ -67,6 +67,7 @@ SMALL_TRUNK = ConvTrunkConfig(
         ConvStage(kernel=5, stride=2, expansion=6, width=16, repeats=2),
     ),
     head_width=32,
+    classes=7,
 )
 SMALL_VISION = VisionTowerConfig(
     image_size=36, width=48, num_layers=1, head_width=16, hidden=64, patches=SMALL_TRUNK, pretrained_grid=4

@@ -66,8 +66,12 @@ def _sizes(config: DualConfig, text: TextPrepareConfig, image: ImagePrepareConfi
         ("vocabulary", f"{config.text.vocab_size:,} pieces"),
     ]
     if config.vision is not None:
-        patches = "convolutional trunk" if isinstance(config.vision.patches, ConvTrunkConfig) else "linear patches"
-        rows.append(("image tower", f"{patches}, {config.vision.num_layers} blocks of width {config.vision.width}"))
+        patches, blocks = config.vision.patches, f"{config.vision.num_layers} blocks of width {config.vision.width}"
+        kind = "linear patches"
+        if isinstance(patches, ConvTrunkConfig):
+            classifier = f" with its classifier of {patches.classes:,}" if patches.classes else ""
+            kind = f"convolutional trunk{classifier}"
+        rows.append(("image tower", f"{kind}, {blocks}"))
     if image is not None:
         rows.append(("image size", f"{image.size} x {image.size} pixels ({image.resize_mode})"))
     if text.adapters:

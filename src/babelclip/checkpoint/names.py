@@ -74,6 +74,10 @@ VISION_BLOCK_ROWS = (
 )
 LINEAR_PATCHES_ROW = Row("patches.projection", "patch_embed.proj", "layer", "D 3 p p")
 TRUNK_PATCHES_ROW = Row("patches.projection", "", "layer", "D C")  # no published model has a trunk
+TRUNK_CLASSES_ROWS = (
+    Row("patches.classifier", "", "layer", "K C"),
+    Row("patches.class_embedding", "", "matrix", "D K"),
+)
 
 _PUBLISHED_PREFIX: dict[Layout, str] = {
     "jina_clip": "text_model.transformer.roberta.",
@@ -140,6 +144,8 @@ def _vision_specs(config: VisionTowerConfig) -> Iterator[TensorSpec]:
     sizes = _vision_sizes(config)
     is_linear = isinstance(config.patches, LinearPatchesConfig)
     rows = [*VISION_ROWS, LINEAR_PATCHES_ROW if is_linear else TRUNK_PATCHES_ROW]
+    if isinstance(config.patches, ConvTrunkConfig) and config.patches.classes:
+        rows += TRUNK_CLASSES_ROWS
     rows += [_numbered(row, i) for i in range(config.num_layers) for row in VISION_BLOCK_ROWS]
     for row in rows:
         yield from _spell(row, "vision.", "vision_model.", sizes, None)
@@ -161,11 +167,11 @@ def _text_sizes(config: TextTowerConfig) -> dict[str, int]:
 
 
 def _vision_sizes(config: VisionTowerConfig) -> dict[str, int]:
-    """D width, F inside the feed-forward, T tokens with CLS, p patch side, C output width of the trunk."""
+    """D width, F inside the feed-forward, T tokens with CLS, p patch side, C width of the trunk's head, K classes."""
     sizes = {"D": config.width, "F": config.hidden, "T": config.grid**2 + 1}
     if isinstance(config.patches, LinearPatchesConfig):
         return sizes | {"p": config.patches.size}
-    return sizes | {"C": config.patches.head_width}
+    return sizes | {"C": config.patches.head_width, "K": config.patches.classes}
 
 
 def _trunk_specs(config: ConvTrunkConfig) -> Iterator[TensorSpec]:

@@ -92,6 +92,7 @@ class ConvTrunkConfig:
     stem_width: int
     stages: tuple[ConvStage, ...]
     head_width: int
+    classes: int = 0  # of the trunk's own classifier, whose answer is part of every token; 0: there is none
 
     @property
     def stride(self) -> int:
@@ -101,7 +102,7 @@ class ConvTrunkConfig:
         return stride
 
     @classmethod
-    def efficientnet_lite2(cls) -> ConvTrunkConfig:
+    def efficientnet_lite2(cls, classes: int = 0) -> ConvTrunkConfig:
         rows = (
             (3, 1, 1, 16, 1),
             (3, 2, 6, 24, 3),
@@ -112,7 +113,7 @@ class ConvTrunkConfig:
             (3, 1, 6, 352, 1),
         )
         stages = tuple(ConvStage(kernel=k, stride=s, expansion=e, width=w, repeats=n) for k, s, e, w, n in rows)
-        return cls(stem_width=32, stages=stages, head_width=1280)
+        return cls(stem_width=32, stages=stages, head_width=1280, classes=classes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

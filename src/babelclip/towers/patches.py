@@ -97,12 +97,20 @@ class ConvTrunk(nn.Module):
 
 
 class ConvPatches(nn.Module):
-    """The trunk's last feature map as tokens."""
+    """The trunk's last feature map as tokens, and in each of them what the trunk's classifier says of the picture.
+
+    A projection of features is linear, and the answer to "which of a thousand things" is not: with the classifier's
+    probabilities, each class has a vector of its own that the tokens carry (issue 3; measured in lab/LOG.md).
+    """
 
     def __init__(self, config: ConvTrunkConfig, width: int) -> None:
         super().__init__()
         self.trunk = ConvTrunk(config)
         self.projection = nn.Linear(config.head_width, width)
+        if config.classes:
+            self.classifier = nn.Linear(config.head_width, config.classes)
+            self.class_embedding = nn.Linear(config.classes, width, bias=False)
+        self.has_classes = config.classes > 0
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, P, D), row-major."""
@@ -110,7 +118,15 @@ class ConvPatches(nn.Module):
 
     def from_features(self, features: Tensor) -> Tensor:
         """The trunk's output, perhaps stored: (B, head_width, H, W) -> (B, P, D)."""
-        return self.projection(features.flatten(2).transpose(1, 2))
+        return self.from_tokens(features.flatten(2).transpose(1, 2))
+
+    def from_tokens(self, tokens: Tensor) -> Tensor:
+        """The same at some positions, or of regions: (B, P, head_width) -> (B, P, D)."""
+        patches: Tensor = self.projection(tokens)
+        if not self.has_classes:
+            return patches
+        shares = F.softmax(self.classifier(tokens.mean(dim=1)), dim=-1)
+        return patches + self.class_embedding(shares)[:, None]
 
 
 def make_patches(config: LinearPatchesConfig | ConvTrunkConfig, width: int) -> LinearPatches | ConvPatches:

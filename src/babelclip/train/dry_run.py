@@ -100,8 +100,12 @@ def _vision_needs(plan: StagePlan, config: DualConfig) -> TowerNeeds:
     vision = config.vision
     assert vision is not None
     matrices = [(vision.width, vision.width)] * 4 + [(vision.hidden, vision.width)] * 3
-    is_linear = isinstance(vision.patches, LinearPatchesConfig)
-    others = [] if isinstance(vision.patches, LinearPatchesConfig) else [(vision.width, vision.patches.head_width)]
+    patches, others = vision.patches, []
+    is_linear = isinstance(patches, LinearPatchesConfig)
+    if not isinstance(patches, LinearPatchesConfig):
+        others = [(vision.width, patches.head_width)]
+        if patches.classes:
+            others += [(patches.classes, patches.head_width), (vision.width, patches.classes)]
     shape = _shape("vision.", vision.num_layers, vision.width, matrices, others)
     rows = sum(task.settings.batch for task in plan.tasks if task.settings.kind == "image_text")
     size, stride = plan.image_size or vision.image_size, vision.patches.stride

@@ -12,20 +12,16 @@ from babelclip.towers.patches import ConvPatches, ConvTrunk, InvertedResidual
 from babelclip.towers.vision import VisionBlock, VisionTower
 
 
-def encode_maps(
-    tower: VisionTower, maps: Tensor, block: int, keep: Tensor | None, channels: Tensor | None = None
-) -> Tensor:
-    """Maps stored after the trunk's first ``block`` blocks -> (B, E); the same numbers as ``tower.forward``.
+def trunk_tokens(tower: VisionTower, maps: Tensor, block: int, keep: Tensor | None) -> Tensor:
+    """Maps stored after the trunk's first ``block`` blocks -> the head's output, (B, P, head width).
 
-    keep: positions (ascending) that the blocks above the trunk see, None for all. channels: (B, 1, head width) or None,
-    what the head's channels are multiplied by.
+    keep: positions (ascending) that are wanted, None for all.
     """
     trunk = _conv_patches(tower).trunk
     features = _through(trunk, maps, block).flatten(2)
     if keep is not None:
         features = features[:, :, keep]
-    tokens = F.relu6(F.linear(features.transpose(1, 2), trunk.head.weight.flatten(1), trunk.head.bias))
-    return encode_tokens(tower, tokens if channels is None else tokens * channels, keep)
+    return F.relu6(F.linear(features.transpose(1, 2), trunk.head.weight.flatten(1), trunk.head.bias))
 
 
 def _through(trunk: ConvTrunk, x: Tensor, start: int) -> Tensor:
@@ -50,7 +46,7 @@ def encode_tokens(tower: VisionTower, tokens: Tensor, keep: Tensor | None) -> Te
     if keep is not None:
         cos, sin = cos[keep], sin[keep]
         positions = torch.cat((positions[:, :1], positions[:, 1:][:, keep]), dim=1)
-    patches = _conv_patches(tower).projection(tokens)
+    patches = _conv_patches(tower).from_tokens(tokens)
     x = torch.cat((tower.cls_token.expand(len(tokens), -1, -1), patches), dim=1) + positions
     *first, last = tower.blocks
     for block in first:
@@ -101,6 +97,19 @@ def start_from_pooled(tower: VisionTower, regions: Tensor, targets: Tensor, ridg
     for block in tower.blocks:
         assert isinstance(block, VisionBlock)
         block.feed_forward.down.weight.mul_(0.1)
+
+
+@torch.no_grad()
+def start_classes(tower: VisionTower, weight: Tensor, bias: Tensor, names: Tensor, strength: float = 16.0) -> None:
+    """The trunk's classifier, (classes, head width) and (classes,), and for each class its name's vector, (classes, E).
+
+    The first block passes the mean of the tokens on to CLS and its output (``start_from_pooled``), so recognition by
+    name begins near the classifier's own. strength: length of a class's vector, where tokens have about 30.
+    """
+    patches = _conv_patches(tower)
+    patches.classifier.weight.copy_(weight)
+    patches.classifier.bias.copy_(bias)
+    patches.class_embedding.weight.copy_(strength * F.normalize(names, dim=1).T)
 
 
 def _conv_patches(tower: VisionTower) -> ConvPatches:

@@ -16,18 +16,19 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from babelclip.errors import ConfigError
-from babelclip.towers.patches import ConvPatches, ConvTrunk, InvertedResidual
+from babelclip.towers.patches import ConvPatches, InvertedResidual
 from babelclip.towers.text import TextTower
 from babelclip.towers.vision import VisionTower
 from babelclip.train.batch import Batch, Part
-from babelclip.train.class_moves import ClassMoves
+from babelclip.train.class_moves import ClassMoves, carry
 from babelclip.train.features import FeatureStore
-from babelclip.train.from_stored import encode_maps, encode_tokens, region_places
+from babelclip.train.from_stored import encode_tokens, region_places, trunk_tokens
 from babelclip.train.losses import cosine_distance, info_nce, matryoshka, same_key
 from babelclip.train.names import NameTargets, name_loss
+from babelclip.train.photo_draw import PhotoDraw, recall_of_owners, texts_and_owners
+from babelclip.train.short_attention import short_attention
 from babelclip.train.spread import Ranks
 from babelclip.train.text_bank import TextBank
 
@@ -44,7 +45,7 @@ class ImageSettings:
     names_scale: float = 60.0  # fixed: how sharp recognition by name is
     names_order: float = 4.0  # weight of the order of all names beside the probabilities of the likeliest
     names_languages: int = 2  # of a step, English among them
-    moved: int = 0  # photos of a step whose features are moved to other classes (``babelclip.train.class_moves``)
+    moved: bool = False  # names are learned of photos moved to other classes too (``babelclip.train.class_moves``)
     moved_strength: tuple[float, float] = (0.1, 0.35)  # length of their steps (``ClassMoves.move``), between these
     keep_patches: float = 0.7  # patch dropout (Li et al. 2023): share of the positions seen in a step
     whole_share: float = 0.0  # share of the steps that see all positions
@@ -67,7 +68,7 @@ class ImageLabels:
     rows: NDArray[np.int64]  # (B,) of the store
     texts: NDArray[np.int64]  # (B + bank size,) of the bank: each image's own, then others
     languages: NDArray[np.int64]  # of the names, positions in ``NameTargets.names``
-    moved: Tensor | None  # what the classifier says of moved photos: (M, classes)
+    moved: Tensor | None  # what the classifier says of them when they are moved: (B, classes)
 
 
 class ImageStage:
@@ -88,15 +89,16 @@ class ImageStage:
     ) -> None:
         """moves: needed where the settings ask for moved photos."""
         if settings.moved and moves is None:
-            raise ConfigError(f"the {name} stage moves {settings.moved} photos a step, but has nothing to move them by")
+            raise ConfigError(f"the {name} stage moves photos to other classes, but has nothing to move them by")
         self.name = name
         self.module = tower
         self.head = ImageHead(tower.config.width, settings.first_scale)
         self.head.turn.requires_grad_(settings.turn_rate > 0)
         assert isinstance(tower.patches, ConvPatches), "the image stage trains towers with a convolutional trunk"
-        train_trunk_above(tower.patches.trunk, None if settings.regions or not settings.trunk_rate else store.block)
+        train_trunk_above(tower.patches, None if settings.regions or not settings.trunk_rate else store.block)
         self.rates: Mapping[str, float] = {
             "patches.trunk": settings.trunk_rate,
+            "patches.classifier": settings.trunk_rate,
             "log_scale": settings.scale_rate,
             "turn": settings.turn_rate,
         }
@@ -109,60 +111,49 @@ class ImageStage:
         self._moves = moves
         self._dims = tuple(dims)
         self._name_dims = self._dims[-1], self._dims[len(self._dims) // 2]
-        usable = np.array([bool(languages) for languages in bank.photo_texts])
-        held = np.array([record.key in held_out for record in store.records])
-        weights = np.array([settings.source_weights.get(record.source, 1.0) for record in store.records])
-        weights = np.where(usable & ~held, weights, 0.0)[store.photos]
-        self._cumulative = np.cumsum(weights)
-        self._held_rows = np.flatnonzero((held & usable)[store.photos] & (store.views == 0))
+        self._draw = PhotoDraw(store, bank, held_out, settings.source_weights)
 
     def draw(self, step: int, ranks: Ranks) -> Batch:
         """Views of photos, a text for each, other texts, and a language to name things in."""
         settings = self._settings
         generator = np.random.default_rng([settings.seed, step])
-        points = generator.random(settings.batch_size) * self._cumulative[-1]
-        rows = np.unique(np.searchsorted(self._cumulative, points, side="right"))
+        rows = self._draw.rows(settings.batch_size, generator)
         photos = self._store.photos[rows]
         own = self._bank.draw(photos, generator, settings.english_share)
         others = generator.integers(len(self._vectors), size=settings.bank_size)
-        parts, moved = [self._part(rows, generator, ranks)], None
+        share = ranks.share(len(rows))
+        stored = [self._stored(rows[share]), self._channel_mask(generator, len(rows))[share]]
+        logits: Tensor | None = None
         if settings.moved:
-            regions, moved = self._move(generator)
-            share = ranks.share(len(regions))
-            parts.append(self._with_channels(regions[share], len(regions), share, generator))
-        labels = ImageLabels(rows, np.concatenate([own, others]), self._draw_languages(generator), moved)
-        return Batch(tuple(parts), labels)
+            before, after, logits = self._move(rows, generator)
+            stored += [before[share], after[share]]
+        part = Part("image", tuple(stored), len(rows), self._draw_positions(generator))
+        labels = ImageLabels(rows, np.concatenate([own, others]), self._draw_languages(generator), logits)
+        return Batch((part,), labels)
 
     def _draw_languages(self, generator: np.random.Generator) -> NDArray[np.int64]:
         """English, which is first, and others."""
         others = generator.permutation(len(self._targets.names) - 1)[: self._settings.names_languages - 1]
         return np.concatenate([[0], 1 + others])
 
-    def _move(self, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Photos moved to any class: their regions (M, 4, head width), and the classifier's logits (M, classes)."""
-        moves, number = self._moves, self._settings.moved
+    def _draw_positions(self, generator: np.random.Generator) -> Tensor | None:
+        """Those that the tower sees in a step; None: all."""
+        if self._settings.regions or generator.random() < self._settings.whole_share:
+            return None
+        positions = self.module.config.grid**2
+        seen = max(1, round(positions * self._settings.keep_patches))
+        return torch.from_numpy(np.sort(generator.permutation(positions)[:seen]))
+
+    def _move(self, rows: NDArray[np.int64], generator: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Where photos go when each is moved to some class: pooled features before and after, both (B, head width),
+        and the classifier's logits after, (B, classes)."""
+        moves = self._moves
         assert moves is not None, "the stage's constructor has seen to it"
-        rows = np.searchsorted(self._cumulative, generator.random(number) * self._cumulative[-1], side="right")
-        wanted = torch.from_numpy(generator.integers(len(moves.bias), size=number))
-        strength = torch.from_numpy(generator.uniform(*self._settings.moved_strength, number).astype(np.float32))
-        regions = moves.move(torch.from_numpy(self._store.regions[rows]).float(), wanted, strength)
-        return regions, moves.logits(regions)
-
-    def _part(self, rows: NDArray[np.int64], generator: np.random.Generator, ranks: Ranks) -> Part:
-        keep: Tensor | None = None
-        if not self._settings.regions and generator.random() >= self._settings.whole_share:
-            positions = self.module.config.grid**2
-            seen = max(1, round(positions * self._settings.keep_patches))
-            keep = torch.from_numpy(np.sort(generator.permutation(positions)[:seen]))
-        share = ranks.share(len(rows))
-        return self._with_channels(self._stored(rows[share]), len(rows), share, generator, keep)
-
-    def _with_channels(
-        self, own: Tensor, number: int, share: slice, generator: np.random.Generator, keep: Tensor | None = None
-    ) -> Part:
-        """A rank's share of ``number`` images, with what their channels are multiplied by where there is dropout."""
-        channels = self._channel_mask(generator, number)
-        return Part("image", (own,) if channels is None else (own, channels[share]), number, keep)
+        wanted = torch.from_numpy(generator.integers(len(moves.bias), size=len(rows)))
+        strength = torch.from_numpy(generator.uniform(*self._settings.moved_strength, len(rows)).astype(np.float32))
+        before = torch.from_numpy(self._store.regions[rows]).float().mean(dim=1)
+        after = moves.move(before, wanted, strength)
+        return before, after, moves.logits(after)
 
     def _stored(self, rows: NDArray[np.int64]) -> Tensor:
         """What the tower is fed with: regions (B, 4, head width) or maps (B, C, G, G)."""
@@ -170,8 +161,9 @@ class ImageStage:
 
     def loss(self, vectors: Sequence[Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Contrast, closeness to the mean of the texts, and agreement with the classifier, on moved photos too."""
-        settings, labels, images = self._settings, batch.labels, vectors[0]
+        settings, labels = self._settings, batch.labels
         assert isinstance(labels, ImageLabels)
+        images, *moved = vectors[0].chunk(1 if labels.moved is None else 2, dim=1)
         contrast, turned = self._contrast(images, labels.texts)
         means = self.head.turned(self._means[self._store.photos[labels.rows]]).detach()
         close = matryoshka(cosine_distance, images, means, self._dims)
@@ -180,7 +172,7 @@ class ImageStage:
         figures = {"contrast": contrast.item(), "distance": close.item(), "names": named.item()}
         figures |= {"turned": turned.item(), "scale": self.head.log_scale.exp().item()}
         if labels.moved is not None:
-            elsewhere = self._named(vectors[1], labels.moved, labels)
+            elsewhere = self._named(moved[0], labels.moved, labels)
             figures["names_moved"] = elsewhere.item()
             loss = loss + settings.names_weight * elsewhere
         return loss, figures
@@ -188,34 +180,39 @@ class ImageStage:
     def warm_start_sample(self, number: int) -> tuple[Tensor, Tensor]:
         """Regions of photos drawn as in training, and the means of their texts, for ``start_from_pooled``."""
         generator = np.random.default_rng([self._settings.seed, 11])
-        points = np.sort(generator.random(number)) * self._cumulative[-1]
-        rows = np.unique(np.searchsorted(self._cumulative, points, side="right"))
+        rows = self._draw.rows(number, generator)
         return torch.from_numpy(self._store.regions[rows]), self._means[self._store.photos[rows]]
 
-    def _channel_mask(self, generator: np.random.Generator, number: int) -> Tensor | None:
+    def _channel_mask(self, generator: np.random.Generator, number: int) -> Tensor:
         """Inverted dropout of whole channels of the head, another choice for each image: (B, 1, head width)."""
-        share = self._settings.dropout
-        if not share:
-            return None
-        patches = self.module.patches
+        share, patches = self._settings.dropout, self.module.patches
         assert isinstance(patches, ConvPatches), "the stage's constructor has seen to it"
         shape = number, 1, patches.projection.in_features
         return torch.from_numpy((generator.random(shape, dtype=np.float32) >= share) / np.float32(1 - share))
 
     def encode(self, part: Part) -> Tensor:
-        """Stored rows -> (B, E). Attention as in the text stage, for the same reason."""
-        tower, stored = self.module, part.rows[0]
-        channels = part.rows[1] if len(part.rows) > 1 else None
+        """Rows -> (B, E); where they are moved as well, both vectors of a photo side by side, (B, 2 E).
+
+        Rows are what is stored; in training also the channels' mask; where photos are moved, their pooled features
+        before and after.
+        """
+        tower, (stored, *rest) = self.module, part.rows
         half = torch.autocast("cpu", torch.bfloat16, enabled=self._settings.half_precision)
-        with half, sdpa_kernel(SDPBackend.MATH):
-            if stored.ndim == 3:  # regions, also where photos are moved beside whole maps
-                tokens = stored.to(tower.cls_token.dtype)
-                places = region_places(tower.config.grid)
-                vectors = encode_tokens(tower, tokens if channels is None else tokens * channels, places)
+        with half, short_attention("cpu", tower.config.grid**2):
+            stored = stored.to(tower.cls_token.dtype)
+            if self._settings.regions:
+                tokens = stored
+                places: Tensor | None = region_places(tower.config.grid)
             else:
-                maps = stored.to(tower.cls_token.dtype).contiguous(memory_format=torch.channels_last)
-                vectors = encode_maps(tower, maps, self._store.block, part.keep, channels)
-        return vectors.float() if self._settings.half_precision else vectors
+                maps, places = stored.contiguous(memory_format=torch.channels_last), part.keep
+                tokens = trunk_tokens(tower, maps, self._store.block, places)
+            if len(rest) > 1:
+                tokens = torch.cat((tokens, carry(tokens, *rest[1:])))
+            if rest:
+                tokens = tokens * rest[0].repeat(len(tokens) // len(stored), 1, 1)
+            vectors = encode_tokens(tower, tokens, places)
+        vectors = vectors.float() if self._settings.half_precision else vectors
+        return torch.cat(vectors.split(len(stored)), dim=1)
 
     def _contrast(self, vectors: Tensor, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """InfoNCE both ways, and how far the texts were turned away from where they were.
@@ -256,28 +253,15 @@ class ImageStage:
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float]:
         """Recall of held-out photos by their own captions, English and others, at 5."""
-        if not len(self._held_rows):
+        rows = self._draw.held_rows
+        if not len(rows):
             return {}
-        parts = np.array_split(self._held_rows, -(-len(self._held_rows) // 128))
-        vectors = [self.encode(Part("image", (self._stored(rows),), len(rows))) for rows in parts]
-        images = F.normalize(torch.cat(vectors), dim=1)
-        figures: dict[str, float] = {}
-        photos = self._store.photos[self._held_rows]
-        for name, only_english in (("recall_en", True), ("recall_others", False)):
-            owner: list[int] = []
-            places: list[int] = []
-            for number, photo in enumerate(photos):
-                english = set(self._bank.photo_english[photo])
-                texts = english if only_english else {p for ps in self._bank.photo_texts[photo] for p in ps} - english
-                owner.extend([number] * len(texts))
-                places.extend(texts)
-            best = (
-                (F.normalize(self.head.turned(self._vectors[places]), dim=1) @ images.T)
-                .topk(min(5, len(images)), dim=1)
-                .indices
-            )
-            figures[name] = (best == torch.tensor(owner)[:, None]).any(dim=1).float().mean().item()
-        return figures
+        parts = np.array_split(rows, -(-len(rows) // 128))
+        images = torch.cat([self.encode(Part("image", (self._stored(part),), len(part))) for part in parts])
+        return {
+            f"recall_{name}": recall_of_owners(self.head.turned(self._vectors[places]), images, owners)
+            for name, (places, owners) in texts_and_owners(self._bank, self._store.photos[rows]).items()
+        }
 
 
 class ImageHead(nn.Module):
@@ -294,10 +278,13 @@ class ImageHead(nn.Module):
         return texts + texts @ self.turn
 
 
-def train_trunk_above(trunk: ConvTrunk, block: int | None) -> None:
-    """Freeze a trunk up to some block, or whole (None). Depthwise filters stay frozen everywhere: their gradient costs
-    more than everything else together."""
+def train_trunk_above(patches: ConvPatches, block: int | None) -> None:
+    """Freeze a trunk up to some block, or whole with its classifier (None). Depthwise filters stay frozen everywhere:
+    their gradient costs more than everything else together."""
+    trunk = patches.trunk
     trunk.requires_grad_(False)
+    if patches.has_classes:
+        patches.classifier.requires_grad_(block is not None)
     if block is None:
         return
     trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs leave this form out

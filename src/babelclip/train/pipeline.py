@@ -26,22 +26,24 @@ from babelclip.towers.dual import DualEncoder
 from babelclip.towers.start import start_vision
 from babelclip.towers.text import TextTower
 from babelclip.train.artefacts import english_vectors, pruned_vocabulary, target_space, token_table
+from babelclip.train.caption_stage import CaptionSettings, CaptionStage
 from babelclip.train.class_moves import ClassMoves
 from babelclip.train.curve import draw_curve
 from babelclip.train.data.batches import TokenTable, row_weights
 from babelclip.train.data.shards import PhotoRecord, read_packs
 from babelclip.train.data.texts import Corpus, held_out_photos, read_corpus, read_extra_captions
-from babelclip.train.features import make_features, open_trunk
-from babelclip.train.from_stored import start_from_pooled
+from babelclip.train.features import FeatureStore, make_features, open_trunk
+from babelclip.train.from_stored import start_classes, start_from_pooled
 from babelclip.train.image_stage import ImageSettings, ImageStage, turn_projection
 from babelclip.train.likeness import learn_likeness
 from babelclip.train.loop import RunLog, Stage, run_stage
 from babelclip.train.names import NameTargets, name_vectors, photo_logits
-from babelclip.train.pretrained import initial_text_tensors, read_efficientnet_lite2, read_sentence_teacher
+from babelclip.train.pretrained import ImageTrunk, initial_text_tensors, read_efficientnet_lite2, read_sentence_teacher
 from babelclip.train.recipe import Recipe, StageRecipe
 from babelclip.train.resume import has_state
 from babelclip.train.sources import check_manifest, read_manifest
 from babelclip.train.start_from import take_text_tower, turn_space
+from babelclip.train.still_images import rows_of_views, still_images
 from babelclip.train.text_bank import TextBank
 from babelclip.train.text_stage import TextSettings, TextStage, fit_output, token_batches
 from babelclip.train.text_vectors import text_vectors
@@ -87,7 +89,7 @@ def model_config(recipe: Recipe) -> DualConfig:
         rotary_base=model.rotary_base,
         projection=True,
     )
-    trunk = ConvTrunkConfig.efficientnet_lite2()
+    trunk = ConvTrunkConfig.efficientnet_lite2(classes=1000)
     vision = VisionTowerConfig(
         image_size=model.image_size,
         width=384,
@@ -132,8 +134,8 @@ def train(
     config, log = model_config(recipe), RunLog(log_file, tensorboard=tensorboard)
     model = DualEncoder(config)
     run = _Run(recipe, inputs, out, log, resume, say, start)
-    tokenizer = train_text(model.text, run)
-    train_image(model, tokenizer, run)
+    tokenizer, table = train_text(model.text, run)
+    train_image(model, tokenizer, table, run)
     draw_curve(log_file, out / "curve.png")
     return write_model(
         model,
@@ -165,8 +167,8 @@ class _Run:
         run_stage(stage, plan.budget, plan.optim, self.out, self.log, resume=self.resume)
 
 
-def train_text(tower: TextTower, run: _Run) -> Tokenizer:
-    """The text stages with all that they need; returns the pruned tokenizer."""
+def train_text(tower: TextTower, run: _Run) -> tuple[Tokenizer, TokenTable]:
+    """The text stages with all that they need; returns the pruned tokenizer, and the corpus as its tokens."""
     recipe, inputs, out, say, start = run.recipe, run.inputs, run.out, run.say, run.start
     corpus = inputs.corpus
     path = Path(recipe.data.tokenizer)
@@ -201,7 +203,7 @@ def train_text(tower: TextTower, run: _Run) -> Tokenizer:
         say("likeness of the scored pairs")
         torch.save(learn_likeness(tower, tokenizer, corpus.pairs, dims, recipe.likeness), file)
     turn_projection(tower, torch.load(file, weights_only=True))
-    return tokenizer
+    return tokenizer, table
 
 
 def _fit_output(tower: TextTower, corpus: Corpus, table: TokenTable, stage: TextStage, recipe: Recipe) -> None:
@@ -213,16 +215,59 @@ def _fit_output(tower: TextTower, corpus: Corpus, table: TokenTable, stage: Text
     fit_output(tower, token_batches(table, rows), stage.row_targets(rows))
 
 
-def train_image(model: DualEncoder, tokenizer: Tokenizer, run: _Run) -> None:
-    """The image stages against the finished text tower, with the features that they need."""
-    recipe, inputs, out, say = run.recipe, run.inputs, run.out, run.say
+def train_image(model: DualEncoder, tokenizer: Tokenizer, table: TokenTable, run: _Run) -> None:
+    """The image stages against the texts, with the features that they need, and the captions against the images."""
+    recipe, inputs, out, dims = run.recipe, run.inputs, run.out, run.recipe.model.dims
     assert model.vision is not None, "the recipe's model has an image tower"
-    trunk, settings = read_efficientnet_lite2(), recipe.features
-    size, folder = recipe.model.image_size, out / "features"
+    assert model.logit_scale is not None, "a model of two towers has a temperature"
+    tower, trunk = model.vision, read_efficientnet_lite2()
+    store = _features(trunk, run)
+    bank = TextBank.gather(inputs.records, read_extra_captions(inputs.data), inputs.labels)
+    moves = ClassMoves(trunk.classifier_weight, trunk.classifier_bias)
+
+    def images(name: str, settings: ImageSettings, texts: tuple[Tensor, NameTargets]) -> ImageStage:
+        return ImageStage(tower, store, bank, *texts, inputs.held_out, dims, settings, name, moves)
+
+    def captions(name: str, settings: CaptionSettings) -> CaptionStage:
+        run.say("vectors of the photos")
+        still = still_images(tower, store, rows_of_views(store, settings.views), out / f"still-{name}.npy")
+        held_out = inputs.held_out
+        return CaptionStage(
+            model.text, tokenizer, still, store, bank, inputs.corpus, table, held_out, dims, settings, name
+        )
+
+    start_tower(model, trunk.tensors, recipe.seed)
+    texts = _texts_as_they_are(model.text, tokenizer, store, bank, run, "before")
+    regions = images("regions", recipe.regions, texts)
+    if not has_state(out, "regions"):
+        start_from_pooled(tower, *regions.warm_start_sample(8192))
+        start_classes(tower, trunk.classifier_weight, trunk.classifier_bias, texts[1].names[0][1])
+    run.train(regions, recipe.regions_run)
+    maps = images("image", recipe.image, texts)
+    maps.head.load_state_dict(regions.head.state_dict())
+    run.train(maps, recipe.image_run)
+    turn_projection(model.text, maps.head.turn.data)
+
+    run.train(captions("captions", recipe.captions), recipe.captions_run)
+
+    texts = _texts_as_they_are(model.text, tokenizer, store, bank, run, "after")
+    final = images("final", recipe.final, texts)
+    run.train(final, recipe.final_run)
+    turn_projection(model.text, final.head.turn.data)
+
+    last = captions("last", recipe.last)
+    run.train(last, recipe.last_run)
+    model.logit_scale.data.copy_(last.head.log_scale.data)
+
+
+def _features(trunk: ImageTrunk, run: _Run) -> FeatureStore:
+    """What is stored of the training photos."""
+    recipe, settings, folder = run.recipe, run.recipe.features, run.out / "features"
+    size = recipe.model.image_size
     folder.mkdir(exist_ok=True)
-    say("feature maps of the training photos")
-    store = make_features(
-        inputs.data / "train",
+    run.say("feature maps of the training photos")
+    return make_features(
+        run.inputs.data / "train",
         folder,
         open_trunk(trunk, settings.engine, size, settings.block, folder),
         size=size,
@@ -230,30 +275,24 @@ def train_image(model: DualEncoder, tokenizer: Tokenizer, run: _Run) -> None:
         exclude_sources=recipe.data.exclude_sources,
         views=settings.views,
         threads=settings.threads,
-        progress=lambda done, total: say(f"  {done} of {total} views") if done % 20480 == 0 else None,
+        progress=lambda done, total: run.say(f"  {done} of {total} views") if done % 20480 == 0 else None,
     )
-    bank = TextBank.gather(inputs.records, read_extra_captions(inputs.data), inputs.labels)
-    say(f"vectors of {len(bank.texts)} texts")
-    vectors = _kept(out / "bank.npy", lambda: text_vectors(model.text, tokenizer, [t.text for t in bank.texts]))
-    targets = NameTargets(photo_logits(store), name_vectors(model.text, tokenizer, inputs.labels))
-    moves = ClassMoves(trunk.classifier_weight, trunk.classifier_bias)
 
-    def stage(name: str, image: ImageSettings) -> ImageStage:
-        assert model.vision is not None
-        dims = recipe.model.dims
-        return ImageStage(model.vision, store, bank, vectors, targets, inputs.held_out, dims, image, name, moves)
 
-    start_tower(model, trunk.tensors, recipe.seed)
-    regions = stage("regions", recipe.regions)
-    if not has_state(out, "regions"):
-        start_from_pooled(model.vision, *regions.warm_start_sample(8192))
-    run.train(regions, recipe.regions_run)
-    images = stage("image", recipe.image)
-    images.head.load_state_dict(regions.head.state_dict())
-    run.train(images, recipe.image_run)
-    turn_projection(model.text, images.head.turn.data)
-    assert model.logit_scale is not None
-    model.logit_scale.data.copy_(images.head.log_scale.data)
+def _texts_as_they_are(
+    tower: TextTower, tokenizer: Tokenizer, store: FeatureStore, bank: TextBank, run: _Run, when: str
+) -> tuple[Tensor, NameTargets]:
+    """Vectors of the bank's texts and of the classes' names. when: "before" or "after" the caption stage."""
+    bank_file, names_file = run.out / f"bank-{when}.npy", run.out / f"names-{when}.pt"
+    if not bank_file.is_file():
+        run.say(f"vectors of {len(bank.texts)} texts")
+        vectors = text_vectors(tower, tokenizer, [text.text for text in bank.texts])
+        np.save(bank_file, vectors.numpy().astype(np.float16))
+    if not names_file.is_file():
+        run.say("vectors of the names")
+        torch.save(name_vectors(tower, tokenizer, run.inputs.labels), names_file)
+    names = tuple(torch.load(names_file, weights_only=True))
+    return torch.from_numpy(np.load(bank_file)).float(), NameTargets(photo_logits(store), names)
 
 
 def start_tower(model: DualEncoder, trunk: Mapping[str, Tensor], seed: int) -> None:
@@ -264,10 +303,3 @@ def start_tower(model: DualEncoder, trunk: Mapping[str, Tensor], seed: int) -> N
     state = {f"patches.trunk.{name}": tensor for name, tensor in trunk.items()}
     unexpected = model.vision.load_state_dict(state, strict=False).unexpected_keys
     assert not unexpected, f"trunk tensors without a place: {unexpected}"
-
-
-def _kept(path: Path, make: Callable[[], Tensor]) -> Tensor:
-    """An array computed once and kept as float16."""
-    if not path.is_file():
-        np.save(path, make().numpy().astype(np.float16))
-    return torch.from_numpy(np.load(path)).float()

@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from babelclip.errors import ConfigError
+from babelclip.train.caption_stage import CaptionSettings
 from babelclip.train.contrast_recipe import ContrastRecipe
 from babelclip.train.features import Views
 from babelclip.train.image_stage import ImageSettings
@@ -97,6 +98,12 @@ class Recipe:
     regions_run: StageRecipe
     image: ImageSettings
     image_run: StageRecipe
+    captions: CaptionSettings  # the text tower against the images as they then are
+    captions_run: StageRecipe
+    final: ImageSettings  # the images against the texts as they then are
+    final_run: StageRecipe
+    last: CaptionSettings  # and the captions against those once more
+    last_run: StageRecipe
     folder: Path = Path()  # where the recipe lies
 
 

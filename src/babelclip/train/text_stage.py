@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from babelclip.towers.text import TextBlock, TextTower
 from babelclip.train.batch import Batch, Part
 from babelclip.train.data.batches import BUCKET_EDGES, TextSampler, TokenTable, row_weights, tokenise
 from babelclip.train.data.texts import Corpus
 from babelclip.train.losses import cosent, cosine_distance, matryoshka, relational
+from babelclip.train.short_attention import short_attention
 from babelclip.train.spread import Ranks
 
 HELD_OUT_SEED = 0
@@ -86,7 +86,7 @@ class TextStage:
         weights[held] = 0.0
         self._held = held
         self._sampler = TextSampler(self._table, weights, settings.token_budget, settings.seed)
-        self._pairs = _PairTable(tokenizer, corpus)
+        self._pairs = PairTable(tokenizer, corpus)
 
     def draw(self, step: int, ranks: Ranks) -> Batch:
         """Texts of one length, and every few steps pairs of one language."""
@@ -103,12 +103,9 @@ class TextStage:
         return Part("text", (torch.from_numpy(token_ids[ranks.share(len(token_ids))]),), len(token_ids))
 
     def encode(self, part: Part) -> Tensor:
-        """Token ids (B, T) -> float32 (B, E), with the gradient.
-
-        Attention as plain matrix products: for short texts on a CPU the fused kernel's backward is slower.
-        """
+        """Token ids (B, T) -> float32 (B, E), with the gradient."""
         half = torch.autocast("cpu", torch.bfloat16, enabled=self._settings.half_precision)
-        with half, sdpa_kernel(SDPBackend.MATH):
+        with half, short_attention("cpu", part.rows[0].shape[1]):
             vectors: Tensor = self.module(*part.rows)
         return vectors.float() if self._settings.half_precision else vectors
 
@@ -150,7 +147,7 @@ def held_out_rows(number: int, seed: int, size: int = 1024) -> NDArray[np.int64]
     return np.sort(np.random.default_rng([seed, 7]).choice(number, size=size, replace=False))
 
 
-class _PairTable:
+class PairTable:
     """Scored sentence pairs, tokenised; a batch is of one language."""
 
     def __init__(self, tokenizer: Tokenizer, corpus: Corpus) -> None:

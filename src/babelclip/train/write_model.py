@@ -22,8 +22,9 @@ SMALL_FILTER = (
     50_000  # weights of a convolution that stays float16: together half a megabyte, most of the rounding error
 )
 LIMITS = (
-    "Its image trunk has seen ImageNet-1k with labels, and the image stage learned the names: on sets like ImageNet it "
-    "recognises by name what it was taught; that is not zero-shot in the strict sense.",
+    "Its image trunk has seen ImageNet-1k with labels, the trunk's classifier is part of the tower, and the image "
+    "stages learned the names of its 1,000 classes: on sets like ImageNet it recognises by name what it was taught; "
+    "that is not zero-shot in the strict sense.",
     "It is small: expect it to miss details, counts, spatial relations and written words in pictures.",
     "It was trained on few photos (about ten thousand with captions), most of everyday scenes with people and dogs.",
     "Languages are not equal: those with captions in the training data are best, rare ones know mostly names.",

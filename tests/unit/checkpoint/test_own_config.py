@@ -28,7 +28,7 @@ def small_config() -> DualConfig:
         num_layers=1,
         head_width=32,
         hidden=80,
-        patches=ConvTrunkConfig.efficientnet_lite2(),
+        patches=ConvTrunkConfig.efficientnet_lite2(classes=1000),
         pretrained_grid=2,
     )
     return DualConfig(text=text, vision=vision, dims=(16, 64))
@@ -46,6 +46,14 @@ def through_json(content: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("config", [small_config(), DualConfig.jina_clip_v2()])
 def test_a_configuration_comes_back(config: DualConfig) -> None:
     assert config_from_json(through_json(config_to_json("a name", config))) == ("a name", config)
+
+
+def test_a_trunk_of_a_file_that_knows_no_classes_has_none() -> None:
+    content = through_json(config_to_json("a name", small_config()))
+    del content["vision"]["patches"]["classes"]
+    _, config = config_from_json(content)
+    assert config.vision is not None
+    assert config.vision.patches == ConvTrunkConfig.efficientnet_lite2()
 
 
 @pytest.mark.parametrize("image", [IMAGE, None])

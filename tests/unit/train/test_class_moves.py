@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from babelclip.train.class_moves import HIGHEST, ClassMoves
+from babelclip.train.class_moves import HIGHEST, ClassMoves, carry
 
 CLASSES, WIDTH = 8, 40
 
@@ -16,14 +16,14 @@ def classifier() -> ClassMoves:
 
 def photos(number: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
-    return torch.relu(torch.randn(number, 4, WIDTH, generator=generator))
+    return torch.relu(torch.randn(number, WIDTH, generator=generator))
 
 
 def test_the_classifier_takes_moved_photos_for_the_wanted_class() -> None:
-    moves, regions, wanted = classifier(), photos(64), torch.arange(64) % CLASSES
-    before = moves.logits(regions).softmax(dim=1).gather(1, wanted[:, None])
+    moves, pooled, wanted = classifier(), photos(64), torch.arange(64) % CLASSES
+    before = moves.logits(pooled).softmax(dim=1).gather(1, wanted[:, None])
     for strength, least in ((0.05, 0.2), (0.4, 0.9)):
-        moved = moves.move(regions, wanted, torch.full((64,), strength))
+        moved = moves.move(pooled, wanted, torch.full((64,), strength))
         after = moves.logits(moved).softmax(dim=1).gather(1, wanted[:, None])
         assert (after > before).all()
         assert after.mean() > least
@@ -35,8 +35,16 @@ def test_moved_features_are_within_what_the_trunk_can_give() -> None:
     assert moved.max() == HIGHEST
 
 
-def test_regions_keep_their_differences_and_nothing_moves_without_strength() -> None:
-    moves, regions, wanted = classifier(), photos(16) + 2, torch.ones(16, dtype=torch.long)
-    assert torch.equal(moves.move(regions, wanted, torch.zeros(16)), regions)
-    step = moves.move(regions, wanted, torch.full((16,), 0.05)) - regions
-    torch.testing.assert_close(step, step[:, :1].expand_as(step), atol=1e-5, rtol=0)
+def test_nothing_moves_without_strength() -> None:
+    moves, pooled = classifier(), photos(16)
+    assert torch.equal(moves.move(pooled, torch.ones(16, dtype=torch.long), torch.zeros(16)), pooled)
+
+
+def test_tokens_are_carried_to_the_new_mean_and_keep_their_differences() -> None:
+    tokens = torch.relu(torch.randn(5, 9, WIDTH, generator=torch.Generator().manual_seed(2)))
+    before, after = tokens.mean(dim=1), photos(5)
+    carried = carry(tokens, before, after)
+    torch.testing.assert_close(carried.mean(dim=1), after, atol=1e-5, rtol=1e-5)
+    assert carried.min() >= 0
+    assert (carried.diff(dim=1) * tokens.diff(dim=1)).min() >= -1e-6  # no position overtakes another
+    assert carry(tokens, before, before + 100).max() == HIGHEST

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from babelclip.errors import ConfigError
 from babelclip.towers.config import ConvStage, ConvTrunkConfig, TextTowerConfig, VisionTowerConfig
@@ -15,10 +16,17 @@ from babelclip.towers.patches import ConvPatches
 from babelclip.towers.start import start_vision
 from babelclip.towers.text import TextTower
 from babelclip.towers.vision import VisionTower
+from babelclip.train.batch import Part
 from babelclip.train.class_moves import ClassMoves
 from babelclip.train.data.shards import PhotoRecord
 from babelclip.train.features import FeatureStore
-from babelclip.train.from_stored import encode_maps, region_places, start_from_pooled
+from babelclip.train.from_stored import (
+    encode_tokens,
+    region_places,
+    start_classes,
+    start_from_pooled,
+    trunk_tokens,
+)
 from babelclip.train.image_stage import ImageSettings, ImageStage, turn_projection
 from babelclip.train.names import NameTargets, photo_logits
 from babelclip.train.spread import Ranks
@@ -27,9 +35,9 @@ from babelclip.train.text_bank import TextBank
 WIDTH, CHANNELS, NUM_PHOTOS = 32, 6, 60
 
 
-def small_tower() -> VisionTower:
+def small_tower(classes: int = 0) -> VisionTower:
     stage = ConvStage(kernel=3, stride=2, expansion=1, width=CHANNELS, repeats=2)
-    trunk = ConvTrunkConfig(stem_width=4, stages=(stage,), head_width=16)
+    trunk = ConvTrunkConfig(stem_width=4, stages=(stage,), head_width=16, classes=classes)
     config = VisionTowerConfig(
         image_size=12, width=WIDTH, num_layers=2, head_width=8, hidden=20, patches=trunk, pretrained_grid=3
     )
@@ -39,9 +47,14 @@ def small_tower() -> VisionTower:
     return tower.eval()
 
 
+def encode_maps(tower: VisionTower, maps: Tensor, block: int, keep: Tensor | None) -> Tensor:
+    return encode_tokens(tower, trunk_tokens(tower, maps, block, keep), keep)
+
+
+@pytest.mark.parametrize("classes", [0, 5])
 @pytest.mark.parametrize("block", [0, 1, 2])
-def test_stored_maps_give_the_numbers_of_the_whole_tower(block: int) -> None:
-    tower, pixels = small_tower(), torch.randn(3, 3, 12, 12)
+def test_stored_maps_give_the_numbers_of_the_whole_tower(block: int, classes: int) -> None:
+    tower, pixels = small_tower(classes), torch.randn(3, 3, 12, 12)
     assert isinstance(tower.patches, ConvPatches)
     with torch.inference_mode():
         maps = tower.patches.trunk.feature_map(pixels, block)
@@ -56,6 +69,34 @@ def test_dropped_patches_are_not_seen() -> None:
     with torch.inference_mode():
         torch.testing.assert_close(encode_maps(tower, maps, 2, keep), encode_maps(tower, changed, 2, keep))
         assert not torch.allclose(encode_maps(tower, maps, 2, None), encode_maps(tower, changed, 2, None))
+
+
+def test_every_token_carries_what_the_classifier_says() -> None:
+    patches, tokens = small_tower(classes=5).patches, torch.rand(3, 9, 16)
+    assert isinstance(patches, ConvPatches)
+    with torch.inference_mode():
+        carried = patches.from_tokens(tokens) - patches.projection(tokens)
+        shares = patches.classifier(tokens.mean(dim=1)).softmax(dim=1)
+        expected = shares @ patches.class_embedding.weight.T
+    torch.testing.assert_close(carried, expected[:, None].expand(3, 9, WIDTH), atol=1e-5, rtol=1e-5)
+
+
+def test_a_tower_that_starts_from_its_classifier_recognises_by_name() -> None:
+    torch.manual_seed(1)
+    tower, generator = small_tower(classes=WIDTH), torch.Generator().manual_seed(3)
+    weight, names = torch.randn(WIDTH, 16, generator=generator) * 9, torch.eye(WIDTH)
+    regions = torch.rand(200, 4, 16, generator=generator)
+    wanted = (regions.mean(dim=1) @ weight.T).argmax(dim=1)
+    start_vision(tower)
+    start_from_pooled(tower, regions, torch.randn(200, WIDTH, generator=generator))
+    found = []
+    for strength in (0.0, 30.0):
+        start_classes(tower, weight, torch.zeros(WIDTH), names, strength)
+        with torch.inference_mode():
+            vectors = encode_tokens(tower, regions, region_places(3))
+        found.append(float((vectors.argmax(dim=1) == wanted).float().mean()))
+    assert found[0] < 0.3
+    assert found[1] > 0.6
 
 
 def test_regions_stand_about_the_middle_of_their_quarters() -> None:
@@ -76,7 +117,7 @@ def make_stage(
     )
     maps = generator.normal(0, 0.1, (NUM_PHOTOS, CHANNELS, 3, 3)).astype(np.float16)
     maps[np.arange(NUM_PHOTOS), classes] += 1
-    regions = generator.normal(0, 0.1, (NUM_PHOTOS, 4, 16)).astype(np.float16)
+    regions = np.abs(generator.normal(0, 0.1, (NUM_PHOTOS, 4, 16))).astype(np.float16)  # the trunk ends in ReLU6
     regions[np.arange(NUM_PHOTOS), :, classes] += 1
     logits = np.eye(CHANNELS, dtype=np.float16)[classes] * 9
     rows, views = np.arange(NUM_PHOTOS), np.zeros(NUM_PHOTOS, dtype=np.int64)
@@ -86,7 +127,7 @@ def make_stage(
     vectors = torch.stack([things[int(text.text.split()[1])] for text in bank.texts])
     names = NameTargets(torch.from_numpy(logits).float(), ((torch.arange(CHANNELS), things),))
     chosen = ImageSettings(batch_size=32, bank_size=16, half_precision=False, **settings)
-    return ImageStage(small_tower(), store, bank, vectors, names, held_out, (8, WIDTH), chosen, moves=moves)
+    return ImageStage(small_tower(classes=4), store, bank, vectors, names, held_out, (8, WIDTH), chosen, moves=moves)
 
 
 def test_losses_are_a_function_of_the_step(loss_of) -> None:
@@ -134,12 +175,13 @@ def test_the_warm_start_already_finds_captions_and_training_lowers_the_loss(sett
 
 def test_only_the_trunk_above_the_stored_maps_is_trained_and_only_on_maps() -> None:
     def trained(**settings: Any) -> set[str]:
-        trunk = make_stage(**settings).module.patches.trunk
-        return {name.rsplit(".", 2)[0] for name, parameter in trunk.named_parameters() if parameter.requires_grad}
+        patches = make_stage(**settings).module.patches
+        return {name.rsplit(".", 1)[0] for name, parameter in patches.named_parameters() if parameter.requires_grad}
 
-    assert trained() == {"blocks.1", "head"}
-    assert trained(regions=True) == set()
-    assert trained(trunk_rate=0.0) == set()
+    always = {"projection", "class_embedding"}
+    assert trained() == always | {"trunk.blocks.1.project", "trunk.head", "classifier"}
+    assert trained(regions=True) == always
+    assert trained(trunk_rate=0.0) == always
 
 
 def test_texts_stay_where_they_are_unless_they_may_be_turned(loss_of) -> None:
@@ -165,7 +207,6 @@ def test_a_turned_text_tower_gives_turned_vectors() -> None:
 
 def test_channel_dropout_keeps_the_mean_and_drops_whole_channels_of_an_image() -> None:
     mask = make_stage(dropout=0.25)._channel_mask(np.random.default_rng(0), 500)
-    assert mask is not None
     assert mask.shape == (500, 1, 16)
     assert mask.unique().tolist() == pytest.approx([0.0, 4 / 3])
     assert float(mask.mean()) == pytest.approx(1, abs=0.05)
@@ -178,22 +219,41 @@ def test_the_classifier_is_asked_about_the_whole_photo() -> None:
     assert photo_logits(store).tolist() == [[4, 0, 1], [0, 1, 4]]
 
 
-def test_names_are_learned_of_moved_photos_too(loss_of) -> None:
+def moving_stage(**settings: Any) -> ImageStage:
+    """Classes are bright channels of the head, as in the stored regions."""
     moves = ClassMoves(torch.eye(CHANNELS, 16) * 5, torch.zeros(CHANNELS))
-    stage = make_stage(moved=20, dropout=0.2, regions=False, moves=moves)
+    return make_stage(moved=True, moves=moves, moved_strength=(0.5, 1.0), **settings)
+
+
+@pytest.mark.parametrize("regions", [True, False])
+def test_names_are_learned_of_moved_photos_too(regions: bool, loss_of) -> None:
+    stage = moving_stage(dropout=0.2, regions=regions)
     batch = stage.draw(0, Ranks())
-    assert [part.number for part in batch.parts] == [len(batch.labels.rows), 20]
-    assert batch.parts[1].rows[0].shape == (20, 4, 16)
     assert batch.labels.moved.argmax(dim=1).unique().tolist() == list(range(CHANNELS))
     loss, figures = loss_of(stage, 0)
-    assert np.isfinite(loss.item())
+    loss.backward()
     assert figures["names_moved"] > 0
     with pytest.raises(ConfigError, match="nothing to move them by"):
-        make_stage(moved=20)
+        make_stage(moved=True)
+
+
+@pytest.mark.parametrize("regions", [True, False])
+def test_a_photo_and_the_moved_one_stand_side_by_side(regions: bool) -> None:
+    stage = moving_stage(regions=regions, whole_share=1.0)
+    (part,) = stage.draw(0, Ranks()).parts
+    stored, channels, before, after = part.rows
+    with torch.inference_mode():
+        both = stage.encode(part)
+        alone = stage.encode(Part("image", (stored,), len(stored), part.keep))
+        unmoved = stage.encode(Part("image", (stored, channels, before, before), len(stored), part.keep))
+    torch.testing.assert_close(both[:, :WIDTH], alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(unmoved[:, WIDTH:], alone, atol=1e-5, rtol=1e-5)
+    assert (both[:, WIDTH:] - alone).abs().amax(dim=1).min() > 1e-3
+    assert not torch.equal(before, after)
 
 
 def test_ranks_move_the_same_photos() -> None:
-    moves = ClassMoves(torch.eye(CHANNELS, 16) * 5, torch.zeros(CHANNELS))
-    stage = make_stage(moved=21, moves=moves)
+    stage = moving_stage()
     whole, halves = stage.draw(2, Ranks()), [stage.draw(2, Ranks(rank, 2)) for rank in range(2)]
-    assert torch.equal(torch.cat([half.parts[1].rows[0] for half in halves]), whole.parts[1].rows[0])
+    for place, array in enumerate(whole.parts[0].rows):
+        assert torch.equal(torch.cat([half.parts[0].rows[place] for half in halves]), array)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -23,16 +21,6 @@ WORDS = [f"w{i}" for i in range(40)]
 WIDTH = 32
 
 
-def word_tokenizer() -> Tokenizer:
-    vocabulary = [*(["<s>", "<pad>", "</s>", "<unk>"]), *(f"▁{word}" for word in WORDS)]
-    space = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
-    model = {"type": "Unigram", "unk_id": 3, "vocab": [[piece, -1.0] for piece in vocabulary], "byte_fallback": False}
-    parts = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor", "decoder"))
-    return Tokenizer.from_str(
-        json.dumps({"version": "1.0", "added_tokens": [], "pre_tokenizer": space, "model": model, **parts})
-    )
-
-
 def make_corpus() -> tuple[Corpus, torch.Tensor]:
     """Texts of three words; the target is the sum of their (random) vectors. "de" says the words backwards."""
     generator = np.random.default_rng(0)
@@ -49,7 +37,8 @@ def make_corpus() -> tuple[Corpus, torch.Tensor]:
     return corpus, torch.stack(targets)
 
 
-def make_stage() -> TextStage:
+@pytest.fixture
+def stage(word_tokenizer: Tokenizer) -> TextStage:
     config = TextTowerConfig(
         vocab_size=44, width=WIDTH, num_layers=1, num_heads=2, hidden=48, embed_dim=WIDTH, rotary_base=10000.0,
         projection=True,
@@ -58,14 +47,12 @@ def make_stage() -> TextStage:
     tower = TextTower(config)
     start_transformer(tower, deviation=0.1)
     corpus, targets = make_corpus()
-    tokenizer = word_tokenizer()
     settings = TextSettings(group_weights={"a": 1.0}, token_budget=256, half_precision=False)
-    table = tokenise(tokenizer, [row.text for row in corpus.rows])
-    return TextStage(tower, tokenizer, corpus, table, targets, (8, WIDTH), settings)
+    table = tokenise(word_tokenizer, [row.text for row in corpus.rows])
+    return TextStage(tower, word_tokenizer, corpus, table, targets, (8, WIDTH), settings)
 
 
-def test_the_warm_start_is_the_best_linear_fit() -> None:
-    stage = make_stage()
+def test_the_warm_start_is_the_best_linear_fit(stage: TextStage) -> None:
     before = stage.evaluate()["held_out_cosine"]
     rows = np.arange(600)
     with torch.inference_mode():
@@ -73,8 +60,7 @@ def test_the_warm_start_is_the_best_linear_fit() -> None:
     assert stage.evaluate()["held_out_cosine"] > max(0.5, before + 0.3)
 
 
-def test_training_brings_both_languages_to_the_target(loss_of) -> None:
-    stage = make_stage()
+def test_training_brings_both_languages_to_the_target(stage: TextStage, loss_of) -> None:
     optimiser = torch.optim.Adam(stage.module.parameters(), lr=5e-3)
     before = stage.evaluate()["held_out_cosine"]
     for step in range(80):
@@ -86,27 +72,25 @@ def test_training_brings_both_languages_to_the_target(loss_of) -> None:
     assert stage.evaluate()["held_out_cosine"] > before + 0.3
 
 
-def test_held_out_rows_are_never_drawn_and_do_not_depend_on_the_weights() -> None:
-    stage = make_stage()
+def test_held_out_rows_are_never_drawn_and_do_not_depend_on_the_weights(stage: TextStage) -> None:
     drawn = np.concatenate([stage._sampler.draw(step) for step in range(200)])
     assert len(stage._held) == 60
     assert not set(drawn.tolist()) & set(stage._held.tolist())
     assert np.array_equal(held_out_rows(1200, 0), stage._held)
 
 
-def test_several_targets_are_averaged() -> None:
+def test_several_targets_are_averaged(stage: TextStage, word_tokenizer: Tokenizer) -> None:
     corpus, targets = make_corpus()
     corpus.add("w0", "fr", "a", [corpus.english[0], corpus.english[1]])
-    tokenizer = word_tokenizer()
-    table = tokenise(tokenizer, [row.text for row in corpus.rows])
+    table = tokenise(word_tokenizer, [row.text for row in corpus.rows])
     settings = TextSettings(group_weights={"a": 1.0}, half_precision=False)
-    stage = TextStage(make_stage().module, tokenizer, corpus, table, targets, (WIDTH,), settings)
+    stage = TextStage(stage.module, word_tokenizer, corpus, table, targets, (WIDTH,), settings)
     torch.testing.assert_close(stage.row_targets(np.array([len(corpus.rows) - 1]))[0], targets[:2].mean(dim=0))
 
 
-def test_vectors_do_not_depend_on_the_company_a_text_keeps() -> None:
-    stage, texts = make_stage(), ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9 w10", "w1"]
-    tower, tokenizer = stage.module, word_tokenizer()
+def test_vectors_do_not_depend_on_the_company_a_text_keeps(stage: TextStage, word_tokenizer: Tokenizer) -> None:
+    texts = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9 w10", "w1"]
+    tower, tokenizer = stage.module, word_tokenizer
     together = text_vectors(tower, tokenizer, texts, half_precision=False)
     alone = torch.cat([text_vectors(tower, tokenizer, [text], half_precision=False) for text in texts])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
