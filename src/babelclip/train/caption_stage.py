@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,13 +23,12 @@ from babelclip.train.batch import Batch, Part
 from babelclip.train.data.batches import TextSampler, TokenTable, row_weights, tokenise
 from babelclip.train.data.texts import Corpus
 from babelclip.train.features import FeatureStore
-from babelclip.train.losses import cosent, cosine_distance, info_nce, matryoshka, same_key
+from babelclip.train.losses import bank_info_nce, cosent, cosine_distance, matryoshka, same_key
 from babelclip.train.photo_draw import PhotoDraw, recall_of_owners, texts_and_owners
-from babelclip.train.short_attention import short_attention
 from babelclip.train.spread import Ranks
 from babelclip.train.still_images import StillImages
 from babelclip.train.text_bank import TextBank
-from babelclip.train.text_stage import PairTable
+from babelclip.train.text_stage import PairTable, encode_token_ids, text_part
 from babelclip.train.text_vectors import text_vectors
 
 PIECES = 3  # a batch's captions are padded in as many groups of like length
@@ -121,10 +121,10 @@ class CaptionStage:
         if settings.pairs_every and step % settings.pairs_every == 0:
             first, second, scores = self._pairs.draw(step, settings.seed, settings.pairs_tokens)
             texts += [first, second]
-        parts = tuple(_part(token_ids, ranks) for token_ids in texts)
+        parts = tuple(text_part(token_ids, ranks) for token_ids in texts)
         all_rows = np.concatenate([rows, others])
         with torch.inference_mode():
-            before = self._through(self._before, torch.from_numpy(held))
+            before = encode_token_ids(self._before, torch.from_numpy(held), half_precision=settings.half_precision)
         labels = CaptionLabels(
             self._images.of(all_rows),
             self._bank.meanings[places],
@@ -136,13 +136,7 @@ class CaptionStage:
 
     def encode(self, part: Part) -> Tensor:
         """Token ids (B, T) -> float32 (B, E), with the gradient."""
-        return self._through(self.module, *part.rows)
-
-    def _through(self, tower: TextTower, token_ids: Tensor) -> Tensor:
-        half = torch.autocast("cpu", torch.bfloat16, enabled=self._settings.half_precision)
-        with half, short_attention("cpu", token_ids.shape[1]):
-            vectors: Tensor = tower(token_ids)
-        return vectors.float() if self._settings.half_precision else vectors
+        return encode_token_ids(self.module, *part.rows, half_precision=self._settings.half_precision)
 
     def loss(self, vectors: Sequence[Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Contrast of captions with images, the distance that other texts moved, the order of pairs."""
@@ -161,15 +155,9 @@ class CaptionStage:
 
     def _contrast(self, texts: Tensor, labels: CaptionLabels) -> Tensor:
         """InfoNCE both ways; captions see all images, images the captions of the batch."""
-        number, images, scale = len(texts), labels.images, self.head.log_scale.exp()
         ignored = same_key(torch.from_numpy(labels.meanings), torch.from_numpy(labels.image_meanings))
-        own, terms = torch.arange(number), []
-        for dim in self._dims:
-            text, image = texts[:, :dim], images[:, :dim]
-            forth = info_nce(text, image, own, ignored, scale)
-            back = info_nce(image[:number], text, own, ignored[:, :number].T, scale)
-            terms.append((forth + back) / 2)
-        return torch.stack(terms).mean()
+        loss = partial(bank_info_nce, ignored=ignored, scale=self.head.log_scale.exp())
+        return matryoshka(loss, texts, labels.images, self._dims)
 
     def evaluate(self) -> dict[str, float]:
         """Recall of held-out photos by their own captions, English and others, at 5."""
@@ -200,7 +188,3 @@ def train_upper_layers(tower: TextTower, number: int) -> TextTower:
     assert tower.projection is not None, "a tower without a projection has nothing to turn its vectors with"
     tower.projection.requires_grad_(True)
     return tower
-
-
-def _part(token_ids: NDArray[np.int64], ranks: Ranks) -> Part:
-    return Part("text", (torch.from_numpy(token_ids[ranks.share(len(token_ids))]),), len(token_ids))

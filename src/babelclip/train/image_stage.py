@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from babelclip.train.batch import Batch, Part
 from babelclip.train.class_moves import ClassMoves, carry
 from babelclip.train.features import FeatureStore
 from babelclip.train.from_stored import encode_tokens, region_places, trunk_tokens
-from babelclip.train.losses import cosine_distance, info_nce, matryoshka, same_key
+from babelclip.train.losses import bank_info_nce, cosine_distance, matryoshka, same_key
 from babelclip.train.names import NameTargets, name_loss
 from babelclip.train.photo_draw import PhotoDraw, recall_of_owners, texts_and_owners
 from babelclip.train.short_attention import short_attention
@@ -198,7 +199,7 @@ class ImageStage:
         """
         tower, (stored, *rest) = self.module, part.rows
         half = torch.autocast("cpu", torch.bfloat16, enabled=self._settings.half_precision)
-        with half, short_attention("cpu", tower.config.grid**2):
+        with half, short_attention():
             stored = stored.to(tower.cls_token.dtype)
             if self._settings.regions:
                 tokens = stored
@@ -220,18 +221,12 @@ class ImageStage:
         places: of texts in the bank, first the images' own, in order.
         """
         number = len(vectors)
-        positive = torch.arange(number)
         meanings, wordings = (torch.from_numpy(keys[places]) for keys in (self._bank.meanings, self._bank.wordings))
         ignored = same_key(meanings[:number], meanings) | same_key(wordings[:number], wordings)
         fixed = self._vectors[torch.from_numpy(places)]
         bank, scale = self.head.turned(fixed), self.head.log_scale.exp()
-        terms: list[Tensor] = []
-        for dim in self._dims:
-            image, text = vectors[:, :dim], bank[:, :dim]
-            forth = info_nce(image, text, positive, ignored, scale)
-            back = info_nce(text[:number], image, positive, ignored[:, :number], scale)
-            terms.append((forth + back) / 2)
-        return torch.stack(terms).mean(), matryoshka(cosine_distance, bank, fixed, self._dims)
+        contrast = matryoshka(partial(bank_info_nce, ignored=ignored, scale=scale), vectors, bank, self._dims)
+        return contrast, matryoshka(cosine_distance, bank, fixed, self._dims)
 
     def _named(self, vectors: Tensor, logits: Tensor, labels: ImageLabels) -> Tensor:
         """How far recognition by name, in the languages that were drawn, is from what the classifier says."""

@@ -55,6 +55,18 @@ def info_nce(vectors: Tensor, bank: Tensor, positive: Tensor, ignored: Tensor | 
     return F.cross_entropy(logits, positive)
 
 
+def bank_info_nce(vectors: Tensor, bank: Tensor, ignored: Tensor, scale: Tensor) -> Tensor:
+    """InfoNCE both ways, with negatives of one side beyond the batch's own: (B, E), (M, E), (B, M) -> 0-d.
+
+    The bank's first B rows are the vectors' own, in order; only those look back. ignored: as in ``info_nce``.
+    """
+    number = len(vectors)
+    own = torch.arange(number, device=vectors.device)
+    forth = info_nce(vectors, bank, own, ignored, scale)
+    back = info_nce(bank[:number], vectors, own, ignored[:, :number].T, scale)
+    return (forth + back) / 2
+
+
 def same_key(row_keys: Tensor, bank_keys: Tensor) -> Tensor:
     """(B,), (M,) int64 -> (B, M) bool: the bank rows that carry the row's own key, for ``info_nce``'s ``ignored``."""
     return row_keys[:, None] == bank_keys[None, :]

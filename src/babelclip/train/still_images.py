@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from babelclip.errors import DatasetError
 from babelclip.towers.vision import VisionTower
 from babelclip.train.features import FeatureStore
 from babelclip.train.from_stored import encode_tokens, trunk_tokens
@@ -36,15 +37,21 @@ def rows_of_views(store: FeatureStore, captioned: int) -> NDArray[np.int64]:
 
 
 def still_images(tower: VisionTower, store: FeatureStore, rows: NDArray[np.int64], file: Path) -> StillImages:
-    """Vectors of rows at all positions, in bfloat16, kept in a file: a run that goes on does not make them again."""
+    """Vectors of rows at all positions, in bfloat16, kept in a file: a run that goes on does not make them again.
+
+    Raises: DatasetError when the file is of another number of rows.
+    """
     if not file.is_file():
         parts = np.array_split(rows, -(-len(rows) // 256))
         np.save(file, torch.cat([_encode(tower, store, part) for part in parts]).numpy().astype(np.float16))
-    return StillImages(rows, F.normalize(torch.from_numpy(np.load(file)).float(), dim=1))
+    vectors = torch.from_numpy(np.load(file)).float()
+    if len(vectors) != len(rows):
+        raise DatasetError(f"{file} holds vectors of {len(vectors)} views, the recipe takes {len(rows)}; remove it")
+    return StillImages(rows, F.normalize(vectors, dim=1))
 
 
 @torch.inference_mode()
 def _encode(tower: VisionTower, store: FeatureStore, rows: NDArray[np.int64]) -> Tensor:
     maps = torch.from_numpy(store.maps[rows]).float().contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16), short_attention("cpu", tower.config.grid**2):
+    with torch.autocast("cpu", torch.bfloat16), short_attention():
         return encode_tokens(tower, trunk_tokens(tower, maps, store.block, None), None).float()

@@ -91,23 +91,16 @@ class TextStage:
     def draw(self, step: int, ranks: Ranks) -> Batch:
         """Texts of one length, and every few steps pairs of one language."""
         rows = self._sampler.draw(step)
-        parts = [self._part(self._table.padded(rows), ranks)]
+        parts = [text_part(self._table.padded(rows), ranks)]
         scores = None
         if self._settings.pairs_every and step % self._settings.pairs_every == 0:
             first, second, scores = self._pairs.draw(step, self._settings.seed, self._pairs_tokens)
-            parts += [self._part(first, ranks), self._part(second, ranks)]
+            parts += [text_part(first, ranks), text_part(second, ranks)]
         return Batch(tuple(parts), TextLabels(self.row_targets(rows), scores))
-
-    @staticmethod
-    def _part(token_ids: NDArray[np.int64], ranks: Ranks) -> Part:
-        return Part("text", (torch.from_numpy(token_ids[ranks.share(len(token_ids))]),), len(token_ids))
 
     def encode(self, part: Part) -> Tensor:
         """Token ids (B, T) -> float32 (B, E), with the gradient."""
-        half = torch.autocast("cpu", torch.bfloat16, enabled=self._settings.half_precision)
-        with half, short_attention("cpu", part.rows[0].shape[1]):
-            vectors: Tensor = self.module(*part.rows)
-        return vectors.float() if self._settings.half_precision else vectors
+        return encode_token_ids(self.module, *part.rows, half_precision=self._settings.half_precision)
 
     def loss(self, vectors: Sequence[Tensor], batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Distillation of the texts, and the pairs' order where the batch has pairs."""
@@ -135,10 +128,22 @@ class TextStage:
         """Mean cosine to the target of held-out rows, by group weight."""
         order = self._held[np.argsort(self._table.lengths[self._held])]
         cosines = [
-            F.cosine_similarity(self.encode(self._part(self._table.padded(rows), Ranks())), self.row_targets(rows))
+            F.cosine_similarity(self.encode(text_part(self._table.padded(rows), Ranks())), self.row_targets(rows))
             for rows in np.array_split(order, max(1, len(order) // 64))
         ]
         return {"held_out_cosine": torch.cat(cosines).mean().item()}
+
+
+def text_part(token_ids: NDArray[np.int64], ranks: Ranks) -> Part:
+    """A rank's share of some texts: token ids (B, T)."""
+    return Part("text", (torch.from_numpy(token_ids[ranks.share(len(token_ids))]),), len(token_ids))
+
+
+def encode_token_ids(tower: TextTower, token_ids: Tensor, *, half_precision: bool) -> Tensor:
+    """Token ids (B, T) -> float32 (B, E), computed in bfloat16 where ``half_precision``."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=half_precision), short_attention():
+        vectors: Tensor = tower(token_ids)
+    return vectors.float() if half_precision else vectors
 
 
 def held_out_rows(number: int, seed: int, size: int = 1024) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
+from babelclip.errors import DatasetError
 from babelclip.towers.config import TextTowerConfig
 from babelclip.towers.start import start_transformer
 from babelclip.towers.text import TextTower
@@ -21,7 +23,7 @@ from babelclip.train.data.texts import Corpus, ScoredPair
 from babelclip.train.features import FeatureStore
 from babelclip.train.photo_draw import recall_of_owners
 from babelclip.train.spread import Ranks
-from babelclip.train.still_images import StillImages, rows_of_views
+from babelclip.train.still_images import StillImages, rows_of_views, still_images
 from babelclip.train.text_bank import TextBank
 from babelclip.train.text_vectors import text_vectors
 
@@ -145,3 +147,12 @@ def test_captioned_photos_have_several_views_others_one() -> None:
     store = make_store()
     rows = rows_of_views(store, VIEWS)
     assert np.bincount(store.photos[rows]).tolist() == [VIEWS if i % 4 else 1 for i in range(NUM_PHOTOS)]
+
+
+def test_kept_vectors_of_other_views_are_refused(tmp_path: Path) -> None:
+    store, file = make_store(), tmp_path / "still.npy"
+    np.save(file, np.ones((5, WIDTH), np.float16))
+    tower: Any = None  # nothing is encoded where a file is
+    assert len(still_images(tower, store, np.arange(5), file).vectors) == 5
+    with pytest.raises(DatasetError, match=r"5 views, the recipe takes 6; remove it"):
+        still_images(tower, store, np.arange(6), file)

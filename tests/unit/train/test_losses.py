@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from babelclip.train.losses import (
+    bank_info_nce,
     cosent,
     cosine_distance,
     hard_negative_info_nce,
@@ -106,6 +107,18 @@ SCALE = torch.tensor(7.0, dtype=torch.float64)
 
 def row_loss(scores: dict[int, float], positive: int) -> float:
     return -(scores[positive] - math.log(sum(math.exp(score) for score in scores.values())))
+
+
+def test_a_bank_adds_negatives_to_one_direction_alone() -> None:
+    vectors, bank, scale = random(3, 8), random(7, 8, seed=1), torch.tensor(5.0)
+    ignored = torch.zeros(3, 7, dtype=torch.bool)
+    ignored[0, [1, 5]] = True
+    forth = info_nce(vectors, bank, torch.arange(3), ignored, scale)
+    back = info_nce(bank[:3], vectors, torch.arange(3), ignored[:, :3].T, scale)
+    torch.testing.assert_close(bank_info_nce(vectors, bank, ignored, scale), (forth + back) / 2)
+    none = torch.zeros(3, 3, dtype=torch.bool)
+    alone = symmetric_info_nce(vectors, bank[:3], torch.arange(3), scale)
+    torch.testing.assert_close(bank_info_nce(vectors, bank[:3], none, scale), alone)
 
 
 @pytest.mark.parametrize("directions", ["mean", "sum"])
