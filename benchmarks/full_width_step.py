@@ -41,7 +41,9 @@ TOKENIZER = ROOT / "tests" / "fixtures" / "tokenizer" / "tokenizer.json.xz"
 def write_model(folder: Path) -> ModelFolder:
     """Two layers of each tower, full widths, random weights."""
     whole = DualConfig.jina_clip_v2()
+    adapters = whole.text.adapters
     assert whole.vision is not None
+    assert adapters is not None
     config = replace(
         whole, text=replace(whole.text, num_layers=LAYERS), vision=replace(whole.vision, num_layers=LAYERS)
     )
@@ -55,7 +57,7 @@ def write_model(folder: Path) -> ModelFolder:
     return write_published(
         folder,
         config=config,
-        text_prepare=TextPrepareConfig(max_tokens=8192),
+        text_prepare=TextPrepareConfig(max_tokens=8192, adapters=adapters.tasks, always_adapter=adapters.tasks[0]),
         image_prepare=ImagePrepareConfig(size=whole.vision.image_size),
         tensors=tensors,
         tokenizer_file=tokenizer,

@@ -55,7 +55,7 @@ def table(spec: str, root: Path) -> str:
     tongue = cast(Tongue, fields[2]) if len(fields) == 3 else "en"
     if kind in ("training", "memory"):
         content = json.loads((root / fields[1]).read_text(encoding="utf-8"))
-        return training_table(content) if kind == "training" else memory_table(content)
+        return training_table(content, tongue) if kind == "training" else memory_table(content)
     results = [read_result(root / name.strip()) for name in fields[1].split(",")]
     if kind == "bars" and not task:
         return bars_table(results, tongue)
@@ -68,14 +68,19 @@ def table(spec: str, root: Path) -> str:
     raise DatasetError(f"expected bars (any number of files), tasks or languages:TASK (one file), found {spec!r}")
 
 
-def training_table(content: dict[str, Any]) -> str:
+TRAINING_HEADINGS = {
+    "en": ("held-out pictures", "before", "after {:.1f} minutes"),
+    "zh": ("留出的图片", "训练前", "{:.1f} 分钟后"),
+}
+
+
+def training_table(content: dict[str, Any], tongue: Tongue) -> str:
     """Held-out images before and after a run, and how long it took."""
     rows = [
         [name.replace("_", " ").replace(" recall@", " R@"), *(f"{row[key]:.1f}" for key in ("before", "after"))]
         for name, row in content["held_out"].items()
     ]
-    minutes = f"after {content['seconds'] / 60:.1f} minutes"
-    return markdown(["held-out pictures", "before", minutes], rows)
+    return markdown([heading.format(content["seconds"] / 60) for heading in TRAINING_HEADINGS[tongue]], rows)
 
 
 def memory_table(content: dict[str, Any]) -> str:

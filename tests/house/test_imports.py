@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": {"checkpoint", "towers"},
     "encoder": {"prepare", "runtime", "checkpoint", "vectors", "progress"},
     "bundled": {"checkpoint", "encoder"},
-    "evaluate": {"encoder", "vectors"},
+    "evaluate": {"encoder", "vectors", "prepare.kinds"},
     "train": {"towers", "prepare", "checkpoint", "evaluate", "vectors", "encoder", "runtime.runtime"},
     "demo": {"encoder", "vectors"},
     "__init__": {"encoder", "vectors", "bundled"},

@@ -5,7 +5,7 @@
     set/dataset_type.txt                        "retrieval"; without it, classification
     set/classnames.txt                          a name a line (classification)
     set/zeroshot_classification_templates.txt   a template a line, {c} for the name
-    set/test/nshards.txt, 0.tar, 1.tar, ...     <key>.webp|png|jpg|jpeg with <key>.cls (number of the class)
+    set/test/nshards.txt, 0.tar, 1.tar, ...     <key>.webp (jpg, png, ...) with <key>.cls (number of the class)
                                                 or <key>.txt (captions, one a line)
 """
 
@@ -18,7 +18,8 @@ from pathlib import Path
 
 from babelclip.errors import DatasetError
 from babelclip.evaluate.prompts import tidy
-from babelclip.evaluate.read_pack import IMAGE_SUFFIXES, Pack, Photo
+from babelclip.evaluate.read_pack import Pack, Photo
+from babelclip.evaluate.tar_samples import members
 from babelclip.evaluate.task import DataFile, Task
 from babelclip.evaluate.tasks.crossmodal import CrossmodalRetrieval
 from babelclip.evaluate.tasks.names import NameRecognition
@@ -70,13 +71,11 @@ def _read_shard(path: Path, content: bytes, wanted: str, language: str) -> list[
     images: dict[str, bytes] = {}
     notes: dict[str, str] = {}
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        for member in archive:
-            stream = archive.extractfile(member)
-            key, _, suffix = member.name.rpartition(".")
-            if stream is not None and suffix in IMAGE_SUFFIXES:
-                images[key] = stream.read()
-            elif stream is not None and suffix == wanted:
-                notes[key] = stream.read().decode()
+        for member in members(archive):
+            if member.is_image:
+                images[member.key] = member.read()
+            elif member.suffix == f".{wanted}":
+                notes[member.key] = member.read().decode()
     alone = sorted(images.keys() ^ notes.keys())
     if alone:
         raise DatasetError(

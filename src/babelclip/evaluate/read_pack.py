@@ -1,6 +1,6 @@
 """Read evaluation data: image packs (WebDataset order) and class names.
 
-A pack is a ``.tar`` or ``.tar.gz`` in which ``<key>.webp`` (or png, jpg, jpeg) and ``<key>.json`` share a key.
+A pack is a ``.tar`` or ``.tar.gz`` in which ``<key>.webp`` (jpg, png, ...) and ``<key>.json`` share a key.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from babelclip.errors import DatasetError
+from babelclip.evaluate.tar_samples import members
 from babelclip.evaluate.task import DataFile
 
-IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
 PSEUDO_LANGUAGES = frozenset({"en_alt"})
 """WordNet's synonym of the English name (Babel-ImageNet); it is no language."""
 
@@ -78,15 +78,11 @@ def read_pack(folder: Path, path: str) -> Pack:
     records: dict[str, Mapping[str, Any]] = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-            for member in archive:
-                stream = archive.extractfile(member)
-                if stream is None:  # a directory
-                    continue
-                key, _, suffix = member.name.rpartition(".")
-                if suffix == "json":
-                    records[key] = json.loads(stream.read())
-                elif suffix in IMAGE_SUFFIXES:
-                    images[key] = stream.read()
+            for member in members(archive):
+                if member.suffix == ".json":
+                    records[member.key] = json.loads(member.read())
+                elif member.is_image:
+                    images[member.key] = member.read()
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError) as error:
         raise DatasetError(f"{path} is not a readable image pack: {error}") from error
     alone = sorted(images.keys() ^ records.keys())

@@ -13,8 +13,12 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+ROWS_AT_ONCE = 512
+"""Of a larger contrast's matrix only so many rows exist at a time: computed again in the backward pass, so that a batch
+of thousands needs no B x B floats (4,096 rows: 64 MB, several times over)."""
 Directions = Literal["mean", "sum"]
 """Of the two directions of a symmetric loss: OpenCLIP takes the mean, jina-clip-v1 (Koukounas et al. 2024) the sum."""
 
@@ -48,11 +52,26 @@ def info_nce(vectors: Tensor, bank: Tensor, positive: Tensor, ignored: Tensor | 
     vectors: (B, E); bank: (M, E); positive: (B,) int64 positions in the bank; ignored: (B, M) bool, bank rows that mean
     the same as the positive (duplicate captions, captions of the same image) and count for nothing; scale: 0-d.
     """
-    logits = F.normalize(vectors, dim=-1) @ F.normalize(bank, dim=-1).T * scale
+    vectors, bank = F.normalize(vectors, dim=-1), F.normalize(bank, dim=-1)
     if ignored is not None:
-        keep = F.one_hot(positive, bank.shape[0]).bool()
-        logits = logits.masked_fill(ignored & ~keep, float("-inf"))
-    return F.cross_entropy(logits, positive)
+        ignored = ignored.scatter(1, positive[:, None], False)
+    if len(vectors) <= ROWS_AT_ONCE:
+        return _picking(vectors, bank, positive, ignored, scale) / len(vectors)
+    total = vectors.new_zeros(())
+    for start in range(0, len(vectors), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        mask = None if ignored is None else ignored[rows]
+        found: Tensor = checkpoint(_picking, vectors[rows], bank, positive[rows], mask, scale, use_reentrant=False)
+        total = total + found
+    return total / len(vectors)
+
+
+def _picking(vectors: Tensor, bank: Tensor, positive: Tensor, ignored: Tensor | None, scale: Tensor) -> Tensor:
+    """Sum of the rows' cross-entropies."""
+    logits = vectors @ bank.T * scale
+    if ignored is not None:
+        logits = logits.masked_fill(ignored, float("-inf"))
+    return F.cross_entropy(logits, positive, reduction="sum")
 
 
 def bank_info_nce(vectors: Tensor, bank: Tensor, ignored: Tensor, scale: Tensor) -> Tensor:

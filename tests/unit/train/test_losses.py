@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from babelclip.train import losses
 from babelclip.train.losses import (
     bank_info_nce,
     cosent,
@@ -52,6 +53,19 @@ def test_info_nce_is_cross_entropy_over_the_bank() -> None:
     logits = 5 * F.normalize(vectors, dim=1) @ F.normalize(bank, dim=1).T
     expected = -(logits.gather(1, positive[:, None])[:, 0] - logits.logsumexp(dim=1)).mean()
     torch.testing.assert_close(info_nce(vectors, bank, positive, None, torch.tensor(5.0)), expected)
+
+
+def test_a_large_contrast_in_pieces_has_the_same_loss_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = torch.arange(11) // 2  # pairs of rows that mean the same
+    found = []
+    for rows in (512, 3):
+        monkeypatch.setattr(losses, "ROWS_AT_ONCE", rows)
+        leaves = [random(11, 4).double(), random(11, 4, seed=1).double(), torch.tensor(5.0, dtype=torch.float64)]
+        vectors, targets, scale = (leaf.requires_grad_(True) for leaf in leaves)
+        loss = symmetric_info_nce(vectors, targets, keys, scale)
+        found.append([loss.detach(), *torch.autograd.grad(loss, (vectors, targets, scale))])
+    for plain, pieced in zip(*found, strict=True):
+        torch.testing.assert_close(pieced, plain, rtol=1e-12, atol=1e-15)
 
 
 def test_ignored_bank_rows_change_nothing() -> None:

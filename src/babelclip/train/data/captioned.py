@@ -23,12 +23,12 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from babelclip.errors import DatasetError
+from babelclip.evaluate.tar_samples import members
 
 CAPTION_FILES = ("captions.csv", "captions.tsv", "captions.jsonl", "captions.parquet")
 IMAGE_COLUMNS = ("image", "file", "file_name", "filename", "path")
 TEXT_COLUMNS = ("caption", "text")
 LANGUAGE_COLUMNS = ("language", "lang")
-IMAGE_SUFFIXES = frozenset({".webp", ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
 UNKNOWN = "und"  # BCP 47 for a language that nobody told
 Captions = Mapping[str, Sequence[str]]
 """Language -> captions."""
@@ -140,19 +140,17 @@ class TarShards:
         captions: dict[str, Captions] = {}
         try:
             with tarfile.open(path) as archive:
-                for member in archive:
-                    stream = archive.extractfile(member)
-                    if stream is None:  # a directory
-                        continue
-                    key, _, suffix = member.name.rpartition(".")
-                    if f".{suffix.lower()}" in IMAGE_SUFFIXES:
-                        images[key] = member.offset_data, member.size
+                for member in members(archive):
+                    key = member.key
+                    if member.is_image:
+                        start, size = member.info.offset_data, member.info.size
+                        images[key] = start, size
                         if path.name.endswith(".gz"):
-                            self._kept[number, member.offset_data] = stream.read()
-                    elif suffix == "json":
-                        captions[key] = _row_captions(json.loads(stream.read()), f"{path.name}: {member.name}")
-                    elif suffix == "txt":
-                        lines = stream.read().decode().splitlines()
+                            self._kept[number, start] = member.read()
+                    elif member.suffix == ".json":
+                        captions[key] = _row_captions(json.loads(member.read()), f"{path.name}: {key}.json")
+                    elif member.suffix == ".txt":
+                        lines = member.read().decode().splitlines()
                         captions[key] = {UNKNOWN: [line for line in lines if line.strip()]}
         except (tarfile.TarError, EOFError, OSError, ValueError) as error:
             raise DatasetError(f"{path} is no readable shard: {error}") from error

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from babelclip.errors import DatasetError
-
-IMAGE_SUFFIXES = frozenset({".webp", ".jpg", ".jpeg", ".png"})
+from babelclip.evaluate.tar_samples import members
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +49,13 @@ def read_pack(path: Path) -> Iterator[tuple[PhotoRecord, bytes]]:
     """
     waiting: tuple[str, bytes] | None = None
     with tarfile.open(path, "r|gz") as archive:
-        for member in archive:
-            file = archive.extractfile(member)
-            if file is None:
-                continue
-            stem, suffix = member.name.rsplit(".", 1)
-            if f".{suffix.lower()}" in IMAGE_SUFFIXES:
-                waiting = stem, file.read()
-            elif suffix == "json":
-                if waiting is None or waiting[0] != stem:
-                    raise DatasetError(f"{path}: record {member.name} does not follow its image")
-                yield parse_record(json.loads(file.read()), f"{path}:{member.name}"), waiting[1]
+        for member in members(archive):
+            if member.is_image:
+                waiting = member.key, member.read()
+            elif member.suffix == ".json":
+                if waiting is None or waiting[0] != member.key:
+                    raise DatasetError(f"{path}: record {member.key}.json does not follow its image")
+                yield parse_record(json.loads(member.read()), f"{path}:{member.key}.json"), waiting[1]
                 waiting = None
 
 
