@@ -4,7 +4,7 @@
     <!-- /table -->
 
 Kinds: ``bars`` (several result files, by commas, become columns), ``tasks``, ``forms`` and ``languages:TASK``;
-``training`` and ``memory`` for the files of benchmarks/nano.py and training_memory.py. A third field ``zh`` gives
+``training``, ``memory`` and ``finetune`` for the files of benchmarks/nano.py, training_memory.py and finetune.py. A third field ``zh`` gives
 Chinese headings. Paths are relative to the project's root.
 
     python tools/render_tables.py            rewrite the tables of all documents
@@ -17,6 +17,7 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -53,9 +54,8 @@ def table(spec: str, root: Path) -> str:
         raise DatasetError(f"expected 'kind | file.json[, file.json] [| zh]', found {spec!r}")
     kind, _, task = fields[0].partition(":")
     tongue = cast(Tongue, fields[2]) if len(fields) == 3 else "en"
-    if kind in ("training", "memory"):
-        content = json.loads((root / fields[1]).read_text(encoding="utf-8"))
-        return training_table(content, tongue) if kind == "training" else memory_table(content)
+    if kind in BENCHMARKS:
+        return BENCHMARKS[kind](json.loads((root / fields[1]).read_text(encoding="utf-8")), tongue)
     results = [read_result(root / name.strip()) for name in fields[1].split(",")]
     if kind == "bars" and not task:
         return bars_table(results, tongue)
@@ -83,13 +83,35 @@ def training_table(content: dict[str, Any], tongue: Tongue) -> str:
     return markdown([heading.format(content["seconds"] / 60) for heading in TRAINING_HEADINGS[tongue]], rows)
 
 
-def memory_table(content: dict[str, Any]) -> str:
+def memory_table(content: dict[str, Any], _: Tongue) -> str:
     """Peak memory of a step by batch and piece."""
     rows = [
         [f"{case['batch']:,}" if case["batch"] else "none", str(case["piece"] or "-"), f"{case['gib']:.2f}"]
         for case in content["cases"]
     ]
     return markdown(["batch", "piece", "peak memory, GiB"], rows)
+
+
+def finetune_table(content: dict[str, Any], _: Tongue) -> str:
+    """R@5 of held-out pictures before and after fine-tuning, seed by seed, and what became of another set."""
+    known = content["flickr8k_before"]
+    ways = {"text_to_image_recall@5": "text to image", "image_to_text_recall@5": "image to text"}
+    rows = []
+    for run in content["runs"]:
+        for metric, way in ways.items():
+            held = run["held_out"][metric]
+            gain = f"{held['difference']:+.1f} ({held['low']:+.1f} to {held['high']:+.1f})"
+            other = f"{run['flickr8k'][metric] - known[metric]:+.1f}"
+            rows.append([str(run["seed"]), way, f"{held['before']:.1f}", f"{held['after']:.1f}", gain, other])
+    return markdown(["seed", "R@5", "before", "after", "difference (95%)", "Flickr8k, difference"], rows)
+
+
+BENCHMARKS: dict[str, Callable[[dict[str, Any], Tongue], str]] = {
+    "training": training_table,
+    "memory": memory_table,
+    "finetune": finetune_table,
+}
+"""Kind of a table of a benchmark's own file -> what makes it."""
 
 
 def main(arguments: list[str] | None = None) -> int:

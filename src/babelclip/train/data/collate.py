@@ -90,10 +90,8 @@ class Collator:
         own = ranks.share(number)
         stream = range(step * number + own.start, step * number + own.stop)
         if task.settings.kind == "image_text":
-            found = self._draw_images(task, mixture, stream, [self._settings.seed, 5, place])
-            texts = [text for _, text in found]
-            crops = torch.from_numpy(np.stack([image for image, _ in found]))
-            image = Part("image", (crops,), number, self._keep(step, place))
+            crops, texts = self._draw_images(task, mixture, stream, [self._settings.seed, 5, place])
+            image = Part("image", (torch.from_numpy(crops),), number, self._keep(step, place))
             return [image, self._text_part(texts, number)], TaskLabels(_keys(texts))
         rows = [_text_row(task, *mixture.at(at)) for at in stream]
         positives = [row.positive for row in rows]
@@ -113,9 +111,16 @@ class Collator:
 
     def _draw_images(
         self, task: Task, mixture: Mixture, places: Sequence[int], seed: Sequence[int]
-    ) -> list[tuple[NDArray[np.uint8], str]]:
-        """A crop (S, S, 3) and a caption for each place; the same whichever rank prepares it."""
-        return list(self._pool.map(lambda place: self._draw_image(task, mixture, place, [*seed, place]), places))
+    ) -> tuple[NDArray[np.uint8], list[str]]:
+        """Crops (B, S, S, 3) and a caption for each place; the same whichever rank prepares it."""
+        assert self._images is not None, "the constructor has seen to it"
+        side = self._images.config.size
+        crops, texts = np.empty((len(places), side, side, 3), dtype=np.uint8), []
+        found = self._pool.map(lambda place: self._draw_image(task, mixture, place, [*seed, place]), places)
+        for number, (crop, text) in enumerate(found):  # one by one: a batch of thousands is in memory once
+            crops[number] = crop
+            texts.append(text)
+        return crops, texts
 
     def _draw_image(
         self, task: Task, mixture: Mixture, place: int, seed: Sequence[int]
