@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from babelclip.checkpoint.card import CardFacts
 from babelclip.checkpoint.convert import state_tensors
-from babelclip.checkpoint.folder import int8_tensors, read_folder, write_folder
+from babelclip.checkpoint.folder import quantized_tensors, read_folder, write_folder
 from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
 from babelclip.runtime.export import export_model
 from babelclip.towers.config import ConvStage, ConvTrunkConfig, DualConfig, TextTowerConfig, VisionTowerConfig
@@ -39,7 +39,7 @@ def golden_images() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def exported_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str], Path]:
-    """Name of a golden, "small_int8" or "tiny" -> a folder with its graphs, made once for all. Read only."""
+    """Name of a golden, "small_int8", "small_int4" or "tiny" -> a folder with its graphs, made once. Read only."""
     root = tmp_path_factory.getbasetemp()
     root = root if worker_id == "master" else root.parent
 
@@ -48,8 +48,8 @@ def exported_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) ->
         with FileLock(root / f"{name}.lock"):
             if not folder.is_dir():
                 work = root / f"making-{name}"
-                if name in ("small_int8", "tiny"):
-                    write_small_model(work, is_tiny=name == "tiny")
+                if name in ("small_int8", "small_int4", "tiny"):
+                    write_small_model(work, name)
                 else:
                     shutil.copytree(GOLDENS / name, work)
                     work.chmod(0o755)
@@ -74,13 +74,14 @@ SMALL_VISION = VisionTowerConfig(
 )
 
 
-def write_small_model(folder: Path, *, is_tiny: bool) -> None:
-    """Random weights: text tower with projection and image tower on a convolutional trunk, stored as int8; or, tiny, a
-    text tower of one block alone, stored as float32.
+def write_small_model(folder: Path, kind: str) -> None:
+    """Random weights: text tower with projection and image tower on a convolutional trunk, stored as int8, the words
+    perhaps as int4; or, tiny, a text tower of one block alone, stored as float32.
     """
+    is_tiny = kind == "tiny"
     text = TextTowerConfig(
         vocab_size=1000,
-        width=32,
+        width=64 if kind == "small_int4" else 32,
         num_layers=1 if is_tiny else 2,
         num_heads=2,
         hidden=64,
@@ -93,13 +94,14 @@ def write_small_model(folder: Path, *, is_tiny: bool) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         tensors = state_tensors(DualEncoder(config))
+    int4 = frozenset({"text.embeddings.word.weight"} if kind == "small_int4" else ())
     write_folder(
         folder,
         name="tiny" if is_tiny else "small",
         config=config,
         text_prepare=TextPrepareConfig(max_tokens=128),
         image_prepare=None if is_tiny else image_prepare,
-        tensors=tensors if is_tiny else int8_tensors(tensors),
+        tensors=tensors if is_tiny else quantized_tensors(tensors, int4=int4),
         tokenizer_file=GOLDENS / "v2_a" / "tokenizer.json",
         card=CardFacts(license="apache-2.0", summary="Random weights for tests."),
     )

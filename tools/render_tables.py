@@ -4,8 +4,8 @@
     <!-- /table -->
 
 Kinds: ``bars`` (several result files, by commas, become columns), ``tasks``, ``forms`` and ``languages:TASK``;
-``training``, ``memory`` and ``finetune`` for the files of benchmarks/nano.py, training_memory.py and finetune.py. A third field ``zh`` gives
-Chinese headings. Paths are relative to the project's root.
+``training``, ``memory`` and ``finetune`` for the files of benchmarks/nano.py, training_memory.py and finetune.py.
+A third field ``zh`` gives Chinese headings. Paths are relative to the project's root.
 
     python tools/render_tables.py            rewrite the tables of all documents
     python tools/render_tables.py --check    change nothing; exit 1 and name the documents that are not current

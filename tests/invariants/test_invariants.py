@@ -26,7 +26,14 @@ from babelclip.runtime.choose import open_runtime
 from babelclip.runtime.runtime import Runtime
 
 COMPANY = 1e-5
-MODELS = [("v2_a", "torch"), ("v2_a", "onnx"), ("v2_b", "onnx"), ("v3_small", "onnx"), ("small_int8", "onnx")]
+MODELS = [
+    ("v2_a", "torch"),
+    ("v2_a", "onnx"),
+    ("v2_b", "onnx"),
+    ("v3_small", "onnx"),
+    ("small_int8", "onnx"),
+    ("small_int4", "onnx"),
+]
 TEXTS = [
     "",
     "a",

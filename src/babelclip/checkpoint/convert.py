@@ -11,7 +11,8 @@ from torch import Tensor
 
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.checkpoint.names import tensor_specs
-from babelclip.checkpoint.weights import SCALE_SUFFIX, TensorEntry, read_float32, read_stored
+from babelclip.checkpoint.quantized import SCALE_SUFFIX, is_quantized
+from babelclip.checkpoint.weights import TensorEntry, read_float32, read_stored
 from babelclip.errors import ConfigError, WeightsError
 from babelclip.prepare.config import TextPrepareConfig
 from babelclip.towers.config import AdapterConfig, DualConfig
@@ -123,9 +124,9 @@ def _reader(index: Mapping[str, TensorEntry], dtype: torch.dtype) -> Callable[[s
 
 
 def read_torch(index: Mapping[str, TensorEntry], name: str) -> Tensor:
-    """A tensor by our name as stored, mapped from the file (copy-on-write); int8 ones come as float32."""
+    """A tensor by our name as stored, mapped from the file (copy-on-write); quantised ones come as float32."""
     entry = index[name]
-    if entry.dtype == "I8":
+    if is_quantized(entry.dtype):
         return torch.from_numpy(read_float32(index, name))
     array: Any = read_stored(entry).array
     if entry.dtype == "BF16":

@@ -30,15 +30,8 @@ from babelclip.checkpoint.published_config import (
     read_embeddings_config,
     read_image_prepare,
 )
-from babelclip.checkpoint.weights import (
-    SCALE_SUFFIX,
-    StoredTensor,
-    TensorEntry,
-    quantize_int8,
-    read_header,
-    to_stored,
-    write_safetensors,
-)
+from babelclip.checkpoint.quantized import SCALE_SUFFIX, quantize_int4, quantize_int8
+from babelclip.checkpoint.weights import StoredTensor, TensorEntry, read_header, to_stored, write_safetensors
 from babelclip.errors import ConfigError, FolderError, WeightsError
 from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
 from babelclip.towers.config import DualConfig
@@ -67,7 +60,7 @@ class ModelFolder:
         return fingerprint([self.path / CONFIG, *self.weight_files])
 
     def tensor_index(self) -> dict[str, TensorEntry]:
-        """Our name -> place on disk, for every tensor of the model (and the scales of int8 ones).
+        """Our name -> place on disk, for every tensor of the model (and the scales of quantised ones).
 
         Raises:
             WeightsError: a broken file, or tensors that are missing, left over or of another shape, all listed.
@@ -215,8 +208,8 @@ def write_folder(
 ) -> ModelFolder:
     """Write a model in our own layout, whole or not at all.
 
-    `tensors`: our names -> NumPy arrays, torch tensors or `StoredTensor`; dtypes are kept. int8 tensors come with
-    ``<name>.scale`` (see `int8_tensors`).
+    `tensors`: our names -> NumPy arrays, torch tensors or `StoredTensor`; dtypes are kept. quantised tensors come
+    with ``<name>.scale`` (see `quantized_tensors`).
 
     Raises:
         ConfigError: preprocessing and towers disagree.
@@ -246,8 +239,11 @@ def as_entries(stored: Mapping[str, StoredTensor]) -> dict[str, TensorEntry]:
     }
 
 
-def int8_tensors(tensors: Mapping[str, Any], *, keep: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Matrices and convolution weights as int8 with a scale per output channel; all else, and `keep`, as it is.
+def quantized_tensors(
+    tensors: Mapping[str, Any], *, keep: frozenset[str] = frozenset(), int4: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """Matrices and convolution weights as int8 with a scale per output channel, embedding tables among ``int4`` with
+    one per 32 values; all else, and `keep`, as it is.
 
     One-dimensional tensors, positions and adapters stay floats: they are small and sensitive.
     """
@@ -257,6 +253,6 @@ def int8_tensors(tensors: Mapping[str, Any], *, keep: frozenset[str] = frozenset
         if name in keep or not name.endswith(".weight") or stored.array.ndim < 2 or stored.dtype not in ("F32", "F16"):
             packed[name] = stored
             continue
-        values, scale = quantize_int8(stored.array)
-        packed[name], packed[name + SCALE_SUFFIX] = values, scale
+        quantize = quantize_int4 if name in int4 else quantize_int8
+        packed[name], packed[name + SCALE_SUFFIX] = quantize(stored.array)
     return packed

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from babelclip.checkpoint.weights import SCALE_SUFFIX, TensorEntry
+from babelclip.checkpoint.quantized import SCALE_SUFFIX, scale_form, stored_shape
+from babelclip.checkpoint.weights import TensorEntry
 from babelclip.errors import ConfigError, WeightsError
 from babelclip.towers.config import ConvTrunkConfig, DualConfig, LinearPatchesConfig, TextTowerConfig, VisionTowerConfig
 
@@ -229,7 +230,7 @@ def match_tensors(
 ) -> dict[str, TensorEntry]:
     """Our name -> entry for everything in a file: every tensor used, every one of ours filled, shapes equal.
 
-    int8 tensors bring their scale along as ``<name>.scale`` (our layout only).
+    Quantised tensors bring their scale along as ``<name>.scale`` (our layout only).
 
     Raises:
         WeightsError: lists what the file lacks, what it has and nothing takes, and shapes that differ.
@@ -243,13 +244,18 @@ def match_tensors(
             missing.append(spec.published)
             continue
         matched[spec.name] = entry
-        if entry.shape != spec.shape:
-            wrong.append(f"{spec.published} is {list(entry.shape)}, the configuration says {list(spec.shape)}")
-        if entry.dtype != "I8":
+        shape = stored_shape(entry.dtype, spec.shape)
+        if entry.shape != shape:
+            wrong.append(f"{spec.published} is {list(entry.shape)}, the configuration says {list(shape)}")
+        wanted = scale_form(entry.dtype, spec.shape)
+        if wanted is None:
             continue
         scale = left_over.pop(spec.published + SCALE_SUFFIX, None)
-        if scale is None or scale.shape != entry.shape[:1] or scale.dtype != "F32":
-            wrong.append(f"{spec.published} is int8 and needs {SCALE_SUFFIX} of F32 {list(entry.shape[:1])} beside it")
+        if scale is None or (scale.dtype, scale.shape) != wanted:
+            dtype, size = wanted
+            wrong.append(
+                f"{spec.published} is {entry.dtype} and needs {SCALE_SUFFIX} of {dtype} {list(size)} beside it"
+            )
         else:
             matched[spec.name + SCALE_SUFFIX] = scale
     if missing or left_over or wrong:

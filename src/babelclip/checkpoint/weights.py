@@ -1,4 +1,4 @@
-"""Tensors in safetensors files: read by memory map, written in one pass, int8 with a scale per output channel.
+"""Tensors in safetensors files: read by memory map, written in one pass.
 
 The format is read here directly (8 bytes little-endian header length, a JSON header, then the bytes of all tensors
 without holes), because NumPy has no bfloat16 and because the ONNX export needs each tensor's place in the file.
@@ -17,10 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from babelclip.checkpoint.quantized import SCALE_SUFFIX, dequantize, is_quantized
 from babelclip.errors import WeightsError
-
-SCALE_SUFFIX = ".scale"
-"""An int8 tensor ``X`` comes with a float32 tensor ``X.scale``, one value per row of axis 0."""
 
 NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
@@ -28,6 +26,7 @@ NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),  # the bits; NumPy has no such float
     "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),  # two int4 values a byte (``babelclip.checkpoint.quantized``)
 }
 """Stored dtype -> the NumPy dtype that holds its bytes. Other dtypes have no place in a model's weights."""
 
@@ -40,7 +39,7 @@ class TensorEntry:
     """One tensor's place on disk."""
 
     file: Path
-    dtype: str  # as safetensors spells it: F32, F16, BF16, I8
+    dtype: str  # as safetensors spells it: F32, F16, BF16, I8, U8
     shape: tuple[int, ...]
     offset: int  # bytes from the start of the file
     nbytes: int
@@ -112,41 +111,16 @@ def read_tensor(entry: TensorEntry) -> NDArray[Any]:
 
 
 def read_float32(index: Mapping[str, TensorEntry], name: str) -> NDArray[np.float32]:
-    """A tensor by our name as float32; int8 ones are multiplied by their scale."""
+    """A tensor by our name as float32; quantised ones are multiplied by their scale."""
     entry = index[name]
-    if entry.dtype != "I8":
+    if not is_quantized(entry.dtype):
         return np.asarray(read_tensor(entry), np.float32)
-    return dequantize_int8(read_tensor(entry), read_float32(index, name + SCALE_SUFFIX))
+    return dequantize(entry.dtype, read_tensor(entry), read_tensor(index[name + SCALE_SUFFIX]))
 
 
 def bfloat16_to_float32(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
     """A bfloat16 is the upper half of a float32."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
-
-
-# ---------------------------------------------------------------- int8
-
-
-def quantize_int8(weight: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric, per row of axis 0: (int8 of the same shape, float32 scale (rows,)); weight ~ int8 * scale.
-
-    Raises:
-        WeightsError: a scalar, or values that are not finite.
-    """
-    if weight.ndim == 0:
-        raise WeightsError("a scalar cannot be stored as int8: it has no output channels")
-    full = np.asarray(weight, np.float32)
-    largest = np.abs(full).reshape(len(full), -1).max(axis=1, initial=0.0)
-    if not np.isfinite(largest).all():
-        raise WeightsError("a tensor with infinite or NaN values cannot be stored as int8")
-    scale = np.where(largest > 0, largest / 127.0, 1.0).astype(np.float32)
-    column = scale.reshape(-1, *[1] * (full.ndim - 1))
-    return np.clip(np.rint(full / column), -127, 127).astype(np.int8), scale
-
-
-def dequantize_int8(values: NDArray[np.int8], scale: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Inverse of `quantize_int8`."""
-    return values.astype(np.float32) * scale.reshape(-1, *[1] * (values.ndim - 1))
 
 
 # ---------------------------------------------------------------- writing
@@ -209,7 +183,7 @@ def names_not_finite(index: Mapping[str, TensorEntry]) -> list[str]:
     """Names of float tensors that hold an infinity or a NaN; reads every weight once, a piece at a time."""
     bad = []
     for name, entry in index.items():
-        if entry.dtype == "I8":
+        if is_quantized(entry.dtype):
             continue
         flat = read_tensor(entry).reshape(-1)
         pieces = (flat[first : first + 2**22] for first in range(0, max(len(flat), 1), 2**22))

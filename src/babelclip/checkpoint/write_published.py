@@ -24,7 +24,8 @@ from babelclip.checkpoint.folder import (
 )
 from babelclip.checkpoint.names import Layout, match_tensors, tensor_specs
 from babelclip.checkpoint.published_options import CLIP_TEXT, CLIP_TOP, CLIP_VISION, EMBEDDINGS_V3, Options
-from babelclip.checkpoint.weights import SCALE_SUFFIX, StoredTensor, dequantize_int8, to_stored, write_safetensors
+from babelclip.checkpoint.quantized import SCALE_SUFFIX, dequantize, is_quantized
+from babelclip.checkpoint.weights import StoredTensor, to_stored, write_safetensors
 from babelclip.errors import ConfigError
 from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
 from babelclip.towers.config import AdapterConfig, DualConfig, LinearPatchesConfig, VisionTowerConfig
@@ -47,8 +48,8 @@ def write_published(
 ) -> ModelFolder:
     """Write the layout of jina-clip-v2 (or of jina-embeddings-v3 for a text-only model), whole or not at all.
 
-    `tensors` as for `write_folder`; dtypes and bits are kept, int8 becomes float32. A model without adapters (merged)
-    gets one of rank 1 that is all zeros, because the published code always has one: the sum is the same.
+    `tensors` as for `write_folder`; dtypes and bits are kept, quantised ones become float32. A model without adapters
+    (merged) gets one of rank 1 that is all zeros, because the published code always has one: the sum is the same.
     tokenizer_config.json and special_tokens_map.json are taken along where they lie beside `tokenizer_file`.
 
     Raises:
@@ -59,7 +60,7 @@ def write_published(
     check_agreement(config, text_prepare, image_prepare)
     stored = {name: to_stored(tensor) for name, tensor in tensors.items()}
     match_tensors(tensor_specs(config), as_entries(stored), "the model to be written")
-    stored = _without_int8(stored)
+    stored = _dequantized(stored)
     layout: Layout = "jina_embeddings_v3" if config.vision is None else "jina_clip"
     if config.text.adapters is None and layout == "jina_clip":
         config, text_prepare, stored = _with_zero_adapter(config, text_prepare, stored)
@@ -95,11 +96,11 @@ def _check_says_the_same(
             raise ConfigError(f"the published layout cannot express {what}: meant {meant}, it reads back as {written}")
 
 
-def _without_int8(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+def _dequantized(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
     floats = {}
     for name, tensor in stored.items():
-        if tensor.dtype == "I8":
-            floats[name] = to_stored(dequantize_int8(tensor.array, stored[name + SCALE_SUFFIX].array))
+        if is_quantized(tensor.dtype):
+            floats[name] = to_stored(dequantize(tensor.dtype, tensor.array, stored[name + SCALE_SUFFIX].array))
         elif not name.endswith(SCALE_SUFFIX):
             floats[name] = tensor
     return floats

@@ -6,6 +6,7 @@ as it is stored, followed by what makes it float32:
     F32         the stored tensor itself
     F16, BF16   Cast
     I8          Cast, times the float32 scale of each row (axis 0)
+    U8          int4 of an embedding table: nibbles apart, less 8, times the float16 scale of each 32
 
 ONNX Runtime folds these once when it opens the graph. Embedding tables are converted after the look-up instead: only
 the rows in use become float32, and the table stays in the mapped file. Everything is computed in float32.
@@ -15,11 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 import onnx_ir.passes.common as ir_passes
 import onnxscript.optimizer
 
+from babelclip.checkpoint.quantized import BLOCK, INT4, SCALE_SUFFIX, is_quantized, stored_shape
 from babelclip.checkpoint.weights import TensorEntry
 from babelclip.errors import WeightsError
 from babelclip.runtime.exported import FORMAT
@@ -32,6 +35,7 @@ _STORED = {
     "F16": ir.DataType.FLOAT16,
     "BF16": ir.DataType.BFLOAT16,
     "I8": ir.DataType.INT8,
+    "U8": ir.DataType.UINT8,
 }
 
 
@@ -75,20 +79,23 @@ def _exchange(
     if name not in index:
         raise WeightsError(f"the graph needs {name}, which the model's files do not hold")
     entry = index[name]
-    if value.shape is None or tuple(value.shape) != entry.shape:
+    if value.shape is None or stored_shape(entry.dtype, value.shape.numpy()) != entry.shape:
         raise WeightsError(f"the graph needs {name} of shape {value.shape}, the file has {entry.shape}")
     weight = stored[name] = _stored_value(entry, name)
     scale = None
-    if entry.dtype == "I8":
-        scale = stored[f"{name}.scale"] = _stored_value(index[f"{name}.scale"], f"{name}.scale")
+    if is_quantized(entry.dtype):
+        scale = stored[name + SCALE_SUFFIX] = _stored_value(index[name + SCALE_SUFFIX], name + SCALE_SUFFIX)
     whole = None
     for node, position in list(value.uses()):
         if entry.dtype == "F32":
             node.replace_input_with(position, weight)
         elif node.op_type == "Gather" and position == 0 and node.attributes["axis"].as_int() == 0:
-            rows = _gather_then_convert(graph, node, weight, scale)
+            convert = _gather_then_unpack if entry.dtype == INT4 else _gather_then_convert
+            rows = convert(graph, node, weight, scale)
             node.outputs[0].replace_all_uses_with(rows)
             graph.remove(node, safe=True)
+        elif entry.dtype == INT4:
+            raise WeightsError(f"{name} is stored as int4, which is for tables that rows are looked up in")
         else:
             if whole is None:
                 whole = _convert(graph, node, weight, scale, len(entry.shape))
@@ -123,6 +130,31 @@ def _gather_then_convert(graph: ir.Graph, gather: ir.Node, table: ir.Value, scal
     product = ir.node("Mul", [cast.outputs[0], column.outputs[0]])
     graph.insert_before(gather, [rows, cast, scales, last, column, product])
     return product.outputs[0]
+
+
+def _gather_then_unpack(graph: ir.Graph, gather: ir.Node, table: ir.Value, scale: ir.Value | None) -> ir.Value:
+    """The same of an int4 table: (rows, D/2) table, (B, T) ids -> (B, T, D)."""
+    assert scale is not None, "an int4 table has scales"
+    ids, nodes = gather.inputs[1], []
+
+    def add(kind: str, inputs: list[ir.Value | None], **attributes: Any) -> ir.Value:
+        nodes.append(ir.node(kind, inputs, attributes))
+        return nodes[-1].outputs[0]
+
+    def constant(value: Any, dtype: ir.DataType) -> ir.Value:
+        return add("Constant", [], value=ir.tensor(value, dtype=dtype))
+
+    packed = add("Gather", [table, ids], axis=0)
+    low = add("BitwiseAnd", [packed, constant([15], ir.DataType.UINT8)])
+    high = add("BitShift", [packed, constant([4], ir.DataType.UINT8)], direction="RIGHT")
+    nibbles = add("Cast", [add("Concat", [low, high], axis=-1)], to=ir.DataType.FLOAT)
+    centred = add("Sub", [nibbles, constant([8.0], ir.DataType.FLOAT)])
+    blocks = add("Reshape", [centred, constant([0, 0, -1, BLOCK], ir.DataType.INT64)])
+    scales = add("Cast", [add("Gather", [scale, ids], axis=0)], to=ir.DataType.FLOAT)
+    column = add("Unsqueeze", [scales, constant([-1], ir.DataType.INT64)])
+    rows = add("Reshape", [add("Mul", [blocks, column]), constant([0, 0, -1], ir.DataType.INT64)])
+    graph.insert_before(gather, nodes)
+    return rows
 
 
 def _stored_value(entry: TensorEntry, name: str) -> ir.Value:

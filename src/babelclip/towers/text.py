@@ -6,6 +6,8 @@ section 2; sizes in ``TextTowerConfig``. Letters as in ``babelclip.arrays``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -104,6 +106,12 @@ class TextTower(nn.Module):
 
     def token_vectors(self, token_ids: Tensor, adapters: Tensor | None = None) -> Tensor:
         """One vector per token after the last block: (B, T) -> (B, T, D)."""
+        for vectors in self.block_outputs(token_ids, adapters):
+            last = vectors
+        return last
+
+    def block_outputs(self, token_ids: Tensor, adapters: Tensor | None = None) -> Iterator[Tensor]:
+        """The tokens' vectors after each block in turn: (B, T) -> (B, T, D), several times."""
         if adapters is not None and self.config.adapters is None:
             raise ConfigError("this text tower has no adapters to choose from; pass adapters=None")
         x = self.embeddings(token_ids, adapters)
@@ -113,7 +121,7 @@ class TextTower(nn.Module):
         key_bias = (is_padding * PADDING_BIAS)[:, None, None, :]  # B 1 1 T
         for block in self.blocks:
             x = block(x, rotary, key_bias, adapters)
-        return x
+            yield x
 
     def first_token(self, token_vectors: Tensor, adapters: Tensor | None = None) -> Tensor:
         """tanh of the pooler over the first token, stored by jina-embeddings-v3: (B, T, D) -> (B, D)."""

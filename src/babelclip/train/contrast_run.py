@@ -20,6 +20,7 @@ from babelclip.checkpoint.card import CardFacts
 from babelclip.checkpoint.checksums import write_checksums
 from babelclip.checkpoint.convert import load_towers, state_tensors
 from babelclip.checkpoint.folder import CARD, ModelFolder, write_folder
+from babelclip.checkpoint.quantized import INT4, INT8
 from babelclip.checkpoint.write_published import write_published
 from babelclip.errors import ConfigError
 from babelclip.prepare.config import ImagePrepareConfig
@@ -38,7 +39,7 @@ from babelclip.train.loop import Engine, RunLog, run_stage
 from babelclip.train.lora import add_lora, merge_lora
 from babelclip.train.optim import layer_rates
 from babelclip.train.spread import Ranks, Spread, open_ranks
-from babelclip.train.write_model import NOTICE_FILE, shipped_tensors
+from babelclip.train.write_model import NOTICE_FILE, WORDS, shipped_tensors
 
 Say = Callable[[str], None]
 
@@ -236,7 +237,8 @@ def write(
             overwrite=True,
         )
         return
-    is_int8 = any(entry.dtype == "I8" for entry in model.tensor_index().values())
+    stored_as = {name: entry.dtype for name, entry in model.tensor_index().items()}
+    is_int8 = INT8 in stored_as.values()
     stages = ", ".join(stage.name for stage in recipe.stages)
     card = CardFacts(
         license=licence_of(model),
@@ -251,7 +253,7 @@ def write(
         config=towers.config,
         text_prepare=model.text_prepare,
         image_prepare=image_prepare,
-        tensors=shipped_tensors(tensors) if is_int8 else tensors,
+        tensors=shipped_tensors(tensors, int4_words=stored_as[WORDS] == INT4) if is_int8 else tensors,
         tokenizer_file=model.tokenizer_file,
         card=card,
         overwrite=True,
@@ -275,7 +277,7 @@ def card_results(report: Mapping[str, Mapping[str, float]]) -> list[tuple[str, s
 def load_dtype(model: ModelFolder) -> torch.dtype:
     """Number type of the stored weights."""
     kinds = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-    return kinds[model.tensor_index()["text.embeddings.word.weight"].dtype]
+    return kinds[model.tensor_index()[WORDS].dtype]
 
 
 def licence_of(model: ModelFolder) -> str:

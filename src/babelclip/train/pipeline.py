@@ -44,10 +44,12 @@ from babelclip.train.resume import has_state
 from babelclip.train.sources import check_manifest, read_manifest
 from babelclip.train.start_from import take_text_tower, turn_space
 from babelclip.train.still_images import rows_of_views, still_images
+from babelclip.train.teacher import PREFIX
 from babelclip.train.text_bank import TextBank
 from babelclip.train.text_stage import TextSettings, TextStage, fit_output, token_batches
 from babelclip.train.text_vectors import text_vectors
-from babelclip.train.vocabulary import read_tokenizer_json
+from babelclip.train.token_stage import TeacherTokens, TokenStage
+from babelclip.train.vocabulary import encode_ids, read_tokenizer_json
 from babelclip.train.write_model import write_model
 
 Say = Callable[[str], None]
@@ -145,6 +147,7 @@ def train(
         manifest=manifest,
         tokenizer_file=out / "tokenizer.json",
         out=out,
+        int4_words=recipe.model.int4_words,
         say=say,
     )
 
@@ -174,10 +177,12 @@ def train_text(tower: TextTower, run: _Run) -> tuple[Tokenizer, TokenTable]:
     path = Path(recipe.data.tokenizer)
     full = read_tokenizer_json(path if path.is_absolute() else inputs.data.parent / path)
     teacher = read_sentence_teacher()
+    kept: tuple[int, ...] = ()
     if start is None:
         vocabulary = pruned_vocabulary(out, full, corpus, recipe.model.vocabulary, say)
         tokenizer = vocabulary.tokenizer()
-        tensors = initial_text_tensors(teacher, vocabulary.kept, recipe.model.text_layers)
+        kept = vocabulary.kept
+        tensors = initial_text_tensors(teacher, kept, recipe.model.text_layers)
         tower.load_state_dict({**tower.state_dict(), **tensors}, strict=True)
     else:
         tokenizer = take_text_tower(start, tower, out)
@@ -191,6 +196,10 @@ def train_text(tower: TextTower, run: _Run) -> tuple[Tokenizer, TokenTable]:
         return TextStage(tower, tokenizer, corpus, table, targets, dims, settings, name)
 
     if start is None:
+        if recipe.tokens is not None and recipe.tokens_run is not None:
+            prefix = next(iter(encode_ids(Tokenizer.from_str(full), [PREFIX.strip()])))
+            tokens = TeacherTokens(teacher, kept, prefix, recipe.model.text_layers)
+            run.train(TokenStage(tower, tokens, space, corpus.rows, table, recipe.tokens), recipe.tokens_run)
         first = stage("text", recipe.text)
         if not has_state(out, "text"):
             _fit_output(tower, corpus, table, first, recipe)

@@ -19,6 +19,7 @@ from babelclip.train.likeness import LikenessSettings
 from babelclip.train.loop import Budget
 from babelclip.train.optim import OptimSettings
 from babelclip.train.text_stage import TextSettings
+from babelclip.train.token_stage import TokenSettings
 
 T = TypeVar("T")
 SOURCES = "training-sources"  # lies beside the recipes, and is none
@@ -37,6 +38,7 @@ class ModelSettings:
     vision_layers: int
     vision_hidden: int
     dims: tuple[int, ...]  # Matryoshka widths, ascending; the last is the teacher's width
+    int4_words: bool = False  # how the shipped model stores its word embeddings; lossless where they never changed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +106,13 @@ class Recipe:
     final_run: StageRecipe
     last: CaptionSettings  # and the captions against those once more
     last_run: StageRecipe
+    tokens: TokenSettings | None = None  # before all others: what the teacher makes of each token
+    tokens_run: StageRecipe | None = None
     folder: Path = Path()  # where the recipe lies
+
+    def __post_init__(self) -> None:
+        if (self.tokens is None) != (self.tokens_run is None):
+            raise ConfigError("tokens and tokens_run contradict each other: a recipe has both or neither")
 
 
 def find_recipe(name: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -19,6 +19,13 @@ PREFIX = "query: "
 
 def teacher_forward(teacher: SentenceTeacher, token_ids: Tensor, mask: Tensor) -> Tensor:
     """Token ids (B, T) int64 and mask (B, T) bool -> mean-pooled vectors (B, D), not normalised."""
+    *_, last = teacher_states(teacher, token_ids, mask)
+    weights = mask.unsqueeze(-1).float()
+    return (last * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def teacher_states(teacher: SentenceTeacher, token_ids: Tensor, mask: Tensor) -> Iterator[Tensor]:
+    """The tokens' vectors after each layer in turn: (B, T), (B, T) -> (B, T, D) float32."""
     w = teacher.tensors
 
     def linear(x: Tensor, name: str) -> Tensor:
@@ -39,8 +46,7 @@ def teacher_forward(teacher: SentenceTeacher, token_ids: Tensor, mask: Tensor) -
         x = norm(x + mixed, f"l{layer}.aln")
         inner = F.gelu(linear(x.to(torch.bfloat16), f"l{layer}.fi"))
         x = norm(x + linear(inner, f"l{layer}.fo"), f"l{layer}.oln")
-    weights = mask.unsqueeze(-1).float()
-    return (x * weights).sum(dim=1) / weights.sum(dim=1)
+        yield x
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from babelclip.checkpoint.card import CardFacts
 from babelclip.checkpoint.checksums import write_checksums
-from babelclip.checkpoint.folder import int8_tensors, write_folder
+from babelclip.checkpoint.folder import quantized_tensors, write_folder
 from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
 from babelclip.towers.dual import DualEncoder
 from babelclip.train.features import PIXEL_MEAN, PIXEL_STD
@@ -18,6 +18,7 @@ from babelclip.train.sources import Manifest, Source, notice
 
 NOTICE_FILE = "NOTICE"
 TRUNK = "vision.patches.trunk."
+WORDS = "text.embeddings.word.weight"
 SMALL_FILTER = (
     50_000  # weights of a convolution that stays float16: together half a megabyte, most of the rounding error
 )
@@ -40,6 +41,7 @@ def write_model(
     manifest: Manifest,
     tokenizer_file: Path,
     out: Path,
+    int4_words: bool = False,
     results: tuple[tuple[str, str], ...] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> Path:
@@ -69,7 +71,8 @@ def write_model(
         alpha="white",
         orientation="upright",
     )
-    for folder, stored in ((out / "model", shipped_tensors(tensors)), (out / "model-float32", tensors)):
+    shipped = shipped_tensors(tensors, int4_words=int4_words)
+    for folder, stored in ((out / "model", shipped), (out / "model-float32", tensors)):
         say(f"writing {folder}")
         write_folder(
             folder,
@@ -87,8 +90,8 @@ def write_model(
     return out / "model"
 
 
-def shipped_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """int8, but the trunk's stem, depthwise and lower filters as float16.
+def shipped_tensors(tensors: Mapping[str, Tensor], *, int4_words: bool) -> dict[str, Any]:
+    """int8, but the trunk's stem, depthwise and lower filters as float16, and the table of words perhaps as int4.
 
     Errors there go through everything above; benchmarks/int8_agreement.py measures what is left of them.
     """
@@ -98,7 +101,7 @@ def shipped_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         if name.startswith(TRUNK) and tensor.ndim == 4 and tensor.numel() <= SMALL_FILTER
     }
     rounded = {name: tensor.half() if name in small else tensor for name, tensor in tensors.items()}
-    return int8_tensors(rounded, keep=frozenset(small))
+    return quantized_tensors(rounded, keep=frozenset(small), int4=frozenset({WORDS} if int4_words else ()))
 
 
 def _line(source: Source) -> str:

@@ -24,7 +24,7 @@ from babelclip.checkpoint.convert import (
     merged_tensors,
     state_tensors,
 )
-from babelclip.checkpoint.folder import ModelFolder, int8_tensors, read_folder, write_folder
+from babelclip.checkpoint.folder import ModelFolder, quantized_tensors, read_folder, write_folder
 from babelclip.checkpoint.weights import read_stored
 from babelclip.checkpoint.write_published import write_published
 from babelclip.errors import ConfigError, WeightsError
@@ -159,7 +159,7 @@ def write_own(folder: ModelFolder, path: Path, *, int8: bool = False) -> ModelFo
         config=folder.config,
         text_prepare=folder.text_prepare,
         image_prepare=folder.image_prepare,
-        tensors=int8_tensors(tensors) if int8 else tensors,
+        tensors=quantized_tensors(tensors) if int8 else tensors,
         tokenizer_file=folder.tokenizer_file,
         card=CardFacts(license="apache-2.0", summary="Random weights."),
     )

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from babelclip.checkpoint.card import CardFacts
-from babelclip.checkpoint.folder import ModelFolder, int8_tensors, read_folder, write_folder
+from babelclip.checkpoint.folder import ModelFolder, quantized_tensors, read_folder, write_folder
 from babelclip.checkpoint.weights import StoredTensor, read_float32, read_stored
 from babelclip.errors import ConfigError, FolderError, WeightsError
 
@@ -138,7 +138,7 @@ def test_preprocessing_and_towers_must_agree(tmp_path: Path) -> None:
 
 def test_int8_on_disk(tmp_path: Path) -> None:
     source = read_folder(GOLDENS / "v2_a")
-    written = write_golden("v2_a", tmp_path / "out", tensors=int8_tensors(stored_tensors(source)))
+    written = write_golden("v2_a", tmp_path / "out", tensors=quantized_tensors(stored_tensors(source)))
     index, original = written.tensor_index(), source.tensor_index()
     assert index["text.embeddings.word.weight"].dtype == "I8"
     assert index["text.embeddings.word.weight.scale"].shape == (1000,)
@@ -151,7 +151,7 @@ def test_int8_on_disk(tmp_path: Path) -> None:
 
 
 def test_int8_needs_its_scale(tmp_path: Path) -> None:
-    tensors = int8_tensors(stored_tensors(read_folder(GOLDENS / "v2_a")))
+    tensors = quantized_tensors(stored_tensors(read_folder(GOLDENS / "v2_a")))
     del tensors["text.embeddings.word.weight.scale"]
     with pytest.raises(WeightsError, match=r"needs .scale of F32 \[1000\]"):
         write_golden("v2_a", tmp_path / "out", tensors=tensors)

@@ -13,9 +13,7 @@ from safetensors.torch import load_file as load_torch
 
 from babelclip.checkpoint.weights import (
     StoredTensor,
-    dequantize_int8,
     names_not_finite,
-    quantize_int8,
     read_header,
     read_stored,
     read_tensor,
@@ -104,24 +102,6 @@ def with_header(file: Path, header: object, data: bytes) -> Path:
 def test_a_header_that_lies_is_an_error(tmp_path: Path, facts: object, says: str) -> None:
     with pytest.raises(WeightsError, match=says):
         read_header(with_header(tmp_path / "a", {"x": facts}, bytes(8)))
-
-
-def test_int8_is_symmetric_per_row_and_within_half_a_step() -> None:
-    weight = np.random.default_rng(1).normal(size=(6, 4, 3, 3)).astype(np.float32) * np.arange(6).reshape(6, 1, 1, 1)
-    values, scale = quantize_int8(weight)  # the first row is all zeros
-    assert values.dtype == np.int8
-    assert values.min() >= -127
-    assert scale.shape == (6,)
-    error = np.abs(dequantize_int8(values, scale) - weight)
-    assert (error <= scale.reshape(6, 1, 1, 1) / 2 + 1e-7).all()
-    assert (error[0] == 0).all()
-
-
-def test_int8_refuses_what_it_cannot_hold() -> None:
-    with pytest.raises(WeightsError, match="scalar"):
-        quantize_int8(np.array(1.0))
-    with pytest.raises(WeightsError, match="NaN"):
-        quantize_int8(np.array([[1.0, np.nan]]))
 
 
 def test_tensors_of_other_kinds_are_refused() -> None:

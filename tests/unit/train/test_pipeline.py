@@ -13,13 +13,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+import torch
 from PIL import Image
 
 from babelclip.checkpoint.folder import read_folder
+from babelclip.checkpoint.weights import read_float32
 from babelclip.errors import ConfigError, DatasetError
 from babelclip.train.curve import read_log
 from babelclip.train.pipeline import train
+from babelclip.train.pretrained import read_sentence_teacher
 from babelclip.train.recipe import Recipe, read_recipe
+from babelclip.train.write_model import WORDS
 
 ROOT = Path(__file__).parents[3]
 TOKENIZER = ROOT / "tests" / "fixtures" / "goldens" / "v2_a" / "tokenizer.json"
@@ -98,6 +102,10 @@ def tiny_recipe(folder: Path) -> Path:
     }.items():
         assert old in text, old
         text = text.replace(old, new)
+    weights = text.split("[text.group_weights]")[1].split("[")[0]
+    text = text.replace("[model]\n", "[model]\nint4_words = true\n")
+    text += f"\n[tokens]\ntoken_budget = 256\n[tokens.group_weights]\n{weights}"
+    text += "\n[tokens_run]\nbudget = { steps = 3 }\noptim = { learning_rate = 5e-4, weight_decay = 0.01 }\n"
     (folder / "tiny.toml").write_text(text)
     return folder / "tiny.toml"
 
@@ -110,10 +118,14 @@ def test_a_run_from_data_to_model_folder(tmp_path: Path) -> None:
     model = read_folder(folder)
     assert model.name == "babelclip-small"
     assert model.config.text.vocab_size == 950
-    assert any(entry.dtype == "I8" for entry in model.tensor_index().values())
+    index = model.tensor_index()
+    assert {entry.dtype for entry in index.values()} == {"F16", "F32", "I8", "U8"}
+    kept = json.loads((tmp_path / "out" / "kept.json").read_text())
+    words = read_sentence_teacher().tensors["emb.word"][torch.tensor(kept)].numpy()
+    assert np.array_equal(read_float32(index, WORDS), words)  # the teacher's own, to the last bit
     assert "research only" in (folder / "NOTICE").read_text()
     assert (tmp_path / "out" / "curve.png").stat().st_size > 1000
-    stages = {"text", "names", "similar", "together", "regions", "image", "captions", "final", "last"}
+    stages = {"tokens", "text", "names", "similar", "together", "regions", "image", "captions", "final", "last"}
     assert set(read_log(tmp_path / "out" / "log.jsonl")) == stages
 
     with pytest.raises(ConfigError, match="--resume"):
