@@ -73,14 +73,15 @@ def evaluate(
     from babelclip.evaluate.run import run_suite
     from babelclip.evaluate.tables import bars_table, forms_table, tasks_table
 
-    kinds: list[Precision] = ["float32", *(precisions or [])]
-    forms = [Form(width, precision) for width in (None, *(widths or [])) for precision in kinds]
     if clip_benchmark:
         chosen = open_clip_benchmarks(clip_benchmark, language)
     elif data is not None:
         chosen = open_suite(suite, data)
     else:
         raise ConfigError("expected --data for a suite, or --clip-benchmark with folders in that layout; found neither")
+    kinds: list[Precision] = ["float32", *(precisions or [])]
+    cuts = dict.fromkeys((None, *(widths or []), *chosen.widths))
+    forms = [Form(width, precision) for width in cuts for precision in kinds]
     encoder = options.open()
     with _bar(progress_wanted(quiet)) as bar:
         task_id = bar.add_task("", total=None)

@@ -19,6 +19,7 @@ from babelclip.errors import DatasetError
 from babelclip.evaluate.tar_samples import members
 from babelclip.evaluate.task import DataFile
 
+LABELS = "labels.json.gz"
 PSEUDO_LANGUAGES = frozenset({"en_alt"})
 """WordNet's synonym of the English name (Babel-ImageNet); it is no language."""
 

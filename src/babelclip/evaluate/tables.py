@@ -15,6 +15,7 @@ Tongue = Literal["en", "zh"]
 WORDS: dict[str, dict[Tongue, str]] = {
     "what": {"en": "what", "zh": "指标"},
     "at_least": {"en": "at least", "zh": "目标下限"},
+    "aim": {"en": "aim", "zh": "追求"},
     "not_measured": {"en": "not measured", "zh": "未测"},
     "missed": {"en": "missed", "zh": "未达标"},
     "languages": {"en": "languages", "zh": "语言数"},
@@ -51,6 +52,20 @@ BARS_ZH = {
     "998 photos by name, top-1, mean of 40 other languages": "998 张照片按名称识别 top-1 · 其他 40 种语言平均",
     "STS-B Spearman, English": "STS-B Spearman · 英语",
     "STS-B Spearman, mean of 10 others": "STS-B Spearman · 其他 10 种语言平均",
+    "flickr8k_test image-to-text R@5, English": "flickr8k_test 图搜文 R@5 · 英语",
+    "xflickr243 R@5 both ways, mean of 10 languages as people wrote": "xflickr243 双向 R@5 · 10 种人工撰写语言平均",
+    "COCO (473 photos) text-to-image R@5, English": "COCO（473 张）文搜图 R@5 · 英语",
+    "Imagenette by name, top-1, English": "Imagenette 按名称识别 top-1 · 英语",
+    "Tiny-ImageNet by name, top-1, English": "Tiny-ImageNet 按名称识别 top-1 · 英语",
+    "Caltech-101 by name, top-1, English": "Caltech-101 按名称识别 top-1 · 英语",
+    "five flowers by name, top-1, English": "五种花按名称识别 top-1 · 英语",
+    "emoji of unseen concepts by name, R@5, mean of all languages": "训练中未出现的表情按名称 R@5 · 全部语言平均",
+    "tuxpaint text-to-image R@5, mean of languages with 400 captions": "tuxpaint 文搜图 R@5 · 有 400 条描述的语言平均",
+    "Tatoeba accuracy to English, mean of 74 languages": "Tatoeba 译入英语准确率 · 74 种语言平均",
+    "Tatoeba, share of languages above 50%": "Tatoeba · 超过 50% 的语言占比",
+    "flickr8k_test R@5, English, both ways: 96 of 384 dimensions keep": "flickr8k_test 双向 R@5 · 英语 · 前 96 维保留",
+    "the same: 64 dimensions keep": "同上 · 64 维保留",
+    "flickr8k_test text-to-image R@5, English, 64 dimensions": "flickr8k_test 文搜图 R@5 · 英语 · 64 维",
 }
 
 
@@ -65,11 +80,15 @@ def bars_table(results: Sequence[Result], tongue: Tongue = "en") -> str:
     names = [[bar.name for bar in result.bars] for result in results]
     if any(other != names[0] for other in names):
         raise ValueError("results of different suites have different bars and share no table")
-    head = [WORDS["what"][tongue], WORDS["at_least"][tongue], *(column_title(result, tongue) for result in results)]
+    has_aims = any(bar.aim is not None for bar in results[0].bars)
+    aims = [WORDS["aim"][tongue]] if has_aims else []
+    titles = [column_title(result, tongue) for result in results]
+    head = [WORDS["what"][tongue], WORDS["at_least"][tongue], *aims, *titles]
     rows = [
         [
             BARS_ZH[bar.name] if tongue == "zh" else bar.name,
             figure(bar.at_least, bar.at_least),
+            *(["-" if bar.aim is None else figure(bar.aim, bar.at_least)] if has_aims else []),
             *(_bar_cell(result, position, tongue) for result in results),
         ]
         for position, bar in enumerate(results[0].bars)

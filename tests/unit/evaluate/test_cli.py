@@ -32,7 +32,7 @@ class LengthEncoder:
 @pytest.fixture
 def data(tmp_path: Path, write_pack, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_pack("p.tar.gz", {"a": (b"1", {"captions": {"en": ["1"]}}), "b": (b"22", {"captions": {"en": ["22", "3"]}})})
-    bar = Bar("the bar", "set", "text_to_image_recall@1", 50.0, ("en",))
+    bar = Bar("the bar", "set", ("text_to_image_recall@1",), 50.0, ("en",))
 
     def small(folder: Path) -> Suite:
         return Suite("small", (CrossmodalRetrieval.of_pack("set", folder, "p.tar.gz"),), (bar,))

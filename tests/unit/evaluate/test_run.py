@@ -39,7 +39,7 @@ class FailingTask(CountingTask):
 
 
 def suite(*tasks: CountingTask) -> Suite:
-    return Suite("test", tasks, (Bar("first at 50", "first", "top1", 50.0, ("en",)),))
+    return Suite("test", tasks, (Bar("first at 50", "first", ("top1",), 50.0, ("en",)),))
 
 
 def test_a_result_comes_back_from_its_file(tmp_path: Path) -> None:
@@ -132,19 +132,40 @@ def scores(**values: float) -> list[Score]:
 
 def test_bars() -> None:
     measured = scores(en=90.0, de=40.0, fr=20.0, cs=30.0)
-    assert judge(Bar("b", "t", "m", 30.0, ("de", "fr")), measured).value == 30.0
-    assert judge(Bar("b", "t", "m", 30.0, ("de", "fr")), measured).met  # exactly at the bar
-    worst = judge(Bar("b", "t", "m", 21.0, ("de", "fr", "cs"), of="worst"), measured)
+    assert judge(Bar("b", "t", ("m",), 30.0, ("de", "fr")), measured).value == 30.0
+    assert judge(Bar("b", "t", ("m",), 30.0, ("de", "fr")), measured).met  # exactly at the bar
+    worst = judge(Bar("b", "t", ("m",), 21.0, ("de", "fr", "cs"), of="worst"), measured)
     assert (worst.value, worst.met, worst.note) == (20.0, False, "fr")
-    others = judge(Bar("b", "t", "m", 31.0, others=3), measured)
+    others = judge(Bar("b", "t", ("m",), 31.0, others=3), measured)
     assert (others.value, others.met) == (30.0, False)  # English would have lifted it
+
+
+def test_bars_over_metrics_counts_shares_and_cut_vectors() -> None:
+    def found(language: str, metric: str, value: float, count: int = 10, dim: int | None = None) -> Score:
+        return Score(language, metric, value, count, 0.0, 0.0, dim)
+
+    measured = [
+        found("en", "m", 80.0),
+        found("en", "n", 40.0),
+        found("de", "m", 50.0, 3),
+        found("en", "m", 60.0, dim=8),
+    ]
+    assert judge(Bar("b", "t", ("m", "n"), 1.0, ("en",)), measured).value == 60.0
+    assert judge(Bar("b", "t", ("m", "n"), 1.0, ("de",)), measured).note == "not measured in de"  # n is missing
+    assert judge(Bar("b", "t", ("m",), 1.0), measured).value == 65.0  # English is one of all
+    assert judge(Bar("b", "t", ("m",), 1.0, least_count=4), measured).value == 80.0
+    assert judge(Bar("b", "t", ("m",), 1.0, of="share above 50"), measured).value == 50.0
+    assert judge(Bar("b", "t", ("m",), 1.0, ("en",), dim=8), measured).value == 60.0
+    kept = judge(Bar("b", "t", ("m",), 75.0, ("en",), dim=8, keeps=True, aim=90.0), measured)
+    assert (kept.value, kept.met, kept.aim) == (75.0, True, 90.0)
+    assert judge(Bar("b", "t", ("m",), 1.0, dim=4, keeps=True), measured).note == "not measured at 4"
 
 
 def test_a_bar_over_languages_that_were_not_measured_is_not_met() -> None:
     measured = scores(en=90.0, de=90.0)
-    missing = judge(Bar("b", "t", "m", 1.0, ("de", "fr")), measured)
+    missing = judge(Bar("b", "t", ("m",), 1.0, ("de", "fr")), measured)
     assert (missing.value, missing.met, missing.note) == (None, False, "not measured in fr")
-    fewer = judge(Bar("b", "t", "m", 1.0, others=40), measured)
+    fewer = judge(Bar("b", "t", ("m",), 1.0, others=40), measured)
     assert (fewer.value, fewer.met, fewer.note) == (None, False, "1 other languages, not 40")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,22 @@ TABLE = {
     "near z": [0.6, 0.1, 0.5],  # finds x before z
     "bei x": [0.5, 0.8, 0.1],  # finds y before x
 }
+
+
+def test_names_as_captions(tmp_path: Path, write_pack, table_encoder) -> None:
+    write_pack("e.tar.gz", {"x": (b"X", {"label": "emoji:x"}), "y": (b"Y", {"label": "emoji:y"})})
+    table = {
+        "emoji:x": {"en": "near x", "de": "bei x", "en_alt": "?"},
+        "emoji:y": {"en": "near y"},
+        "other:z": {"fr": "z"},
+    }
+    (tmp_path / "labels.json.gz").write_bytes(gzip.compress(json.dumps(table).encode()))
+    task = CrossmodalRetrieval.of_names("emoji", tmp_path, "e.tar.gz", "emoji:")
+    scores = task.run(EncodeOnce(table_encoder(TABLE)), seed=0)
+    assert value(scores, "en", "text_to_image_recall@1") == (100.0, 2)
+    assert value(scores, "de", "text_to_image_recall@1") == (0.0, 1)
+    assert {score.language for score in scores} == {"en", "de"}
+    assert [file.path for file in task.facts.data] == ["e.tar.gz", "labels.json.gz"]
 
 
 def test_crossmodal_by_hand(tmp_path: Path, captioned, table_encoder) -> None:

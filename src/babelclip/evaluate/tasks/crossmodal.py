@@ -8,6 +8,7 @@ is any of the photo's own captions among the first k (CLIP_benchmark's recall; E
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from babelclip.errors import DatasetError
 from babelclip.evaluate.caption_sources import written_by
 from babelclip.evaluate.encode import EncodeOnce
 from babelclip.evaluate.metrics import Owners, best_ranks, hits_at, interval_of_mean
-from babelclip.evaluate.read_pack import Pack, read_pack
+from babelclip.evaluate.read_pack import LABELS, Pack, read_names, read_pack
 from babelclip.evaluate.task import Score, TaskFacts, english_first
 
 CUTOFFS = (1, 5, 10)
@@ -61,6 +62,17 @@ class CrossmodalRetrieval:
     ) -> CrossmodalRetrieval:
         """Over the pack ``folder / path``."""
         return cls(name, read_pack(folder, path), languages)
+
+    @classmethod
+    def of_names(cls, name: str, folder: Path, path: str, prefix: str) -> CrossmodalRetrieval:
+        """Over the pack ``folder / path``, the names of its labels in all their languages being the captions."""
+        pack = read_pack(folder, path)
+        names, names_file = read_names(folder, LABELS, prefix)
+        photos = []
+        for photo in pack.photos:
+            captions = {language: [one] for language, one in names.get(str(photo.record.get("label")), {}).items()}
+            photos.append(replace(photo, record={**photo.record, "captions": captions}))
+        return cls(name, Pack((*pack.files, names_file), tuple(photos)))
 
     def run(self, encode: EncodeOnce, seed: int) -> list[Score]:
         """R@1, R@5 and R@10 in percent, both ways, for every language."""

@@ -17,11 +17,10 @@ from babelclip.errors import DatasetError
 from babelclip.evaluate.encode import EncodeOnce
 from babelclip.evaluate.metrics import best_ranks, hits_at, interval_of_mean
 from babelclip.evaluate.prompts import Choice, Templates, fill
-from babelclip.evaluate.read_pack import Names, Pack, read_names, read_pack
+from babelclip.evaluate.read_pack import LABELS, Names, Pack, read_names, read_pack
 from babelclip.evaluate.task import DataFile, Score, Setting, TaskFacts
 
 CUTOFFS = (1, 5)
-LABELS = "labels.json.gz"
 
 
 class NameRecognition:
