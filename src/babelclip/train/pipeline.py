@@ -25,7 +25,7 @@ from babelclip.towers.config import ConvTrunkConfig, DualConfig, TextTowerConfig
 from babelclip.towers.dual import DualEncoder
 from babelclip.towers.start import start_vision
 from babelclip.towers.text import TextTower
-from babelclip.train.artefacts import english_vectors, pruned_vocabulary, target_space, token_table
+from babelclip.train.artefacts import digest, english_vectors, pruned_vocabulary, target_space, token_table
 from babelclip.train.caption_stage import CaptionSettings, CaptionStage
 from babelclip.train.class_moves import ClassMoves
 from babelclip.train.curve import draw_curve
@@ -292,10 +292,13 @@ def _texts_as_they_are(
     tower: TextTower, tokenizer: Tokenizer, store: FeatureStore, bank: TextBank, run: _Run, when: str
 ) -> tuple[Tensor, NameTargets]:
     """Vectors of the bank's texts and of the classes' names. when: "before" or "after" the caption stage."""
-    bank_file, names_file = run.out / f"bank-{when}.npy", run.out / f"names-{when}.pt"
+    texts = [text.text for text in bank.texts]
+    names_of = [f"{label} {kind} {name}" for label, by in run.inputs.labels.items() for kind, name in by.items()]
+    bank_file = run.out / f"bank-{when}-{digest(texts)}.npy"  # other texts, another file
+    names_file = run.out / f"names-{when}-{digest(names_of)}.pt"
     if not bank_file.is_file():
-        run.say(f"vectors of {len(bank.texts)} texts")
-        vectors = text_vectors(tower, tokenizer, [text.text for text in bank.texts])
+        run.say(f"vectors of {len(texts)} texts")
+        vectors = text_vectors(tower, tokenizer, texts)
         np.save(bank_file, vectors.numpy().astype(np.float16))
     if not names_file.is_file():
         run.say("vectors of the names")
