@@ -198,8 +198,10 @@ def train_text(tower: TextTower, run: _Run) -> tuple[Tokenizer, TokenTable]:
     if start is None:
         if recipe.tokens is not None and recipe.tokens_run is not None:
             prefix = next(iter(encode_ids(Tokenizer.from_str(full), [PREFIX.strip()])))
-            tokens = TeacherTokens(teacher, kept, prefix, recipe.model.text_layers)
-            run.train(TokenStage(tower, tokens, space, corpus.rows, table, recipe.tokens), recipe.tokens_run)
+            asked = TeacherTokens(teacher, kept, prefix, recipe.model.text_layers)
+            tokens = TokenStage(tower, asked, space, corpus.rows, table, recipe.tokens)
+            run.train(tokens, recipe.tokens_run)
+            tokens.finish()
         first = stage("text", recipe.text)
         if not has_state(out, "text"):
             _fit_output(tower, corpus, table, first, recipe)

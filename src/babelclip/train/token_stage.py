@@ -92,7 +92,9 @@ class TokenStage:
         self.name, self.module, self.head = name, tower, nn.Module()
         self.rates: Mapping[str, float] = {}
         self._teacher, self._space, self._table, self._settings = teacher, space, table, settings
-        tower.embeddings.word.weight.requires_grad_(False)
+        assert tower.projection is not None, "the stages after this one need a projection to train"
+        tower.embeddings.word.requires_grad_(False)
+        tower.projection.requires_grad_(False)  # tokens do not go through it
         weights = row_weights(rows, settings.group_weights, settings.language_temperature, settings.english_weight)
         self._held = held_out_rows(len(rows), HELD_OUT_SEED)
         weights[self._held] = 0.0
@@ -128,6 +130,11 @@ class TokenStage:
     def _whole(self, states: Tensor, mask: Tensor) -> Tensor:
         """(B, T, L, D) -> vectors of the texts in the space: (B, E)."""
         return self._space(F.normalize(mean_pool(states[:, :, -1], mask), dim=-1))
+
+    def finish(self) -> None:
+        """What other stages train is trained again; the words stay as they are."""
+        assert self.module.projection is not None
+        self.module.projection.requires_grad_(True)
 
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float]:

@@ -107,6 +107,15 @@ def test_the_student_learns_the_tokens_and_keeps_its_words(stage: TokenStage, lo
     assert torch.equal(stage.module.embeddings.word.weight, words)
 
 
+def test_the_projection_is_trained_afterwards_and_the_words_are_not(stage: TokenStage, loss_of) -> None:
+    loss_of(stage, 0)[0].backward()
+    trained = {name for name, parameter in stage.module.named_parameters() if parameter.requires_grad}
+    assert trained == {name for name, parameter in stage.module.named_parameters() if parameter.grad is not None}
+    stage.finish()
+    frozen = {name for name, parameter in stage.module.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"embeddings.word.weight"}
+
+
 def test_padding_counts_for_nothing(stage: TokenStage) -> None:
     batch = stage.draw(3, Ranks())
     labels = batch.labels
