@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from babelclip.checkpoint.checksums import CHECKSUMS, write_checksums
 from babelclip.errors import DatasetError
 from babelclip.evaluate.results import read_result
 from babelclip.evaluate.tables import Tongue, bars_table, forms_table, languages_table, markdown, tasks_table
@@ -30,8 +31,9 @@ MARKS = re.compile(r"^<!-- (?:table: .*|/table) -->$", re.MULTILINE)
 
 
 def documents(root: Path) -> list[Path]:
-    """Markdown files that may hold tables."""
-    return sorted([*root.glob("*.md"), *(root / "docs").rglob("*.md"), *(root / "benchmarks").rglob("*.md")])
+    """Markdown files that may hold tables, the card of the bundled model among them."""
+    homes = (root / "docs", root / "benchmarks", root / "src" / "babelclip" / "bundled")
+    return sorted([*root.glob("*.md"), *(file for home in homes for file in home.rglob("*.md"))])
 
 
 def render(text: str, root: Path) -> str:
@@ -133,6 +135,8 @@ def main(arguments: list[str] | None = None) -> int:
         stale.append(document.relative_to(options.root))
         if not options.check:
             document.write_text(rendered, encoding="utf-8")
+            if (document.parent / CHECKSUMS).is_file():  # a model's card is under its folder's checksums
+                write_checksums(document.parent)
     for name in stale:
         print(f"{name}: {'tables are not current; run tools/render_tables.py' if options.check else 'written'}")
     return 1 if stale and options.check else 0

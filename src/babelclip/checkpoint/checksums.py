@@ -19,6 +19,8 @@ from babelclip.checkpoint.user_cache import user_cache
 from babelclip.errors import FolderError
 
 CHECKSUMS = "checksums.json"
+DERIVED = (".onnx", "onnx.json")
+"""Exported graphs may be made anew at any time; the fingerprint of the weights is in their own manifest."""
 _WORTH_REMEMBERING = 1_000_000  # bytes
 
 
@@ -63,7 +65,8 @@ def fingerprint(files: Iterable[Path]) -> str:
 
 def write_checksums(folder: Path) -> None:
     """Write checksums.json for all other files of a folder."""
-    names = sorted(file.name for file in folder.iterdir() if file.is_file() and file.name != CHECKSUMS)
+    files = (file for file in folder.iterdir() if file.is_file() and file.name != CHECKSUMS)
+    names = sorted(file.name for file in files if not file.name.endswith(DERIVED))
     write_json(folder / CHECKSUMS, {"sha256": {name: sha256(folder / name) for name in names}})
 
 

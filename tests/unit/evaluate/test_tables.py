@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from babelclip.checkpoint.checksums import write_checksums, wrong_checksums
 from babelclip.errors import DatasetError
 from babelclip.evaluate.bars import BarResult
 from babelclip.evaluate.results import Origin, Result, TaskResult, write_result
@@ -99,7 +100,11 @@ def test_a_pipe_in_a_cell_does_not_open_a_column() -> None:
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("render_tables", ROOT / "tools" / "render_tables.py")
+    return open_tool("render_tables")
+
+
+def open_tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -145,3 +150,25 @@ def test_the_tool_refuses_marks_that_it_does_not_understand(
 
 def test_the_tables_of_this_project_are_current(tool: ModuleType) -> None:
     assert tool.main(["--check"]) == 0
+
+
+def test_a_shipped_card_has_its_tables_before_its_limits_once() -> None:
+    ship = open_tool("ship_model")
+    card = ship.with_results("# m\n\n## Limits\n\n- none\n")
+    assert card.index("<!-- table: bars | benchmarks/results/small.json -->") < card.index("## Limits")
+    with pytest.raises(ValueError, match="without results"):
+        ship.with_results(card)
+
+
+def test_a_card_that_changes_keeps_its_checksums_true(tmp_path: Path, tool: ModuleType) -> None:
+    write_result(RESULT, tmp_path / "r.json")
+    folder = tmp_path / "src" / "babelclip" / "bundled" / "m"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text("<!-- table: bars | r.json -->\n<!-- /table -->\n", encoding="utf-8")
+    (folder / "text.onnx").write_bytes(b"made anew at any time")
+    write_checksums(folder)
+    before = (folder / "checksums.json").read_text()
+    assert tool.main(["--root", str(tmp_path)]) == 0
+    assert (folder / "checksums.json").read_text() != before
+    assert wrong_checksums(folder) == []
+    assert "text.onnx" not in before
