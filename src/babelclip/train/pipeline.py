@@ -44,12 +44,11 @@ from babelclip.train.resume import has_state
 from babelclip.train.sources import check_manifest, read_manifest
 from babelclip.train.start_from import take_text_tower, turn_space
 from babelclip.train.still_images import rows_of_views, still_images
-from babelclip.train.teacher import PREFIX
 from babelclip.train.text_bank import TextBank
 from babelclip.train.text_stage import TextSettings, TextStage, fit_output, token_batches
 from babelclip.train.text_vectors import text_vectors
 from babelclip.train.token_stage import TeacherTokens, TokenStage
-from babelclip.train.vocabulary import encode_ids, read_tokenizer_json
+from babelclip.train.vocabulary import read_tokenizer_json
 from babelclip.train.write_model import write_model
 
 Say = Callable[[str], None]
@@ -177,12 +176,10 @@ def train_text(tower: TextTower, run: _Run) -> tuple[Tokenizer, TokenTable]:
     path = Path(recipe.data.tokenizer)
     full = read_tokenizer_json(path if path.is_absolute() else inputs.data.parent / path)
     teacher = read_sentence_teacher()
-    kept: tuple[int, ...] = ()
     if start is None:
         vocabulary = pruned_vocabulary(out, full, corpus, recipe.model.vocabulary, say)
         tokenizer = vocabulary.tokenizer()
-        kept = vocabulary.kept
-        tensors = initial_text_tensors(teacher, kept, recipe.model.text_layers)
+        tensors = initial_text_tensors(teacher, vocabulary.kept, recipe.model.text_layers)
         tower.load_state_dict({**tower.state_dict(), **tensors}, strict=True)
     else:
         tokenizer = take_text_tower(start, tower, out)
@@ -197,9 +194,8 @@ def train_text(tower: TextTower, run: _Run) -> tuple[Tokenizer, TokenTable]:
 
     if start is None:
         if recipe.tokens is not None and recipe.tokens_run is not None:
-            prefix = next(iter(encode_ids(Tokenizer.from_str(full), [PREFIX.strip()])))
-            asked = TeacherTokens(teacher, kept, prefix, recipe.model.text_layers)
-            tokens = TokenStage(tower, asked, space, corpus.rows, table, recipe.tokens)
+            asked = TeacherTokens(teacher, Tokenizer.from_str(full), recipe.model.text_layers)
+            tokens = TokenStage(tower, tokenizer, asked, space, corpus.rows, table, recipe.tokens)
             run.train(tokens, recipe.tokens_run)
             tokens.finish()
         first = stage("text", recipe.text)

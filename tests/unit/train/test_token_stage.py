@@ -14,13 +14,14 @@ from babelclip.train.batch import Batch
 from babelclip.train.data.batches import tokenise
 from babelclip.train.data.texts import Corpus
 from babelclip.train.pretrained import SentenceTeacher, initial_text_tensors
+from babelclip.train.segments import Segments
 from babelclip.train.spread import Ranks
 from babelclip.train.target_space import TargetSpace
 from babelclip.train.teacher import teacher_forward, teacher_states
 from babelclip.train.token_stage import TeacherTokens, TokenLabels, TokenSettings, TokenStage
 
-WIDTH, HIDDEN, LAYERS, VOCABULARY = 32, 48, 3, 60
-KEPT = [*range(4), *range(10, 50)]  # the teacher's ids of our 44
+WIDTH, HIDDEN, LAYERS, VOCABULARY = 32, 48, 3, 44
+KEPT = range(VOCABULARY)
 SPACE = TargetSpace(torch.zeros(WIDTH), torch.eye(WIDTH))
 
 
@@ -61,19 +62,22 @@ def stage(teacher: SentenceTeacher, word_tokenizer: Tokenizer) -> TokenStage:
     table = tokenise(word_tokenizer, [row.text for row in corpus.rows])
     settings = TokenSettings(group_weights={"a": 1.0}, token_budget=512, half_precision=False)
     layers = [0, 2]
-    tokens = TeacherTokens(teacher, KEPT, [5, 6], layers)
-    return TokenStage(make_tower(teacher, layers), tokens, SPACE, corpus.rows, table, settings)
+    asked = TeacherTokens(teacher, word_tokenizer, layers)
+    return TokenStage(make_tower(teacher, layers), word_tokenizer, asked, SPACE, corpus.rows, table, settings)
 
 
-def test_the_teacher_is_asked_with_its_prefix_and_answers_for_the_students_tokens(teacher: SentenceTeacher) -> None:
-    ours = torch.tensor([[0, 7, 9, 2], [0, 8, 2, 1]])
-    theirs = torch.tensor([[0, 5, 6, 13, 15, 2], [0, 5, 6, 14, 2, 1]])
-    mask = theirs != 1
-    expected = torch.stack([list(teacher_states(teacher, theirs, mask))[layer] for layer in (0, 2)], dim=2)
-    found = TeacherTokens(teacher, KEPT, [5, 6], [0, 2])(ours, 1)
-    torch.testing.assert_close(found[0], expected[0, [0, 3, 4, 5]])
-    torch.testing.assert_close(found[1, :3], expected[1, [0, 3, 4]])
-    assert not torch.allclose(TeacherTokens(teacher, KEPT, [], [0, 2])(ours, 1)[0], found[0], atol=1e-3)
+def test_the_teacher_is_asked_with_its_prefix_and_answers_without(teacher: SentenceTeacher, word_tokenizer) -> None:
+    asked = TeacherTokens(teacher, word_tokenizer, [0, 2])
+    prefix = asked._prefix
+    assert prefix == [3]  # "query:" is unknown to this tokenizer
+    rows = asked.ids(["w3 w5", "w4"])
+    assert rows == [[0, 7, 9, 2], [0, 8, 2]]
+    whole = torch.tensor([[0, *prefix, 7, 9, 2], [0, *prefix, 8, 2, 1]])
+    expected = torch.stack([list(teacher_states(teacher, whole, whole != 1))[layer] for layer in (0, 2)], dim=2)
+    states, is_token = asked(rows)
+    torch.testing.assert_close(states[0], expected[0, [0, 2, 3, 4]])
+    torch.testing.assert_close(states[1, :3], expected[1, [0, 2, 3]])
+    assert is_token.tolist() == [[True] * 4, [True] * 3 + [False]]
 
 
 def test_the_last_states_are_what_the_teacher_pools(teacher: SentenceTeacher) -> None:
@@ -86,7 +90,7 @@ def test_where_positions_do_not_matter_the_student_starts_as_the_teacher(teacher
     same = teacher.tensors["emb.pos"][:1].expand(80, -1)
     teacher = SentenceTeacher(WIDTH, LAYERS, 2, HIDDEN, 80, 1e-5, {**teacher.tensors, "emb.pos": same})
     ids = torch.tensor([[0], [9]])  # one token: the rotary turn of position 0 is none
-    expected = TeacherTokens(teacher, KEPT, [], [0, 1, 2])(ids, 1)
+    expected = torch.stack(list(teacher_states(teacher, ids, torch.ones(2, 1, dtype=torch.bool))), dim=2)
     found = torch.stack(list(make_tower(teacher, [0, 1, 2]).block_outputs(ids)), dim=2)
     torch.testing.assert_close(found, expected, atol=0.05, rtol=0)  # the teacher computes in bfloat16
 
@@ -121,6 +125,7 @@ def test_padding_counts_for_nothing(stage: TokenStage) -> None:
     labels = batch.labels
     assert isinstance(labels, TokenLabels)
     states = stage.encode(batch.parts[0])
-    wide = TokenLabels(F.pad(labels.states, (0, 0, 0, 0, 0, 2), value=9.0), F.pad(labels.mask, (0, 2), value=False))
-    padded = stage.loss([F.pad(states, (0, 0, 0, 0, 0, 2))], Batch(batch.parts, wide))
+    segments = Segments(F.pad(labels.segments.ours, (0, 2), value=-1), labels.segments.theirs, labels.segments.number)
+    wide = TokenLabels(segments, labels.means, labels.wholes, F.pad(labels.mask, (0, 2), value=False))
+    padded = stage.loss([F.pad(states, (0, 0, 0, 0, 0, 2), value=9.0)], Batch(batch.parts, wide))
     torch.testing.assert_close(padded[0], stage.loss([states], batch)[0])
