@@ -1,6 +1,6 @@
 """A whole training run: texts, target space, text stage, features, image stage, model folders.
 
-Everything lands in one output folder: ``log.jsonl``, ``curve.png``, checkpoints and kept arrays, and at the end
+Everything lands in one output folder: ``log.jsonl``, ``train.png``, checkpoints and kept arrays, and at the end
 ``model`` (int8) and ``model-float32``. Each step looks for what it left behind, so a killed run is given again with
 ``--resume`` and goes on.
 """
@@ -137,7 +137,7 @@ def train(
     run = _Run(recipe, inputs, out, log, resume, say, start)
     tokenizer, table = train_text(model.text, run)
     train_image(model, tokenizer, table, run)
-    draw_curve(log_file, out / "curve.png")
+    draw_curve(log_file, out / "train.png")
     return write_model(
         model,
         name=recipe.model.name,

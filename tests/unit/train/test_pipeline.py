@@ -124,7 +124,7 @@ def test_a_run_from_data_to_model_folder(tmp_path: Path) -> None:
     words = read_sentence_teacher().tensors["emb.word"][torch.tensor(kept)].numpy()
     assert np.array_equal(read_float32(index, WORDS), words)  # the teacher's own, to the last bit
     assert "research only" in (folder / "NOTICE").read_text()
-    assert (tmp_path / "out" / "curve.png").stat().st_size > 1000
+    assert (tmp_path / "out" / "train.png").stat().st_size > 1000
     stages = {"tokens", "text", "names", "similar", "together", "regions", "image", "captions", "final", "last"}
     assert set(read_log(tmp_path / "out" / "log.jsonl")) == stages
 
