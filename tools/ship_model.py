@@ -56,7 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     card = with_results((read_folder(options.model).path / CARD).read_text(encoding="utf-8"))
     shutil.rmtree(HOME)
-    shutil.copytree(options.model, HOME, ignore=shutil.ignore_patterns("*.onnx", "onnx.json"))
+    shutil.copytree(options.model, HOME)
     (HOME / CARD).write_text(card, encoding="utf-8")
     export_model(read_folder(HOME))
     write_checksums(HOME)

@@ -47,8 +47,9 @@ def judge(bar: Bar, scores: Iterable[Score]) -> BarResult:
     """Compare the scores of the bar's task with the bar."""
     scores = list(scores)
     values, lack = _by_language(bar, scores, bar.dim)
-    whole, lack_of_whole = _by_language(bar, scores, None)
-    lack = lack or (lack_of_whole if bar.keeps else "")
+    whole: dict[str, float] = {}
+    if bar.keeps and not lack:
+        whole, lack = _by_language(bar, scores, None)
     if lack:
         return BarResult(bar.name, bar.at_least, None, False, lack, bar.aim)
     value, note = _summary(bar, values)
@@ -64,8 +65,7 @@ def _by_language(bar: Bar, scores: Sequence[Score], dim: int | None) -> tuple[di
         is_form = score.dim == dim and score.precision == "float32"
         if is_form and score.metric in bar.metrics and score.count >= bar.least_count:
             found.setdefault(score.language, {})[score.metric] = score.value
-    measured = sorted(found, key=str)
-    wanted: Sequence[str] = bar.languages or [lang for lang in measured if lang != "en" or not bar.others]
+    wanted: Sequence[str] = bar.languages or [lang for lang in sorted(found) if lang != "en" or not bar.others]
     missing = [language for language in wanted if len(found.get(language, {})) < len(bar.metrics)]
     if missing:
         return {}, f"not measured in {', '.join(missing)}"

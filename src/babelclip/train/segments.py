@@ -55,7 +55,8 @@ class Aligner:
 
         Behind an unknown token nothing is compared: it does not tell how much of the text it stands for.
         """
-        number, sides = 0, ([], [])  # type: tuple[int, tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]]
+        number = 0
+        sides: tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]] = ([], [])
         for our_row, their_row in zip(ours, theirs, strict=True):
             bodies = [self._known(our_row), self._known(their_row)]
             lengths = self.our_lengths[bodies[0]], self.their_lengths[bodies[1]]

@@ -126,10 +126,9 @@ class TextStage:
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float]:
         """Mean cosine to the target of held-out rows, by group weight."""
-        order = self._held[np.argsort(self._table.lengths[self._held])]
         cosines = [
             F.cosine_similarity(self.encode(text_part(self._table.padded(rows), Ranks())), self.row_targets(rows))
-            for rows in np.array_split(order, max(1, len(order) // 64))
+            for rows in of_like_length(self._table, self._held)
         ]
         return {"held_out_cosine": torch.cat(cosines).mean().item()}
 
@@ -150,6 +149,12 @@ def held_out_rows(number: int, seed: int, size: int = 1024) -> NDArray[np.int64]
     """Rows that no text stage trains on, whatever its weights and seed: at most a twentieth of all."""
     size = min(size, number // 20)
     return np.sort(np.random.default_rng([seed, 7]).choice(number, size=size, replace=False))
+
+
+def of_like_length(table: TokenTable, rows: NDArray[np.int64], size: int = 64) -> list[NDArray[np.int64]]:
+    """Rows in groups of about ``size``, short texts first."""
+    order = rows[np.argsort(table.lengths[rows])]
+    return np.array_split(order, max(1, len(order) // size))
 
 
 class PairTable:

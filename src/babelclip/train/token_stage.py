@@ -32,7 +32,7 @@ from babelclip.train.short_attention import short_attention
 from babelclip.train.spread import Ranks
 from babelclip.train.target_space import TargetSpace
 from babelclip.train.teacher import PREFIX, teacher_states
-from babelclip.train.text_stage import HELD_OUT_SEED, held_out_rows, text_part
+from babelclip.train.text_stage import HELD_OUT_SEED, held_out_rows, of_like_length, text_part
 from babelclip.train.vocabulary import encode_ids
 
 BOS, PAD, EOS = 0, 1, 2
@@ -80,9 +80,9 @@ class TeacherTokens:
         """Rows of ``ids`` -> their states without the prefix's (B, T, L, D), and which are tokens (B, T)."""
         prefix = len(self._prefix)
         longest = max(map(len, rows))
-        whole = [[row[0], *self._prefix, *row[1:], *[PAD] * (longest - len(row))] for row in rows]
-        mask = torch.tensor([[1] * (len(row) + prefix) + [0] * (longest - len(row)) for row in rows], dtype=torch.bool)
-        states = list(teacher_states(self._teacher, torch.tensor(whole), mask))
+        whole = torch.tensor([[row[0], *self._prefix, *row[1:], *[PAD] * (longest - len(row))] for row in rows])
+        mask = whole != PAD
+        states = list(teacher_states(self._teacher, whole, mask))
         chosen = torch.stack([states[layer] for layer in self._layers], dim=2)
         without = torch.cat((chosen[:, :1], chosen[:, 1 + prefix :]), dim=1)
         return without, torch.cat((mask[:, :1], mask[:, 1 + prefix :]), dim=1)
@@ -159,9 +159,8 @@ class TokenStage:
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float]:
         """Mean cosine of held-out texts to the teacher's vectors."""
-        order = self._held[np.argsort(self._table.lengths[self._held])]
         found = []
-        for rows in np.array_split(order, max(1, len(order) // 64)):
+        for rows in of_like_length(self._table, self._held):
             batch = self._batch(rows)
             whole = self._whole(self.encode(batch.parts[0]), batch.labels.mask)
             found.append(F.cosine_similarity(whole, batch.labels.wholes, dim=-1))
