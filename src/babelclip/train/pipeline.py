@@ -29,7 +29,7 @@ from babelclip.train.artefacts import digest, english_vectors, pruned_vocabulary
 from babelclip.train.caption_stage import CaptionSettings, CaptionStage
 from babelclip.train.class_moves import ClassMoves
 from babelclip.train.curve import draw_curve
-from babelclip.train.data.batches import TokenTable, row_weights
+from babelclip.train.data.batches import TokenTable
 from babelclip.train.data.shards import PhotoRecord, read_packs
 from babelclip.train.data.texts import Corpus, held_out_photos, read_corpus, read_extra_captions
 from babelclip.train.features import FeatureStore, make_features, open_trunk
@@ -42,10 +42,10 @@ from babelclip.train.pretrained import ImageTrunk, initial_text_tensors, read_ef
 from babelclip.train.recipe import Recipe, StageRecipe
 from babelclip.train.resume import has_state
 from babelclip.train.sources import check_manifest, read_manifest
-from babelclip.train.start_from import take_text_tower, turn_space
+from babelclip.train.start_from import check_start, take_image_tower, take_text_tower, turn_space
 from babelclip.train.still_images import rows_of_views, still_images
 from babelclip.train.text_bank import TextBank
-from babelclip.train.text_stage import TextSettings, TextStage, fit_output, token_batches
+from babelclip.train.text_stage import TextStage
 from babelclip.train.text_vectors import text_vectors
 from babelclip.train.token_stage import TeacherTokens, TokenStage
 from babelclip.train.vocabulary import read_tokenizer_json
@@ -115,15 +115,18 @@ def train(
 ) -> Path:
     """Run a recipe from its data to a model folder, whose path is returned.
 
-    ``start``: a finished model whose text tower is trained on, from the stage of names and captions together; the image
-    tower is always made anew, which is the shorter part.
+    ``start``: a finished model whose towers are trained on, each where it is the recipe's; the other is made anew. A
+    text tower that is taken has its tokens behind it, an image tower its regions.
 
-    Raises: ConfigError when ``out`` holds a run and ``resume`` is not given, or ``start`` has another text tower;
-    DatasetError when data are missing.
+    Raises: ConfigError when ``out`` holds a run and ``resume`` is not given, or ``start`` has neither tower of the
+    recipe; DatasetError when data are missing.
     """
     log_file = out / "log.jsonl"
     if log_file.is_file() and not resume:
         raise ConfigError(f"{out} already holds a run. Go on with --resume, or give another --out")
+    config = model_config(recipe)
+    if start is not None:
+        check_start(start, config)
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
@@ -132,9 +135,8 @@ def train(
     inputs = read_inputs(recipe, data)
     text_sources = {row.group.removesuffix("_prompt") for row in inputs.corpus.rows}
     check_manifest(manifest, {record.source for record in inputs.records}, text_sources)
-    config, log = model_config(recipe), RunLog(log_file, tensorboard=tensorboard)
     model = DualEncoder(config)
-    run = _Run(recipe, inputs, out, log, resume, say, start)
+    run = _Run(recipe, inputs, out, RunLog(log_file, tensorboard=tensorboard), resume, say, start)
     tokenizer, table = train_text(model.text, run)
     train_image(model, tokenizer, table, run)
     draw_curve(log_file, out / "train.png")
@@ -176,50 +178,31 @@ def train_text(tower: TextTower, run: _Run) -> tuple[Tokenizer, TokenTable]:
     path = Path(recipe.data.tokenizer)
     full = read_tokenizer_json(path if path.is_absolute() else inputs.data.parent / path)
     teacher = read_sentence_teacher()
-    if start is None:
+    tokenizer = None if start is None else take_text_tower(start, tower, out)
+    is_new = tokenizer is None
+    if tokenizer is None:
         vocabulary = pruned_vocabulary(out, full, corpus, recipe.model.vocabulary, say)
         tokenizer = vocabulary.tokenizer()
         tensors = initial_text_tensors(teacher, vocabulary.kept, recipe.model.text_layers)
         tower.load_state_dict({**tower.state_dict(), **tensors}, strict=True)
-    else:
-        tokenizer = take_text_tower(start, tower, out)
+    tower.embeddings.word.requires_grad_(not recipe.model.int4_words)  # whose grid holds the teacher's rows only
     table = token_table(out, tokenizer, corpus, say)
     vectors = english_vectors(out, teacher, Tokenizer.from_str(full), corpus, say)
-    turn = None if start is None else partial(turn_space, tower=tower, tokenizer=tokenizer)
+    turn = None if start is None else partial(turn_space, model=start)
     space = target_space(out, corpus, vectors, inputs.records, inputs.held_out, recipe.space.strength, turn)
-    targets, dims = space(vectors), recipe.model.dims
-
-    def stage(name: str, settings: TextSettings) -> TextStage:
-        return TextStage(tower, tokenizer, corpus, table, targets, dims, settings, name)
-
-    if start is None:
-        if recipe.tokens is not None and recipe.tokens_run is not None:
-            asked = TeacherTokens(teacher, Tokenizer.from_str(full), recipe.model.text_layers)
-            tokens = TokenStage(tower, tokenizer, asked, space, corpus.rows, table, recipe.tokens)
-            run.train(tokens, recipe.tokens_run)
-            tokens.finish()
-        first = stage("text", recipe.text)
-        if not has_state(out, "text"):
-            _fit_output(tower, corpus, table, first, recipe)
-        run.train(first, recipe.text_run)
-        run.train(stage("names", recipe.names), recipe.names_run)
-        run.train(stage("similar", recipe.similar), recipe.similar_run)
-    run.train(stage("together", recipe.together), recipe.together_run)
+    if is_new:
+        asked = TeacherTokens(teacher, Tokenizer.from_str(full), recipe.model.text_layers)
+        tokens = TokenStage(tower, tokenizer, asked, space, corpus.rows, table, recipe.tokens)
+        run.train(tokens, recipe.tokens_run)
+        tokens.finish()
+    dims = recipe.model.dims
+    run.train(TextStage(tower, tokenizer, corpus, table, space(vectors), dims, recipe.text), recipe.text_run)
     file = out / "likeness.pt"
     if not file.is_file():
         say("likeness of the scored pairs")
         torch.save(learn_likeness(tower, tokenizer, corpus.pairs, dims, recipe.likeness), file)
     turn_projection(tower, torch.load(file, weights_only=True))
     return tokenizer, table
-
-
-def _fit_output(tower: TextTower, corpus: Corpus, table: TokenTable, stage: TextStage, recipe: Recipe) -> None:
-    """The warm start of a fresh text tower, on rows drawn as in training."""
-    weights = row_weights(corpus.rows, recipe.text.group_weights, recipe.text.language_temperature)
-    generator = np.random.default_rng(recipe.seed)
-    rows = generator.choice(len(weights), min(4096, len(weights) // 2), replace=False, p=weights)
-    rows = rows[np.argsort(table.lengths[rows])]
-    fit_output(tower, token_batches(table, rows), stage.row_targets(rows))
 
 
 def train_image(model: DualEncoder, tokenizer: Tokenizer, table: TokenTable, run: _Run) -> None:
@@ -245,13 +228,17 @@ def train_image(model: DualEncoder, tokenizer: Tokenizer, table: TokenTable, run
 
     start_tower(model, trunk.tensors, recipe.seed)
     texts = _texts_as_they_are(model.text, tokenizer, store, bank, run, "before")
-    regions = images("regions", recipe.regions, texts)
-    if not has_state(out, "regions"):
-        start_from_pooled(tower, *regions.warm_start_sample(8192))
-        start_classes(tower, trunk.classifier_weight, trunk.classifier_bias, texts[1].names[0][1])
-    run.train(regions, recipe.regions_run)
+    head = None
+    if run.start is None or not take_image_tower(run.start, tower):
+        regions = images("regions", recipe.regions, texts)
+        if not has_state(out, "regions"):
+            start_from_pooled(tower, *regions.warm_start_sample(8192))
+            start_classes(tower, trunk.classifier_weight, trunk.classifier_bias, texts[1].names[0][1])
+        run.train(regions, recipe.regions_run)
+        head = regions.head.state_dict()
     maps = images("image", recipe.image, texts)
-    maps.head.load_state_dict(regions.head.state_dict())
+    if head is not None:
+        maps.head.load_state_dict(head)
     run.train(maps, recipe.image_run)
     turn_projection(model.text, maps.head.turn.data)
 

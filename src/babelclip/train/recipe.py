@@ -87,16 +87,12 @@ class Recipe:
     data: DataSettings
     space: SpaceSettings
     features: FeatureSettings
-    text: TextSettings
+    tokens: TokenSettings  # before all others: what the teacher makes of each token
+    tokens_run: StageRecipe
+    text: TextSettings  # every language to the teacher's English; a finished text tower begins here
     text_run: StageRecipe
-    names: TextSettings  # a second, shorter text stage that dwells on the names of things
-    names_run: StageRecipe
-    similar: TextSettings  # a third, still shorter one that dwells on the scored pairs
-    similar_run: StageRecipe
-    together: TextSettings  # a last, longer one with names and captions; a finished text tower begins here
-    together_run: StageRecipe
     likeness: LikenessSettings
-    regions: ImageSettings  # a first image stage on four regions' means: thousands of quick steps
+    regions: ImageSettings  # thousands of quick steps on four regions' means; a finished image tower skips them
     regions_run: StageRecipe
     image: ImageSettings
     image_run: StageRecipe
@@ -106,13 +102,7 @@ class Recipe:
     final_run: StageRecipe
     last: CaptionSettings  # and the captions against those once more
     last_run: StageRecipe
-    tokens: TokenSettings | None = None  # before all others: what the teacher makes of each token
-    tokens_run: StageRecipe | None = None
     folder: Path = Path()  # where the recipe lies
-
-    def __post_init__(self) -> None:
-        if (self.tokens is None) != (self.tokens_run is None):
-            raise ConfigError("tokens and tokens_run contradict each other: a recipe has both or neither")
 
 
 def find_recipe(name: str) -> Path:

@@ -1,8 +1,9 @@
-"""Going on from a finished model: its text tower, its vocabulary and, as near as it can be found again, its space.
+"""Going on from a finished model: those of its towers that the recipe has too, and, as near as it can be found again,
+its space.
 
-A model folder does not carry the space that its text tower was trained into, so the space is fitted anew and turned by
-the rotation that brings it closest to the tower's own vectors (orthogonal Procrustes, Schoenemann 1966). A rotation
-keeps the space's geometry; what the tower did not learn stays something to learn.
+A model folder does not carry the space that its towers were trained into, so the space is fitted anew and turned by the
+rotation that brings it closest to where the model puts texts (orthogonal Procrustes, Schoenemann 1966). A rotation
+keeps the space's geometry; what the towers did not learn stays something to learn.
 """
 
 from __future__ import annotations
@@ -19,29 +20,50 @@ from torch import Tensor
 from babelclip.checkpoint.convert import load_towers
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.errors import ConfigError
+from babelclip.towers.config import DualConfig
 from babelclip.towers.text import TextTower
+from babelclip.towers.vision import VisionTower
 from babelclip.train.target_space import TargetSpace
 from babelclip.train.text_vectors import text_vectors
 
 
-def take_text_tower(model: ModelFolder, tower: TextTower, out: Path) -> Tokenizer:
-    """Load the text tower's weights and copy its tokenizer to ``out``.
-
-    Raises: ConfigError when the folder's text tower is not the recipe's.
-    """
-    if model.config.text != tower.config:
+def check_start(model: ModelFolder, config: DualConfig) -> None:
+    """Raises: ConfigError when the folder has no text tower as wide as the recipe's, or neither tower of the recipe."""
+    theirs = model.config
+    if theirs.text.embed_dim != config.text.embed_dim:
         raise ConfigError(
-            f"the recipe's text tower is not that of {model.path}: expected {tower.config}, found {model.config.text}"
+            f"{model.path} gives vectors of {theirs.text.embed_dim} numbers, the recipe's space has "
+            f"{config.text.embed_dim}; start from a model that fits, or from none"
         )
+    if theirs.text != config.text and theirs.vision != config.vision:
+        raise ConfigError(
+            f"no tower of {model.path} is the recipe's. Expected {config.text} or {config.vision}, "
+            f"found {theirs.text} and {theirs.vision}"
+        )
+
+
+def take_text_tower(model: ModelFolder, tower: TextTower, out: Path) -> Tokenizer | None:
+    """Load the text tower's weights and copy its tokenizer to ``out``; None where the recipe's tower is another."""
+    if model.config.text != tower.config:
+        return None
     tower.load_state_dict(load_towers(model).text.state_dict(), strict=True)
     shutil.copyfile(model.tokenizer_file, out / "tokenizer.json")
     return Tokenizer.from_file(str(model.tokenizer_file))
 
 
-def turn_space(
-    space: TargetSpace, teacher_vectors: Tensor, texts: Sequence[str], tower: TextTower, tokenizer: Tokenizer
-) -> TargetSpace:
-    """The space, rotated to where the tower puts the texts. teacher_vectors: (N, E) of the same texts."""
+def take_image_tower(model: ModelFolder, tower: VisionTower) -> bool:
+    """Load the image tower's weights; False where the recipe's tower is another."""
+    if model.config.vision != tower.config:
+        return False
+    vision = load_towers(model).vision
+    assert vision is not None, "its configuration is the recipe's, which has one"
+    tower.load_state_dict(vision.state_dict(), strict=True)
+    return True
+
+
+def turn_space(space: TargetSpace, teacher_vectors: Tensor, texts: Sequence[str], model: ModelFolder) -> TargetSpace:
+    """The space, rotated to where the model puts the texts. teacher_vectors: (N, E) of the same texts."""
+    tower, tokenizer = load_towers(model).text, Tokenizer.from_file(str(model.tokenizer_file))
     rotation = procrustes(space(teacher_vectors), text_vectors(tower, tokenizer, texts))
     return TargetSpace(space.mean, space.matrix @ rotation)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from babelclip.towers.text import TextBlock, TextTower
+from babelclip.towers.text import TextTower
 from babelclip.train.batch import Batch, Part
 from babelclip.train.data.batches import BUCKET_EDGES, TextSampler, TokenTable, row_weights, tokenise
 from babelclip.train.data.texts import Corpus
@@ -178,28 +178,3 @@ class PairTable:
         length = max(first.shape[1], second.shape[1])
         both = [np.pad(side, ((0, 0), (0, length - side.shape[1])), constant_values=1) for side in (first, second)]
         return both[0], both[1], torch.from_numpy(self._scores[rows])
-
-
-@torch.inference_mode()
-def fit_output(tower: TextTower, batches: Sequence[NDArray[np.int64]], targets: Tensor, ridge: float = 1e-3) -> None:
-    """Set the tower's last bias and projection so that its vectors are the best linear fit of the targets.
-
-    A warm start: the tower's pooled vectors p are the teacher's with some layers missing; ridge regression finds W with
-    W (p - mean) near the (centred) target. The projection has no bias, so the mean goes through the last norm's.
-    """
-    assert tower.projection is not None, "a tower without a projection cannot be fitted"
-    tower.projection.weight.copy_(torch.eye(tower.config.embed_dim))
-    pooled = torch.cat([tower(torch.from_numpy(batch)) for batch in batches]).double()
-    mean = pooled.mean(dim=0)
-    centred = pooled - mean
-    penalty = ridge * centred.pow(2).mean() * len(pooled) * torch.eye(pooled.shape[1], dtype=torch.float64)
-    weight = torch.linalg.solve(centred.T @ centred + penalty, centred.T @ targets.double()).T  # E D
-    tower.projection.weight.copy_(weight.float())
-    last = tower.blocks[-1]
-    assert isinstance(last, TextBlock)
-    last.norm2.bias.sub_(mean.float())
-
-
-def token_batches(table: TokenTable, rows: NDArray[np.int64], size: int = 64) -> list[NDArray[np.int64]]:
-    """Rows cut into padded batches, in order."""
-    return [table.padded(rows[start : start + size]) for start in range(0, len(rows), size)]

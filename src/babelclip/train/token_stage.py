@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from babelclip.towers.pool import mean_pool
-from babelclip.towers.text import TextTower
+from babelclip.towers.text import TextBlock, TextTower
 from babelclip.train.batch import Batch, Part
 from babelclip.train.data.batches import BUCKET_EDGES, TextSampler, TokenTable, row_weights
 from babelclip.train.data.texts import Row
@@ -151,10 +151,23 @@ class TokenStage:
         """(B, T, L, D) -> vectors of the texts in the space: (B, E)."""
         return self._space(F.normalize(mean_pool(states[:, :, -1], mask), dim=-1))
 
+    @torch.no_grad()
     def finish(self) -> None:
-        """What other stages train is trained again; the words stay as they are."""
-        assert self.module.projection is not None
-        self.module.projection.requires_grad_(True)
+        """Make the space the tower's output, and its projection trainable again; the words stay as they are.
+
+        The space centres unit vectors, and the tower projects pooled vectors as they are. Those are nearly of one
+        length, so a multiple of the space's mean taken off the last norm's bias does the same.
+        """
+        projection, last = self.module.projection, self.module.blocks[-1]
+        assert projection is not None
+        assert isinstance(last, TextBlock)
+        lengths = [
+            mean_pool(list(self.module.block_outputs(ids))[-1], ids != PAD).norm(dim=-1)
+            for ids in (torch.from_numpy(self._table.padded(rows)) for rows in of_like_length(self._table, self._held))
+        ]
+        last.norm2.bias.sub_(torch.cat(lengths).mean() * self._space.mean)
+        projection.weight.copy_(self._space.matrix.T)
+        projection.requires_grad_(True)
 
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float]:

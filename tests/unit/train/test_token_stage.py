@@ -22,7 +22,8 @@ from babelclip.train.token_stage import TeacherTokens, TokenLabels, TokenSetting
 
 WIDTH, HIDDEN, LAYERS, VOCABULARY = 32, 48, 3, 44
 KEPT = range(VOCABULARY)
-SPACE = TargetSpace(torch.zeros(WIDTH), torch.eye(WIDTH))
+_SPACE = torch.randn(WIDTH + 1, WIDTH, generator=torch.Generator().manual_seed(7)) * 0.2
+SPACE = TargetSpace(_SPACE[0], _SPACE[1:])
 
 
 @pytest.fixture
@@ -118,6 +119,18 @@ def test_the_projection_is_trained_afterwards_and_the_words_are_not(stage: Token
     stage.finish()
     frozen = {name for name, parameter in stage.module.named_parameters() if not parameter.requires_grad}
     assert frozen == {"embeddings.word.weight"}
+
+
+def test_the_tower_ends_in_the_space(stage: TokenStage) -> None:
+    cosine = stage.evaluate()["held_out_cosine"]
+    stage.finish()
+    found = []
+    for row in stage._held:
+        text = stage._rows[row].text
+        states, is_token = stage._teacher(stage._teacher.ids([text]))
+        ids = torch.from_numpy(stage._table.padded(np.array([row])))
+        found.append(F.cosine_similarity(stage.module(ids), stage._whole(states, is_token)))
+    assert torch.cat(found).mean().item() == pytest.approx(cosine, abs=0.02)
 
 
 def test_padding_counts_for_nothing(stage: TokenStage) -> None:

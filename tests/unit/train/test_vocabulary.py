@@ -59,24 +59,44 @@ def test_scores_are_kept() -> None:
     assert all(before[piece] == score for piece, score in after.items())
 
 
-def test_small_languages_and_single_characters_are_kept() -> None:
+def scored(*, best: str) -> tuple[list[tuple[str, float]], dict[str, int]]:
+    """The little vocabulary with one piece of a better score than all others, and the place of each piece."""
     names = [*SPECIALS, *PIECES, "<mask>"]
-    place = {name: i for i, name in enumerate(names)}
+    return [(name, -1.0 if name == best else -9.0) for name in names], {name: i for i, name in enumerate(names)}
+
+
+def test_small_languages_and_single_characters_are_kept() -> None:
+    vocabulary, place = scored(best="▁abc")
     counts = {
-        "large": Counter({place["▁abc"]: 1000, place["▁ab"]: 500, place["a"]: 9}),
+        "large": Counter({place["▁ab"]: 500, place["a"]: 9}),
         "small": Counter({place["za"]: 2, place["z"]: 1}),
     }
-    kept = [names[i] for i in choose_pieces(names, counts, size=13, floor=1, characters=6)]
+    kept = [vocabulary[i][0] for i in choose_pieces(vocabulary, counts, size=10, floor=1, characters=2)]
     assert kept[:4] == SPECIALS
     assert kept[-1] == "<mask>"
-    assert {"za", "▁abc", "a", "z"} <= set(kept)
-    assert len(kept) == 13
+    assert {"za", "▁ab", "a", "z", "▁abc"} == set(kept[4:-1])
+
+
+def test_beyond_coverage_the_vocabularys_own_scores_decide() -> None:
+    vocabulary, place = scored(best="▁abc")
+    counts = {"x": Counter({place["za"]: 1000, place["▁ab"]: 1})}
+    kept = choose_pieces(vocabulary, counts, size=6, floor=0, characters=0)
+    assert place["▁abc"] in kept
+    assert place["za"] not in kept
+
+
+def test_characters_that_do_not_occur_fill_up_to_the_number_asked_for() -> None:
+    vocabulary, place = scored(best="c")
+    counts = {"x": Counter({place["a"]: 1})}
+    kept = choose_pieces(vocabulary, counts, size=7, floor=0, characters=2)
+    assert {place["a"], place["c"]} <= set(kept)
+    assert len(kept) == 7
 
 
 def test_a_vocabulary_too_small_for_coverage_is_an_error() -> None:
-    names = [*SPECIALS, *PIECES, "<mask>"]
+    vocabulary, _ = scored(best="a")
     with pytest.raises(DatasetError, match="too small"):
-        choose_pieces(names, {"x": Counter({4: 1, 5: 1, 6: 1})}, size=6)
+        choose_pieces(vocabulary, {"x": Counter({4: 1, 5: 1, 6: 1})}, size=6)
 
 
 def test_counting_and_the_check() -> None:
