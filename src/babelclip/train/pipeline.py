@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from babelclip.checkpoint.folder import ModelFolder
+from babelclip.checkpoint.quantized import dequantize_int4, quantize_int4
 from babelclip.errors import ConfigError, DatasetError
 from babelclip.towers.config import ConvTrunkConfig, DualConfig, TextTowerConfig, VisionTowerConfig
 from babelclip.towers.dual import DualEncoder
@@ -185,7 +186,6 @@ def train_text(tower: TextTower, run: _Run) -> tuple[Tokenizer, TokenTable]:
         tokenizer = vocabulary.tokenizer()
         tensors = initial_text_tensors(teacher, vocabulary.kept, recipe.model.text_layers)
         tower.load_state_dict({**tower.state_dict(), **tensors}, strict=True)
-    tower.embeddings.word.requires_grad_(not recipe.model.int4_words)  # whose grid holds the teacher's rows only
     table = token_table(out, tokenizer, corpus, say)
     vectors = english_vectors(out, teacher, Tokenizer.from_str(full), corpus, say)
     turn = None if start is None else partial(turn_space, model=start)
@@ -195,14 +195,24 @@ def train_text(tower: TextTower, run: _Run) -> tuple[Tokenizer, TokenTable]:
         tokens = TokenStage(tower, tokenizer, asked, space, corpus.rows, table, recipe.tokens)
         run.train(tokens, recipe.tokens_run)
         tokens.finish()
-    dims = recipe.model.dims
-    run.train(TextStage(tower, tokenizer, corpus, table, space(vectors), dims, recipe.text), recipe.text_run)
+    targets, dims = space(vectors), recipe.model.dims
+    for name, settings, plan in (("text", recipe.text, recipe.text_run), ("names", recipe.names, recipe.names_run)):
+        run.train(TextStage(tower, tokenizer, corpus, table, targets, dims, settings, name), plan)
+        if recipe.model.int4_words and settings.words_rate:
+            _store_words(tower)
     file = out / "likeness.pt"
     if not file.is_file():
         say("likeness of the scored pairs")
         torch.save(learn_likeness(tower, tokenizer, corpus.pairs, dims, recipe.likeness), file)
     turn_projection(tower, torch.load(file, weights_only=True))
     return tokenizer, table
+
+
+@torch.no_grad()
+def _store_words(tower: TextTower) -> None:
+    """Word embeddings as int4 will hold them, so that all that is trained afterwards sees them as they will be."""
+    words = tower.embeddings.word.weight
+    words.copy_(torch.from_numpy(dequantize_int4(*quantize_int4(words.numpy()))))
 
 
 def train_image(model: DualEncoder, tokenizer: Tokenizer, table: TokenTable, run: _Run) -> None:

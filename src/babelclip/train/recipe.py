@@ -91,6 +91,8 @@ class Recipe:
     tokens_run: StageRecipe
     text: TextSettings  # every language to the teacher's English; a finished text tower begins here
     text_run: StageRecipe
+    names: TextSettings  # a second text stage that dwells on the names of things
+    names_run: StageRecipe
     likeness: LikenessSettings
     regions: ImageSettings  # thousands of quick steps on four regions' means; a finished image tower skips them
     regions_run: StageRecipe

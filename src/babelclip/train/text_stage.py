@@ -42,6 +42,9 @@ class TextSettings:
     pairs_every: int = 4
     pairs_weight: float = 0.1
     pairs_tokens: int | None = None  # of a batch of pairs; None: half of the budget
+    words_rate: float = (
+        0.0  # learning rate of the word embeddings, as a share of the recipe's; 0: they stay as they are
+    )
     half_precision: bool = True  # bfloat16 autocast
     seed: int = 0
 
@@ -70,8 +73,9 @@ class TextStage:
     ) -> None:
         """table: the corpus' rows, tokenised; targets: (len(corpus.english), E), the English texts in the space."""
         self.name = name
-        self.rates: Mapping[str, float] = {}
+        self.rates: Mapping[str, float] = {"embeddings.word.": settings.words_rate}
         self.module = tower
+        tower.embeddings.word.requires_grad_(settings.words_rate > 0)
         self.head = nn.Module()  # the losses have nothing to learn
         self._settings = settings
         self._pairs_tokens = settings.pairs_tokens or settings.token_budget // 2

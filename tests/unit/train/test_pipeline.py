@@ -83,6 +83,7 @@ def tiny_recipe(folder: Path) -> Path:
         "image_size = 224": "image_size = 64",
         "minutes = 20.0": "steps = 3",
         "minutes = 22.0": "steps = 3",
+        "minutes = 42.0": "steps = 3",
         "minutes = 12.0": "steps = 3",
         "minutes = 14.0": "steps = 3",
         "minutes = 9.0": "steps = 3",
@@ -98,6 +99,7 @@ def tiny_recipe(folder: Path) -> Path:
         "batch_size = 192": "batch_size = 16",
         "bank_size = 2048": "bank_size = 32",
         "bank_size = 4096": "bank_size = 32",
+        "token_budget = 4096": "token_budget = 512",
     }.items():
         assert old in text, old
         text = text.replace(old, new)
@@ -115,12 +117,14 @@ def test_a_run_from_data_to_model_folder(tmp_path: Path) -> None:
     assert model.config.text.vocab_size == 950
     index = model.tensor_index()
     assert {entry.dtype for entry in index.values()} == {"F16", "F32", "I8", "U8"}
+    words = read_float32(read_folder(tmp_path / "out" / "model-float32").tensor_index(), WORDS)
+    assert np.array_equal(read_float32(index, WORDS), words)  # trained on as they are stored, to the last bit
     kept = json.loads((tmp_path / "out" / "kept.json").read_text())
-    words = read_sentence_teacher().tensors["emb.word"][torch.tensor(kept)].numpy()
-    assert np.array_equal(read_float32(index, WORDS), words)  # the teacher's own, to the last bit
+    teachers = read_sentence_teacher().tensors["emb.word"][torch.tensor(kept)].numpy()
+    assert 0 < np.abs(words - teachers).max() < 0.3  # the names stage has moved them
     assert "research only" in (folder / "NOTICE").read_text()
     assert (tmp_path / "out" / "train.png").stat().st_size > 1000
-    stages = {"tokens", "text", "regions", "image", "captions", "final", "last"}
+    stages = {"tokens", "text", "names", "regions", "image", "captions", "final", "last"}
     assert set(read_log(tmp_path / "out" / "log.jsonl")) == stages
 
     with pytest.raises(ConfigError, match="--resume"):
@@ -140,7 +144,7 @@ def test_a_run_goes_on_from_the_model_of_another(tmp_path: Path) -> None:
     start = read_folder(first)
     second = train(recipe, tmp_path / "data", tmp_path / "second", resume=False, say=lambda line: None, start=start)
     assert set(read_log(tmp_path / "second" / "log.jsonl")) == {
-        "text", "image", "captions", "final", "last"
+        "text", "names", "image", "captions", "final", "last"
     }  # fmt: skip
     assert (second / "tokenizer.json").read_bytes() == (first / "tokenizer.json").read_bytes()
     assert (second / "model.safetensors").read_bytes() != (first / "model.safetensors").read_bytes()

@@ -47,7 +47,7 @@ def stage(word_tokenizer: Tokenizer) -> TextStage:
     tower = TextTower(config)
     start_transformer(tower, deviation=0.1)
     corpus, targets = make_corpus()
-    settings = TextSettings(group_weights={"a": 1.0}, token_budget=256, half_precision=False)
+    settings = TextSettings(group_weights={"a": 1.0}, token_budget=256, half_precision=False, words_rate=1.0)
     table = tokenise(word_tokenizer, [row.text for row in corpus.rows])
     return TextStage(tower, word_tokenizer, corpus, table, targets, (8, WIDTH), settings)
 
@@ -69,6 +69,16 @@ def test_held_out_rows_are_never_drawn_and_do_not_depend_on_the_weights(stage: T
     assert len(stage._held) == 60
     assert not set(drawn.tolist()) & set(stage._held.tolist())
     assert np.array_equal(held_out_rows(1200, 0), stage._held)
+
+
+def test_words_are_trained_where_the_settings_say_so(stage: TextStage, word_tokenizer: Tokenizer) -> None:
+    words = stage.module.embeddings.word.weight
+    assert words.requires_grad
+    assert stage.rates == {"embeddings.word.": 1.0}
+    corpus, targets = make_corpus()
+    table = tokenise(word_tokenizer, [row.text for row in corpus.rows])
+    TextStage(stage.module, word_tokenizer, corpus, table, targets, (WIDTH,), TextSettings(group_weights={"a": 1.0}))
+    assert not words.requires_grad
 
 
 def test_several_targets_are_averaged(stage: TextStage, word_tokenizer: Tokenizer) -> None:
