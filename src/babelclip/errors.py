@@ -7,10 +7,13 @@
     |-- FetchError           a download that is refused, impossible offline, or broken
     |-- RuntimeUnavailable   nothing at hand that can run the model; the message names the ways out
     |-- DatasetError         data for training or evaluation that is absent or not in its documented form
+    |-- Refusal              a request that the server turns away (``serve.refusals``)
+    |-- KeyFileError         a file of keys that cannot be used (``serve.key_schema``)
     |-- ItemsError           some items of a call failed; carries the reasons and the vectors of all others
     `-- InputError           one item that cannot be embedded
         |-- TextError
         |-- ImageError
+        |   `-- UrlRefused   an image URL that was not fetched (``serve.image_url``)
         `-- UnknownTask
 
 ``ConfigError`` and ``InputError`` are ``ValueError`` too, so callers that know nothing of babelclip can catch them.

@@ -1,0 +1,223 @@
+"""``babelclip keys``: API keys of a server, and the tokens that they may spend. A running server follows at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+if TYPE_CHECKING:
+    from babelclip.serve.keys import Key
+
+app = App(name="keys", help="Create, top up, list and revoke API keys of a server, and show what they used.")
+
+JsonLines = Annotated[bool, Parameter(name="--json")]
+AtLeastOne = Parameter(validator=Number(gte=1))
+
+
+@app.command
+def create(
+    label: str,
+    /,
+    *,
+    keys: Path,
+    balance: int | Literal["unlimited"] = 1_000_000,
+    requests_per_minute: int | Literal["unlimited"] = 500,
+    tokens_per_minute: int | Literal["unlimited"] = 1_000_000,
+    concurrency: int | Literal["unlimited"] = 5,
+    dim: Annotated[int | None, AtLeastOne] = None,
+    json_lines: JsonLines = False,
+) -> int:
+    """Make a key and print its secret, which is shown this once: only a hash of it is kept.
+
+    Parameters
+    ----------
+    label
+        Whose key it is, for lists.
+    keys
+        The file of keys; made when there is none.
+    balance
+        Prepaid tokens.
+    requests_per_minute
+        How many requests the key may send in a minute.
+    tokens_per_minute
+        How many tokens the key may use in a minute.
+    concurrency
+        How many requests the key may have under way at once.
+    dim
+        Width of the vectors when a request names none; the model's own when left out.
+    json_lines
+        The key and its secret as one JSON object on stdout.
+    """
+    from babelclip.serve.keys import KeyFile
+    from babelclip.serve.limits import Rates
+
+    rates = Rates(
+        requests_per_minute=limit(requests_per_minute),
+        tokens_per_minute=limit(tokens_per_minute),
+        concurrency=limit(concurrency),
+    )
+    with KeyFile(keys, create=True) as file:
+        key, secret = file.add(label, default_dim=dim, rates=rates, balance=limit(balance))
+    if json_lines:
+        print(json.dumps(settings(key) | {"secret": secret}, ensure_ascii=False))
+    else:
+        print(secret)
+        print(f"key {key.id} ({key.label}); the secret above is shown this once", file=sys.stderr)
+    return 0
+
+
+@app.command
+def topup(key_id: str, tokens: Annotated[int, AtLeastOne], /, *, keys: Path) -> int:
+    """Add prepaid tokens to a key.
+
+    Parameters
+    ----------
+    key_id
+        The key's id, from babelclip keys list.
+    tokens
+        How many to add.
+    keys
+        The file of keys.
+    """
+    from babelclip.serve.keys import KeyFile
+
+    with KeyFile(keys) as file:
+        show(file.top_up(key_id, tokens))
+    return 0
+
+
+@app.command(name="list")
+def list_keys(*, keys: Path, json_lines: JsonLines = False) -> int:
+    """List all keys with their limits and balances.
+
+    Parameters
+    ----------
+    keys
+        The file of keys.
+    json_lines
+        One JSON object per key on stdout instead of a list to read.
+    """
+    from babelclip.serve.keys import KeyFile
+
+    with KeyFile(keys) as file:
+        found = file.all()
+    for key in found:
+        if json_lines:
+            print(json.dumps(settings(key), ensure_ascii=False))
+        else:
+            show(key)
+    return 0
+
+
+@app.command
+def revoke(key_id: str, /, *, keys: Path) -> int:
+    """Make a key invalid for ever. What it used stays on record.
+
+    Parameters
+    ----------
+    key_id
+        The key's id, from babelclip keys list.
+    keys
+        The file of keys.
+    """
+    from babelclip.serve.keys import KeyFile
+
+    with KeyFile(keys) as file:
+        show(file.revoke(key_id))
+    return 0
+
+
+@app.command
+def usage(key_id: str | None = None, /, *, keys: Path, json_lines: JsonLines = False) -> int:
+    """Show what keys have used since they were made, and what they have left.
+
+    Parameters
+    ----------
+    key_id
+        This key alone; all of them when left out.
+    keys
+        The file of keys.
+    json_lines
+        One JSON object per key on stdout instead of a list to read.
+    """
+    from babelclip.serve.keys import KeyFile
+
+    with KeyFile(keys) as file:
+        found = file.all() if key_id is None else [file.get(key_id)]
+    for key in found:
+        if json_lines:
+            print(json.dumps(used(key), ensure_ascii=False))
+        else:
+            show_used(key)
+    return 0
+
+
+def limit(value: int | Literal["unlimited"]) -> int | None:
+    """An option as the library takes it."""
+    return None if value == "unlimited" else value
+
+
+def settings(key: Key) -> dict[str, Any]:
+    """What a key is and may; ``None`` is no limit."""
+    return {
+        "id": key.id,
+        "label": key.label,
+        "created": when(key.created),
+        "revoked": when(key.revoked),
+        "dim": key.default_dim,
+        "requests_per_minute": key.rates.requests_per_minute,
+        "tokens_per_minute": key.rates.tokens_per_minute,
+        "concurrency": key.rates.concurrency,
+        "balance": key.balance,
+    }
+
+
+def used(key: Key) -> dict[str, Any]:
+    """What a key has used and has left; ``None`` is no limit, or never."""
+    return {
+        "id": key.id,
+        "label": key.label,
+        "requests": key.requests,
+        "text_tokens": key.usage.text_tokens,
+        "image_tokens": key.usage.image_tokens,
+        "total_tokens": key.usage.total,
+        "last_used": when(key.last_used),
+        "balance": key.balance,
+    }
+
+
+def show(key: Key) -> None:
+    """A key to read."""
+    state = "in force" if key.revoked is None else f"revoked {when(key.revoked)}"
+    print(f"{key.id}  {key.label}  ({state})")
+    rates = key.rates
+    print(
+        f"  balance {count(key.balance)} tokens; at most {count(rates.requests_per_minute)} requests and "
+        f"{count(rates.tokens_per_minute)} tokens a minute, {count(rates.concurrency)} requests at once; "
+        f"dim {'of the model' if key.default_dim is None else key.default_dim}; created {when(key.created)}"
+    )
+
+
+def show_used(key: Key) -> None:
+    """What a key has used, to read."""
+    print(f"{key.id}  {key.label}")
+    print(
+        f"  {key.requests:,} requests, {key.usage.total:,} tokens (text {key.usage.text_tokens:,}, "
+        f"images {key.usage.image_tokens:,}); balance {count(key.balance)}; last used {when(key.last_used) or 'never'}"
+    )
+
+
+def count(value: int | None) -> str:
+    """A limit as people write it."""
+    return "unlimited" if value is None else f"{value:,}"
+
+
+def when(seconds: int | None) -> str | None:
+    """A time as ISO 8601 in UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

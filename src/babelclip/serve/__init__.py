@@ -1,0 +1,1 @@
+"""The HTTP server: embeddings of texts and images over a Jina-compatible API."""
