@@ -35,8 +35,8 @@ def train(
         Folder with the data that the recipe reads. For finetune-*: images and captions.csv (or .jsonl, .parquet), or
         .tar shards.
     model
-        What to start from: "bundled", a model folder or a hub name (org/name). Needed for finetune-*; for small, in
-        place of the pretrained parts.
+        What to start from: "bundled", a model folder or a hub name (org/name). Needed for finetune-*; for small, those
+        of its towers that the recipe has too are trained on, in place of the pretrained parts.
     out
         Folder for everything the run makes: log, curve, states, the model; runs/ and the recipe's name when left out.
     resume
