@@ -1,0 +1,103 @@
+"""A real worker process with the bundled model: the library's vectors, failures, death and return."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import babelclip
+from babelclip.bundled import bundled_folder
+from babelclip.errors import ImageError
+from babelclip.serve.batcher import TowerLost
+from babelclip.serve.worker import Worker
+
+pytestmark = pytest.mark.slow
+MODEL = str(bundled_folder())
+
+
+def picture(colour: str) -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (40, 30), colour).save(content, "PNG")
+    return content.getvalue()
+
+
+def run(scene: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(scene, 120))
+
+
+def test_vectors_are_the_librarys_and_a_bad_item_fails_alone() -> None:
+    async def scene() -> None:
+        worker = Worker(MODEL)
+        await worker.start()
+        encoder = babelclip.load()
+        assert worker.facts["fingerprint"] == encoder.facts()["fingerprint"]
+        texts = ["a dog", "ein Hund, der rennt", ""]
+        images = [picture("red"), b"no image", picture("blue")]
+        found = await asyncio.gather(worker.run("text", texts), worker.run("image", images))
+        assert np.allclose(np.stack(found[0]), encoder.encode_text(texts, normalize=False), atol=1e-5)  # type: ignore[arg-type]
+        assert isinstance(found[1][1], ImageError)
+        good = np.stack([found[1][0], found[1][2]])  # type: ignore[list-item]
+        assert np.allclose(good, encoder.encode_image([images[0], images[2]], normalize=False), atol=1e-5)
+        assert await worker.is_alive(5)
+        await worker.stop()
+        assert not await worker.is_alive(1)
+
+    run(scene())
+
+
+def test_a_killed_worker_is_told_to_those_who_wait_and_comes_back() -> None:
+    async def scene() -> None:
+        worker = Worker(MODEL)
+        await worker.start()
+        assert worker._process is not None
+        first = worker._process.pid
+        under_way = asyncio.create_task(worker.run("text", [f"text number {n} " * 20 for n in range(400)]))
+        await asyncio.sleep(0.2)
+        os.kill(first, signal.SIGKILL)
+        with pytest.raises(TowerLost):
+            await under_way
+        with pytest.raises(TowerLost, match="being started"):
+            await worker.run("text", ["a"])
+        assert not await worker.is_alive(1)
+        while not worker.is_ready:
+            await asyncio.sleep(0.05)
+        assert worker._process.pid != first
+        assert worker.starts == 2
+        (vector,) = await worker.run("text", ["a dog"])
+        assert np.allclose(vector, babelclip.load().encode_text("a dog", normalize=False), atol=1e-5)  # type: ignore[arg-type]
+        await worker.stop()
+
+    run(scene())
+
+
+def test_a_model_that_cannot_be_opened_is_told_at_the_start(tmp_path, capfd: pytest.CaptureFixture[str]) -> None:
+    async def scene() -> None:
+        worker = Worker(str(tmp_path))
+        with pytest.raises(TowerLost, match="before its model was ready"):
+            await worker.start()
+        await worker.stop()
+
+    run(scene())
+    assert "FolderError" in capfd.readouterr().err
+
+
+def test_it_ends_when_the_front_is_gone() -> None:
+    async def scene() -> None:
+        worker = Worker(MODEL)
+        await worker.start()
+        assert worker._writer is not None
+        assert worker._process is not None
+        assert worker._keeper is not None
+        worker._keeper.cancel()
+        worker._writer.transport.abort()  # as the kernel does when a process is killed
+        assert await asyncio.wait_for(worker._process.wait(), 20) == 0
+
+    run(scene())
