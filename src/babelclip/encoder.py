@@ -120,7 +120,7 @@ class Encoder:
         self.dim = self.dims[-1]
         self.logit_scale = logit_scale
         self._runtime = runtime
-        self._text = text_preparer
+        self.text_preparer = text_preparer
         self._image = image_preparer
         self._facts = dict(facts or {})
         on_cpu = runtime.facts().get("device") == "cpu"
@@ -131,7 +131,7 @@ class Encoder:
     @property
     def max_tokens(self) -> int:
         """The model's whole context in tokens, special tokens included."""
-        return self._text.config.max_tokens
+        return self.text_preparer.config.max_tokens
 
     @property
     def image_size(self) -> int | None:
@@ -145,7 +145,7 @@ class Encoder:
     def tokenize(self, texts: str | Iterable[str], *, task: str | None = None) -> list[list[int]]:
         """Token ids of each text with its task's instruction and special tokens, cut to ``max_tokens`` as they run."""
         chosen = [texts] if isinstance(texts, str) else list(texts)
-        return self._text.tokenize(chosen, task, None).token_ids
+        return self.text_preparer.tokenize(chosen, task, None).token_ids
 
     def encode_text(
         self,
@@ -171,7 +171,7 @@ class Encoder:
         items = [texts] if lone else cast("Iterable[object]", texts)
         cuts = Cuts()
         end = self._finish(dim, normalize)
-        self._text.tokenize([], task, max_tokens)  # an option that is wrong is wrong for every text
+        self.text_preparer.tokenize([], task, max_tokens)  # an option that is wrong is wrong for every text
         with progress_bar(progress, "texts", items) as advance:
             vectors = _collect(self._texts(items, end, task, max_tokens, cuts), end.dim, advance, cuts)
         return vectors[0] if lone else vectors
@@ -220,7 +220,7 @@ class Encoder:
         if kind not in ("auto", "text", "image"):
             raise ConfigError(f"kind must be auto, text or image, found {kind!r}")
         end = self._finish(dim, normalize)
-        self._text.tokenize([], task, max_tokens)
+        self.text_preparer.tokenize([], task, max_tokens)
         if kind == "image":
             self._need_image_tower()
         return self._stream(items, kind, end, task, max_tokens)
@@ -252,12 +252,12 @@ class Encoder:
         """One result a text, in order; a window at a time."""
 
         def tokenize(part: Sequence[str]) -> Sequence[list[int]]:
-            tokenized = self._text.tokenize(part, task, max_tokens)
+            tokenized = self.text_preparer.tokenize(part, task, max_tokens)
             cuts.add(tokenized)
             return tokenized.token_ids
 
         def run(part: Sequence[list[int]]) -> Sequence[Vectors]:
-            return list(self._runtime.run_text(self._text.batch(part, task)))
+            return list(self._runtime.run_text(self.text_preparer.batch(part, task)))
 
         for window in windows(texts, WINDOW, WINDOW_CHARACTERS):
             ids = run_isolated(tokenize, [_checked(text) for text in window])

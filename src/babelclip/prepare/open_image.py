@@ -131,6 +131,16 @@ def open_image(
     return _to_rgb(image, orientation, alpha, name, owned=True)
 
 
+def stated_size(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> tuple[int, int]:
+    """Width and height as the header of an image file states them, before any turning; no pixel is decoded.
+
+    Raises ``ImageError`` as ``open_image`` does, but for what only decoding shows.
+    """
+    name = describe(source)
+    with _open_header(_read_bytes(source, limits, name), limits, name) as image:
+        return image.size
+
+
 def describe(source: object) -> str:
     """A short name of an item for messages; never its content."""
     if isinstance(source, bytes | bytearray | memoryview):

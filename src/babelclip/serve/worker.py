@@ -16,9 +16,9 @@ import time
 from collections.abc import Sequence
 
 from babelclip.arrays import Vectors
-from babelclip.errors import ImageError, InputError, TextError
 from babelclip.serve.batcher import TowerLost
 from babelclip.serve.frames import Answer, Call, Kind, Ping, Ready, packed, read_message
+from babelclip.serve.tower import results
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0  # seconds before another is started, doubling while they die young
 YOUNG = 60.0  # seconds
@@ -66,11 +66,7 @@ class Worker:
         number = next(self._numbers)
         answer = await self._ask(Call(number, kind, tuple(items), task))  # type: ignore[arg-type]
         assert isinstance(answer, Answer)
-        if answer.failure is not None or answer.vectors is None:
-            raise RuntimeError(answer.failure)
-        wrong: type[InputError] = TextError if kind == "text" else ImageError
-        reasons = answer.reasons or {}
-        return [wrong(reasons[at]) if at in reasons else row for at, row in enumerate(answer.vectors)]
+        return results(kind, answer)
 
     async def is_alive(self, seconds: float) -> bool:
         """Whether it answers in time. A model that works does not keep it from answering."""

@@ -14,38 +14,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
-import numpy as np
-
 from babelclip.encoder import Encoder, open_encoder
-from babelclip.errors import BabelclipError, ItemsError
 from babelclip.runtime.choose import RuntimeName
-from babelclip.serve.frames import Answer, Call, Message, Ping, Ready, packed, receive_message
-
-LANES = 4  # calls at once: two a tower
-
-
-def answer(encoder: Encoder, call: Call) -> Answer:
-    """Vectors of a call's items."""
-    try:
-        vectors = (
-            encoder.encode_text(call.items, task=call.task, normalize=False)  # type: ignore[arg-type]
-            if call.kind == "text"
-            else encoder.encode_image(call.items, normalize=False)
-        )
-    except ItemsError as error:
-        return Answer(call.number, error.vectors, error.failures)
-    except BabelclipError as error:
-        return Answer(call.number, failure=str(error))
-    except Exception as error:  # it may hold what a client sent, so only its kind is told
-        return Answer(call.number, failure=f"the model failed with {type(error).__name__}")
-    return Answer(call.number, vectors, {})
-
-
-def warm_up(encoder: Encoder) -> None:
-    """Run both towers once: the first run of a graph is slow."""
-    encoder.encode_text(["warm"])
-    if encoder.image_size is not None:
-        encoder.encode_image([np.zeros((8, 8, 3), np.uint8)])
+from babelclip.serve.frames import Call, Message, Ping, Ready, packed, receive_message
+from babelclip.serve.tower import LANES, answer, warm_up
 
 
 def serve(connection: socket.socket, encoder: Encoder) -> None:

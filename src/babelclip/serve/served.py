@@ -1,0 +1,170 @@
+"""A model as the server sees it: what it is, what an item costs, and vectors by way of one queue in front of each tower."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from babelclip.arrays import Vectors
+from babelclip.encoder import Encoder
+from babelclip.prepare.open_image import ImageLimits, stated_size
+from babelclip.prepare.text import TextPreparer
+from babelclip.serve.bad_requests import Busy, InvalidInput, TooLong, Wrong
+from babelclip.serve.batcher import Batcher, BatchLimits, Closing, Overloaded, TowerLost, Watcher
+from babelclip.serve.costs import image_tokens
+from babelclip.serve.tower import Tower, TowerHere
+
+JINA_TASKS = ("retrieval.query", "retrieval.passage", "text-matching", "classification", "separation")
+"""Taken for every model: clients send them unasked. A model that does not know one embeds as without a task."""
+RETRY_WHEN_LOST = 2  # seconds; about what a small model takes to start
+
+TEXT_LIMITS = BatchLimits(batch_cost=4096, batch_items=256, waiting_cost=2_000_000)
+IMAGE_LIMITS = BatchLimits(batch_cost=64_000_000, batch_items=16, waiting_cost=4_000_000_000)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Description:
+    """What a client may know of a model."""
+
+    name: str
+    dims: tuple[int, ...]  # trained for, ascending; the last is the width of its vectors
+    max_tokens: int
+    image_size: int | None  # None: it embeds texts only
+    tasks: tuple[str, ...]  # that change its vectors
+    facts: dict[str, str | int | None]
+
+    @property
+    def dim(self) -> int:
+        """The width of its vectors."""
+        return self.dims[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class PricedText:
+    """A text and its tokens, special ones and its task's instruction included."""
+
+    text: str
+    tokens: int
+    task: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PricedImage:
+    """The bytes of an image file, its price, and how many pixels are decoded for it."""
+
+    content: bytes
+    tokens: int
+    pixels: int
+
+
+Priced = PricedText | PricedImage
+
+
+class Served:
+    """One model. All but pricing runs in one event loop."""
+
+    def __init__(
+        self,
+        description: Description,
+        text_preparer: TextPreparer,
+        tower: Tower,
+        *,
+        image_limits: ImageLimits,
+        text_queue: BatchLimits = TEXT_LIMITS,
+        image_queue: BatchLimits = IMAGE_LIMITS,
+        watchers: tuple[Watcher | None, Watcher | None] = (None, None),
+    ) -> None:
+        """watchers: of the texts' queue and the images'."""
+        self.description, self.tower = description, tower
+        self._text_preparer, self._image_limits = text_preparer, image_limits
+        self._texts = Batcher[PricedText, Vectors](self._run_texts, text_queue, watchers[0])
+        self._images = Batcher[PricedImage, Vectors](self._run_images, image_queue, watchers[1])
+
+    def start(self) -> None:
+        """Begin to take items out of the queues, in the running event loop."""
+        self._texts.start()
+        self._images.start()
+
+    async def close(self, seconds: float) -> bool:
+        """Finish what was accepted; False when that took too long."""
+        return all(await asyncio.gather(self._texts.close(seconds), self._images.close(seconds)))
+
+    @property
+    def waiting_cost(self) -> tuple[int, int]:
+        """Tokens of waiting texts, pixels of waiting images."""
+        return self._texts.waiting_cost, self._images.waiting_cost
+
+    def task(self, asked: str | None) -> str | None:
+        """The task as the model knows it. Raises: InvalidInput for a task that nobody knows."""
+        if asked is None or asked in self.description.tasks:
+            return asked
+        if asked in JINA_TASKS:
+            return None
+        known = ", ".join(dict.fromkeys((*self.description.tasks, *JINA_TASKS)))
+        raise InvalidInput([Wrong("task", f"unknown task {asked[:80]!r}; known are {known}")])
+
+    def price_text(self, text: str, task: str | None, *, truncate: bool, place: str) -> PricedText:
+        """Raises: TooLong for a text over the model's context where ``truncate`` is not asked for."""
+        tokens, most = self._text_preparer.tokenize([text], task).longest, self.description.max_tokens
+        if tokens > most and not truncate:
+            raise TooLong(f"{place} has {tokens:,} tokens, the model reads {most:,}; shorten it or send truncate: true")
+        return PricedText(text, min(tokens, most), task)
+
+    def price_image(self, content: bytes) -> PricedImage:
+        """Raises: ImageError for what is no image that is taken; only its header is read."""
+        width, height = stated_size(content, self._image_limits)
+        return PricedImage(content, image_tokens(width, height), width * height)
+
+    async def vectors(self, items: Sequence[Priced]) -> list[Vectors | Exception]:
+        """Raw vectors of whole width (E,) in order, or the error of an item.
+
+        Raises: Busy when too much is waiting or the model is not there; nothing is to be charged then.
+        """
+        texts = [item for item in items if isinstance(item, PricedText)]
+        images = [item for item in items if isinstance(item, PricedImage)]
+        side = self.description.image_size or 0
+        asked = (
+            asyncio.ensure_future(self._texts.submit(texts, [item.tokens for item in texts])),
+            asyncio.ensure_future(self._images.submit(images, [item.pixels + side**2 for item in images])),
+        )
+        try:
+            of_texts, of_images = await asyncio.gather(*asked)
+        except Overloaded as error:
+            raise Busy(str(error), error.retry_after) from error
+        except Closing as error:
+            raise Busy(str(error), RETRY_WHEN_LOST) from error
+        finally:
+            for each in asked:
+                each.cancel()  # the other half of a request that was refused
+        answers = {True: iter(of_texts), False: iter(of_images)}
+        found = [next(answers[isinstance(item, PricedText)]) for item in items]
+        for result in found:
+            if isinstance(result, TowerLost | Closing):  # whatever else was computed, the request cannot be answered
+                raise Busy(str(result), RETRY_WHEN_LOST) from result
+        return found
+
+    async def _run_texts(self, batch: Sequence[PricedText]) -> list[Vectors | Exception]:
+        """Texts of a batch, task by task."""
+        found: dict[int, Vectors | Exception] = {}
+        for task in dict.fromkeys(item.task for item in batch):
+            places = [place for place, item in enumerate(batch) if item.task == task]
+            answers = await self.tower.run("text", [batch[place].text for place in places], task)
+            found.update(zip(places, answers, strict=True))
+        return [found[place] for place in range(len(batch))]
+
+    async def _run_images(self, batch: Sequence[PricedImage]) -> list[Vectors | Exception]:
+        return await self.tower.run("image", [item.content for item in batch])
+
+
+def serve_encoder(encoder: Encoder, image_limits: ImageLimits) -> Served:
+    """An encoder of this process, to be served."""
+    description = Description(
+        name=encoder.name,
+        dims=encoder.dims,
+        max_tokens=encoder.max_tokens,
+        image_size=encoder.image_size,
+        tasks=encoder.text_preparer.tasks,
+        facts=encoder.facts(),
+    )
+    return Served(description, encoder.text_preparer, TowerHere(encoder), image_limits=image_limits)
