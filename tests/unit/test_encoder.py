@@ -274,7 +274,7 @@ def test_a_lone_item_that_fails(encoder: Encoder) -> None:
 
 
 def test_item_that_breaks_its_batch_fails_alone(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenize = encoder._text.tokenize
+    tokenize = encoder.text_preparer.tokenize
 
     def poison(texts: Any, task: Any = None, max_tokens: Any = None) -> Any:
         result = tokenize(texts, task, max_tokens)
@@ -283,7 +283,7 @@ def test_item_that_breaks_its_batch_fails_alone(encoder: Encoder, monkeypatch: p
                 ids[1] = POISON_ID
         return result
 
-    monkeypatch.setattr(encoder._text, "tokenize", poison)
+    monkeypatch.setattr(encoder.text_preparer, "tokenize", poison)
     texts = ["a"] * 20 + ["bad"] + ["the house"] * 20 + ["bad"]
     with pytest.raises(ItemsError) as caught:
         encoder.encode_text(texts)

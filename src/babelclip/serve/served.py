@@ -1,4 +1,4 @@
-"""A model as the server sees it: what it is, what an item costs, and vectors by way of one queue in front of each tower."""
+"""A model as the server sees it: what it is, what an item costs, and vectors by way of a queue before each tower."""
 
 from __future__ import annotations
 
