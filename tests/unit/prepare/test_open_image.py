@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from babelclip.errors import ConfigError, ImageError
-from babelclip.prepare.open_image import ImageLimits, open_image
+from babelclip.prepare.open_image import ImageLimits, open_image, stated_size
 
 FILES = Path(__file__).parents[2] / "fixtures" / "images" / "files"
 PHOTO = FILES / "01_landscape.png"
@@ -250,3 +250,12 @@ def test_limits_that_cannot_be() -> None:
         ImageLimits(formats="PNG")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"no formats \['PGN'\]"):
         ImageLimits(formats=("PGN",))
+
+
+def test_the_stated_size_needs_no_pixels() -> None:
+    assert stated_size(png_header(640, 20)) == (640, 20)
+    assert stated_size(PHOTO) == open_image(PHOTO).size
+    with pytest.raises(ImageError, match="the limit is 100 "):
+        stated_size(png_header(11, 10), ImageLimits(max_pixels=100))
+    with pytest.raises(ImageError, match="none of the accepted formats"):
+        stated_size(b"words")
