@@ -1,0 +1,158 @@
+"""The application on a real HTTP server, asked by httpx."""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+
+import babelclip
+from babelclip.encoder import Encoder
+from babelclip.serve.app import make_app
+from babelclip.serve.settings import ServerSettings
+
+MODEL = "babelclip-small"
+
+
+def picture(width: int = 30, height: int = 30, colour: str = "red") -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(content, "PNG")
+    return content.getvalue()
+
+
+RAW = base64.b64encode(picture()).decode()
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return babelclip.load()
+
+
+@pytest.fixture(scope="module")
+def client(encoder: Encoder) -> Iterator[httpx.Client]:
+    settings = ServerSettings(served_names=("jina-clip-v2",), max_items=20, max_body_bytes=200_000)
+    app = make_app(encoder, settings)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="on"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
+        yield client
+    server.should_exit = True
+    thread.join()
+
+
+def ask(client: httpx.Client, **body: object) -> httpx.Response:
+    return client.post("/v1/embeddings", json={"model": MODEL, **body})
+
+
+def test_a_mixed_list_in_order_as_the_library_gives_it(client: httpx.Client, encoder: Encoder) -> None:
+    answer = ask(client, input=["a red square", {"image": RAW}, {"text": "ein Hund"}, f"data:image/png;base64,{RAW}"])
+    body = answer.json()
+    assert answer.status_code == 200, body
+    assert [each["index"] for each in body["data"]] == [0, 1, 2, 3]
+    assert {each["object"] for each in body["data"]} == {"embedding"}
+    texts = encoder.encode_text(["a red square", "ein Hund"])
+    image = encoder.encode_image(picture())
+    for each, wanted in zip(body["data"], (texts[0], image, texts[1], image), strict=True):
+        assert np.allclose(each["embedding"], wanted, atol=1e-5)
+    tokens = sum(map(len, encoder.tokenize(["a red square", "ein Hund"])))
+    assert body["usage"] == {"total_tokens": 8000 + tokens, "prompt_tokens": 8000 + tokens, "image_tokens": 8000}
+    assert body["model"] == MODEL
+    assert answer.headers["X-Model"] == MODEL
+    assert len(answer.headers["X-Request-Id"]) == 32
+
+
+def test_a_lone_item_a_served_name_and_the_aliases(client: httpx.Client) -> None:
+    for path in ("/embeddings", "/v1/embeddings/embeddings", "/v1/embeddings"):
+        body = client.post(path, json={"model": "jina-clip-v2", "texts": "hi", "dimensions": "64"}).json()
+        assert body["model"] == MODEL  # never the name that was asked for
+        assert len(body["data"][0]["embedding"]) == 64
+
+
+def test_forms_widths_and_what_clients_send_unasked(client: httpx.Client, encoder: Encoder) -> None:
+    answer = ask(
+        client, input="hi", embedding_type=["base64", "ubinary"], encoding_format="base64", dimensions=32,
+        task="retrieval.passage", late_chunking=False, user="me", priority=3,
+    )  # fmt: skip
+    assert answer.status_code == 200
+    assert answer.headers["X-Ignored-Fields"] == "priority"
+    embedding = answer.json()["data"][0]["embedding"]
+    wanted = encoder.encode_text("hi", dim=32)
+    assert np.allclose(np.frombuffer(base64.b64decode(embedding["base64"]), "<f4"), wanted, atol=1e-6)
+    assert embedding["ubinary"] == np.packbits(wanted > 0).tolist()
+    raw = ask(client, input="hi", normalized=False).json()["data"][0]["embedding"]
+    assert np.allclose(raw, encoder.encode_text("hi", normalize=False), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "said"),
+    [
+        ({"input": "a", "model": "gpt"}, 400, "INPUT_MODEL_NOT_FOUND", f"there is {MODEL}, jina-clip-v2"),
+        ({"input": "word " * 600}, 400, "INPUT_TOKEN_LIMIT_EXCEEDED", "truncate"),
+        ({}, 422, "VALIDATION_ERROR", "input"),
+        ({"input": [1, 2]}, 422, "VALIDATION_ERROR", "token ids"),
+        ({"input": "a", "dimensions": 5000}, 422, "VALIDATION_ERROR", "from 1 to 384"),
+        ({"input": "a", "task": "poetry"}, 422, "VALIDATION_ERROR", "retrieval.query"),
+        ({"input": "a", "late_chunking": True}, 422, "VALIDATION_ERROR", "late_chunking"),
+        ({"input": "a", "embedding_type": "int4"}, 422, "VALIDATION_ERROR", "'int4'"),
+        ({"input": {"url": "https://example.org/a.png"}}, 422, "VALIDATION_ERROR", "this server fetches none"),
+        ({"input": [{"bytes": base64.b64encode(b"words").decode()}]}, 422, "VALIDATION_ERROR", "none of the accepted"),
+        ({"input": ["a"] * 21}, 413, "INPUT_SIZE_LIMIT_EXCEEDED", "the limit is 20"),
+        ({"input": "a" * 300_000}, 413, "INPUT_SIZE_LIMIT_EXCEEDED", "200,000 bytes"),
+    ],
+)  # fmt: skip
+def test_errors_have_one_body(client: httpx.Client, body: dict[str, object], status: int, code: str, said: str) -> None:
+    answer = ask(client, **body)
+    content = answer.json()
+    assert (answer.status_code, content["code"]) == (status, code), content
+    assert said in content["detail"]
+    assert content["message"] == content["detail"] == content["error"]["message"]
+    assert content["request_id"] == answer.headers["X-Request-Id"]
+
+
+def test_a_body_in_pieces_is_counted_too(client: httpx.Client) -> None:
+    answer = client.post("/v1/embeddings", content=(b"x" * 10_000 for _ in range(40)))
+    assert answer.status_code == 413
+
+
+def test_per_item_errors(client: httpx.Client) -> None:
+    good, bad = {"image": RAW}, {"image": base64.b64encode(picture()[:40]).decode()}
+    whole = client.post("/v1/embeddings", json={"model": MODEL, "input": ["a", bad, good]})
+    assert whole.status_code == 422
+    assert whole.json()["errors"][0]["field"] == "input[1]"
+    items = client.post("/v1/embeddings?on_error=item", json={"model": MODEL, "input": ["a", bad, good]})
+    assert items.status_code == 200
+    assert [each["object"] for each in items.json()["data"]] == ["embedding", "error", "embedding"]
+    assert items.json()["usage"]["image_tokens"] == 4000
+
+
+def test_an_empty_text_and_no_json(client: httpx.Client) -> None:
+    assert ask(client, input="").status_code == 200
+    assert ask(client, input=[]).json()["data"] == []
+    answer = client.post("/v1/embeddings", content=b"{")
+    assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_ERROR")
+
+
+def test_models_and_health(client: httpx.Client) -> None:
+    listed = client.get("/v1/models").json()["data"]
+    assert [each["id"] for each in listed] == [MODEL, "jina-clip-v2"]
+    assert {each["runs"] for each in listed} == {MODEL}
+    assert client.get(f"/v1/models/{MODEL}").json()["dimensions"] == 384
+    assert client.get("/v1/models/none").json()["code"] == "RESOURCE_NOT_FOUND"
+    assert [client.get(path).status_code for path in ("/live", "/ready", "/health", "/openapi.json")] == [200] * 4
+
+
+def test_a_request_id_of_the_clients_is_kept(client: httpx.Client) -> None:
+    assert client.get("/live", headers={"X-Request-Id": "abc-1"}).headers["X-Request-Id"] == "abc-1"
+    assert client.get("/live", headers={"X-Request-Id": "a b"}).headers["X-Request-Id"] != "a b"
