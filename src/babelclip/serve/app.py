@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -21,7 +21,9 @@ from babelclip.serve.door import Door
 from babelclip.serve.embeddings import Failed, Kitchen, first_failure, price_items, usage_of, vectors_of
 from babelclip.serve.fetch_image import ImageFetcher
 from babelclip.serve.forms import formed, read_dimensions, read_forms
+from babelclip.serve.gate import Gate, Guest, KeyGate, OpenGate
 from babelclip.serve.items import read_items
+from babelclip.serve.keys import KeyFile
 from babelclip.serve.refusals import Refusal
 from babelclip.serve.schemas import EmbeddingsRequest
 from babelclip.serve.served import Served, serve_encoder
@@ -39,7 +41,7 @@ class House:
     settings: ServerSettings
     models: dict[str, Served]
     kitchen: Kitchen
-    owned: list[Callable[[], None]] = field(default_factory=list)
+    gate: Gate
 
     def served(self, name: str) -> Served:
         """The model of a name. Raises: UnknownModel that lists what is served."""
@@ -54,18 +56,18 @@ class House:
         return list({id(served): served for served in self.models.values()}.values())
 
 
-def make_app(encoder: Encoder, settings: ServerSettings | None = None) -> FastAPI:
-    """An application that serves an encoder of this process."""
+def make_app(encoder: Encoder, settings: ServerSettings | None = None, *, keys: KeyFile | None = None) -> FastAPI:
+    """An application that serves an encoder of this process; to everybody where ``keys`` is None."""
     settings = settings or ServerSettings()
     served = serve_encoder(encoder, settings.image_limits)
-    return application(dict.fromkeys((encoder.name, *settings.served_names), served), settings)
+    return application(dict.fromkeys((encoder.name, *settings.served_names), served), settings, keys)
 
 
-def application(models: dict[str, Served], settings: ServerSettings) -> FastAPI:
+def application(models: dict[str, Served], settings: ServerSettings, keys: KeyFile | None) -> FastAPI:
     """An application over models by name."""
     threads = ThreadPoolExecutor(settings.decoding_threads, thread_name_prefix="prepare")
     kitchen = Kitchen(ImageFetcher(settings.fetch), threads, settings.max_items)
-    house = House(settings, models, kitchen)
+    house = House(settings, models, kitchen, OpenGate() if keys is None else KeyGate(keys))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -93,14 +95,20 @@ def application(models: dict[str, Served], settings: ServerSettings) -> FastAPI:
 async def embeddings(request: Request, body: EmbeddingsRequest, on_error: OnError = "fail") -> Response:
     """Vectors of texts and images, in the order given."""
     house: House = request.app.state.house
+    with house.gate.enter(request.headers.get("authorization")) as guest:
+        return await _embed(house, guest, body, on_error)
+
+
+async def _embed(house: House, guest: Guest, body: EmbeddingsRequest, on_error: OnError) -> Response:
     served = house.served(body.model)
     forms, is_lone = read_forms(body.embedding_type, body.encoding_type, body.encoding_format)
-    dim = read_dimensions(body.dimensions, served.description.dim)
+    dim = read_dimensions(body.dimensions, served.description.dim) or _default_dim(guest, served)
     ignored = _ignored_fields(body, house.settings)
     items, _ = read_items(body.input, house.settings.image_limits.max_bytes)
     priced = await price_items(served, items, house.kitchen, task=body.task, truncate=body.truncate)
     if on_error == "fail":
         first_failure(priced)
+    guest.reserve(usage_of(priced))
     found = await vectors_of(served, priced)
     if on_error == "fail":
         first_failure(found)
@@ -112,9 +120,10 @@ async def embeddings(request: Request, body: EmbeddingsRequest, on_error: OnErro
         for place, each in enumerate(found)
     ]
     usage = usage_of([was if not isinstance(now, Failed) else now for was, now in zip(priced, found, strict=True)])
+    await guest.settle(usage)
     counted = {"total_tokens": usage.total, "prompt_tokens": usage.total, "image_tokens": usage.image_tokens}
     answer = {"model": served.description.name, "object": "list", "usage": counted, "data": data}
-    return json_answer(answer, headers=_model_headers(served) | ignored)
+    return json_answer(answer, headers=_model_headers(served) | ignored | guest.headers())
 
 
 @router.get("/v1/models")
@@ -155,6 +164,12 @@ async def health(request: Request) -> Response:
         {"status": "healthy" if all(state.values()) else "unhealthy", "models": state},
         200 if all(state.values()) else 503,
     )
+
+
+def _default_dim(guest: Guest, served: Served) -> int | None:
+    """The key's, for models that are as wide: one key may be used for several."""
+    dim = guest.default_dim
+    return dim if dim is not None and dim <= served.description.dim else None
 
 
 def _ignored_fields(body: EmbeddingsRequest, settings: ServerSettings) -> dict[str, str]:

@@ -7,16 +7,21 @@ import io
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from PIL import Image
 
 import babelclip
 from babelclip.encoder import Encoder
 from babelclip.serve.app import make_app
+from babelclip.serve.keys import KeyFile
+from babelclip.serve.limits import Rates
 from babelclip.serve.settings import ServerSettings
 
 MODEL = "babelclip-small"
@@ -36,10 +41,9 @@ def encoder() -> Encoder:
     return babelclip.load()
 
 
-@pytest.fixture(scope="module")
-def client(encoder: Encoder) -> Iterator[httpx.Client]:
-    settings = ServerSettings(served_names=("jina-clip-v2",), max_items=20, max_body_bytes=200_000)
-    app = make_app(encoder, settings)
+@contextmanager
+def running(app: FastAPI) -> Iterator[httpx.Client]:
+    """The application on a port of its own."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="on"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -50,6 +54,13 @@ def client(encoder: Encoder) -> Iterator[httpx.Client]:
         yield client
     server.should_exit = True
     thread.join()
+
+
+@pytest.fixture(scope="module")
+def client(encoder: Encoder) -> Iterator[httpx.Client]:
+    settings = ServerSettings(served_names=("jina-clip-v2",), max_items=20, max_body_bytes=200_000)
+    with running(make_app(encoder, settings)) as client:
+        yield client
 
 
 def ask(client: httpx.Client, **body: object) -> httpx.Response:
@@ -156,3 +167,40 @@ def test_models_and_health(client: httpx.Client) -> None:
 def test_a_request_id_of_the_clients_is_kept(client: httpx.Client) -> None:
     assert client.get("/live", headers={"X-Request-Id": "abc-1"}).headers["X-Request-Id"] == "abc-1"
     assert client.get("/live", headers={"X-Request-Id": "a b"}).headers["X-Request-Id"] != "a b"
+
+
+def test_keys_are_asked_for_limited_and_charged(encoder: Encoder, tmp_path: Path) -> None:
+    with KeyFile(tmp_path / "keys.db", create=True) as keys, running(make_app(encoder, keys=keys)) as client:
+        key, secret = keys.add("one", default_dim=64, rates=Rates(requests_per_minute=5), balance=10_000)
+
+        def send(content: object, secret: str = secret) -> httpx.Response:
+            headers = {"Authorization": f"Bearer {secret}"}
+            return client.post("/v1/embeddings", json={"model": MODEL, "input": content}, headers=headers)
+
+        nobody = ask(client, input="hi")
+        assert (nobody.status_code, nobody.json()["code"]) == (401, "AUTH_MISSING_API_KEY")
+        assert nobody.headers["WWW-Authenticate"] == "Bearer"
+        assert send("hi", secret[:-1] + "x").json()["code"] == "AUTH_INVALID_API_KEY"
+
+        answer = send(["hi", {"image": RAW}])
+        used = answer.json()["usage"]["total_tokens"]
+        assert len(answer.json()["data"][0]["embedding"]) == 64
+        assert answer.headers["X-RateLimit-Remaining-Requests"] == "4"
+        assert keys.get(key.id).balance == 10_000 - used
+
+        broken = {"image": base64.b64encode(picture()[:40]).decode()}
+        assert send([{"image": RAW}, broken]).status_code == 422
+        assert keys.get(key.id).balance == 10_000 - used  # what was not answered costs nothing
+
+        spent = send([{"image": RAW}, {"image": RAW}])
+        assert (spent.status_code, spent.json()["code"]) == (403, "AUTHZ_INSUFFICIENT_BALANCE")
+        keys.top_up(key.id, 100_000)
+        assert send([{"image": RAW}, {"image": RAW}]).status_code == 200
+        assert keys.get(key.id).balance == 110_000 - used - 8000
+
+        assert send("hi").status_code == 200
+        fast = send("hi")
+        assert (fast.status_code, fast.json()["code"]) == (429, "RATE_REQUEST_LIMIT_EXCEEDED")
+        assert int(fast.headers["Retry-After"]) > 0
+        keys.revoke(key.id)
+        assert send("hi").status_code == 401
