@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluate": {"encoder", "vectors", "prepare.kinds"},
     "train": {"towers", "prepare", "checkpoint", "evaluate", "vectors", "encoder", "runtime.runtime"},
     "demo": {"encoder", "vectors"},
-    "serve": {"encoder", "prepare", "runtime.choose", "vectors"},
+    "serve": {"checkpoint", "encoder", "prepare", "runtime.choose", "vectors"},
     "__init__": {"encoder", "vectors", "bundled"},
     "__main__": {"cli"},
 }

@@ -40,6 +40,7 @@ VERBS = {
     "evaluate": ("evaluate:evaluate", "Measure a model on the evaluation sets."),
     "train": ("train:train", "Train a model from a recipe."),
     "mine": ("mine:mine", "Find hard negatives for training on triplets."),
+    "serve": ("serve:serve", "Answer the embeddings API over HTTP."),
     "keys": ("keys:app", "Create, top up, list and revoke API keys of a server, and show what they used."),
     "doctor": ("doctor:doctor", "Say what is installed here and what works."),
 }

@@ -1,0 +1,155 @@
+"""The server as a command: a front process that speaks HTTP, and one worker process a model."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from babelclip.checkpoint.fetch import open_folder
+from babelclip.checkpoint.folder import ModelFolder
+from babelclip.errors import ConfigError
+from babelclip.prepare.text import TextPreparer
+from babelclip.serve.app import application
+from babelclip.serve.keys import KeyFile
+from babelclip.serve.served import Description, Served
+from babelclip.serve.settings import ServerSettings
+from babelclip.serve.worker import Worker
+
+KEEP_ALIVE_SECONDS = 5
+MOST_WAITING_CONNECTIONS = 2048
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """Where the server listens, and who may come in. ``keys`` None and ``open_to_all``: everybody who reaches it."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080  # 0: a free one
+    keys: Path | None = None
+    open_to_all: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"a port is from 0 to 65535, found {self.port}")
+        if self.keys is not None and self.open_to_all:
+            raise ConfigError("--keys and --no-keys contradict each other")
+        if self.keys is None and not self.open_to_all and not _is_loopback(self.host):
+            raise ConfigError(
+                f"{self.host} can be reached from elsewhere, so say who may come in: --keys FILE "
+                "(make one with: babelclip keys create), or --no-keys for everybody"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def run_server(models: Sequence[str | Path], settings: ServerSettings, address: Address) -> None:
+    """Serve until SIGTERM or Ctrl-C; prints the address when it can answer.
+
+    Raises: ConfigError, FolderError, KeyFileError before anything is started; TowerLost when a model does not start.
+    """
+    folders = [open_folder(model) for model in models]
+    names = [folder.name for folder in folders]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"several models have one name: {', '.join(names)}")
+    if settings.served_names and len(folders) != 1:
+        raise ConfigError("--served-name is for one model; several answer to their own names")
+    with contextlib.ExitStack() as stack:
+        keys = None if address.keys is None else stack.enter_context(KeyFile(address.keys))
+        asyncio.run(_serve(folders, settings, address, keys))
+
+
+async def _serve(
+    folders: Sequence[ModelFolder], settings: ServerSettings, address: Address, keys: KeyFile | None
+) -> None:
+    workers = [Worker(str(folder.path)) for folder in folders]
+    try:
+        with _listening(address) as listener:  # before the models are loaded: a port in use is told at once
+            await asyncio.gather(*(worker.start() for worker in workers))
+            models: dict[str, Served] = {}
+            for folder, worker in zip(folders, workers, strict=True):
+                served = _served(folder, worker, settings)
+                models.update(dict.fromkeys((folder.name, *settings.served_names), served))
+            config = uvicorn.Config(
+                application(models, settings, keys),
+                log_level="warning",
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=int(settings.drain_seconds),
+                backlog=MOST_WAITING_CONNECTIONS,
+                server_header=False,
+            )
+            await _answer(_Server(config), listener)
+    finally:
+        await asyncio.gather(*(worker.stop() for worker in workers))
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to ``_answer``: uvicorn would raise them again at its end, and SIGTERM is no failure."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _answer(server: _Server, listener: socket.socket) -> None:
+    def stop() -> None:
+        server.force_exit = server.should_exit  # asked twice: do not finish
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    serving = asyncio.create_task(server.serve([listener]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    if not serving.done():
+        host, port = listener.getsockname()[:2]
+        print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    await serving
+
+
+@contextlib.contextmanager
+def _listening(address: Address) -> Iterator[socket.socket]:
+    """A socket bound to the address. Raises: ConfigError that says why it cannot be."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"--host {address.host}: {error.strerror or error}") from error
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(place)
+        except OSError as error:
+            raise ConfigError(f"cannot listen at {address.host}:{address.port}: {error.strerror}") from error
+        yield listener
+
+
+def _served(folder: ModelFolder, worker: Worker, settings: ServerSettings) -> Served:
+    """A model whose weights are in the worker; here is only what it takes to count tokens."""
+    preparer = TextPreparer(folder.tokenizer_file, folder.text_prepare)
+    description = Description(
+        name=folder.name,
+        dims=folder.config.dims,
+        max_tokens=folder.text_prepare.max_tokens,
+        image_size=None if folder.image_prepare is None else folder.image_prepare.size,
+        tasks=preparer.tasks,
+        facts=worker.facts,
+    )
+    return Served(description, preparer, worker, image_limits=settings.image_limits)
