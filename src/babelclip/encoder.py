@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from babelclip.arrays import Vectors
 from babelclip.checkpoint.fetch import open_folder
-from babelclip.checkpoint.weights import read_float32
+from babelclip.checkpoint.folder import read_logit_scale
 from babelclip.errors import ConfigError, ImageError, InputError, ItemsError, TextError
 from babelclip.prepare.ahead import prepare_ahead, windows
 from babelclip.prepare.cuts import Cuts
@@ -297,16 +297,13 @@ def open_encoder(
 ) -> Encoder:
     """The encoder of a model folder, or of a model on the hub. Options and errors: see ``babelclip.load``."""
     folder = open_folder(source, revision=revision)
-    scale = None
-    if folder.config.vision is not None:
-        scale = float(np.exp(read_float32(folder.tensor_index(), "logit_scale")))
     return Encoder(
         name=folder.name,
         runtime=open_runtime(folder, runtime, device, dtype, threads),
         text_preparer=TextPreparer(folder.tokenizer_file, folder.text_prepare),
         image_preparer=None if folder.image_prepare is None else ImagePreparer(folder.image_prepare),
         dims=folder.config.dims,
-        logit_scale=scale,
+        logit_scale=read_logit_scale(folder),
         facts={"revision": folder.revision, "fingerprint": folder.fingerprint()},
     )
 

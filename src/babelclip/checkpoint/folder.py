@@ -8,6 +8,7 @@ jina_embeddings_v3   [tokenizer_config.json]  [preprocessor_config.json]
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -31,7 +32,14 @@ from babelclip.checkpoint.published_config import (
     read_image_prepare,
 )
 from babelclip.checkpoint.quantized import SCALE_SUFFIX, quantize_int4, quantize_int8
-from babelclip.checkpoint.weights import StoredTensor, TensorEntry, read_header, to_stored, write_safetensors
+from babelclip.checkpoint.weights import (
+    StoredTensor,
+    TensorEntry,
+    read_float32,
+    read_header,
+    to_stored,
+    write_safetensors,
+)
 from babelclip.errors import ConfigError, FolderError, WeightsError
 from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
 from babelclip.towers.config import DualConfig
@@ -228,6 +236,11 @@ def write_folder(
         write_checksums(temporary)
         read_folder(temporary).tensor_index()  # what cannot be read back is not kept
     return read_folder(path)
+
+
+def read_logit_scale(folder: ModelFolder) -> float | None:
+    """What the model multiplies cosines of a text and an image by before a softmax; None where it embeds texts only."""
+    return None if folder.config.vision is None else float(math.exp(read_float32(folder.tensor_index(), "logit_scale")))
 
 
 def as_entries(stored: Mapping[str, StoredTensor]) -> dict[str, TensorEntry]:

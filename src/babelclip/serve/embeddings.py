@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from babelclip.arrays import Vectors
 from babelclip.errors import InputError
 from babelclip.serve.bad_requests import InvalidInput, TooLarge, TooLong, Wrong
 from babelclip.serve.costs import Usage
 from babelclip.serve.fetch_image import ImageFetcher
+from babelclip.serve.gate import Guest
 from babelclip.serve.items import ImageItem, Item, TextItem
 from babelclip.serve.refusals import Refusal
 from babelclip.serve.served import Priced, PricedText, Served
+
+OnError = Literal["fail", "item"]
+"""Whether one bad item fails its request, or takes its own place in the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +38,22 @@ class Kitchen:
     threads: Executor
     max_items: int
 
+    def for_items(self, number: int) -> Kitchen:
+        """The same, for a request whose own limits let so many items through."""
+        return replace(self, max_items=max(self.max_items, number))
+
+
+def check_number(items: Sequence[Item], kitchen: Kitchen, field: str = "input") -> None:
+    """Raises: TooLarge for more items than a request may have."""
+    if len(items) > kitchen.max_items:
+        raise TooLarge(f"{field} has {len(items):,} items, the limit is {kitchen.max_items:,}; send several requests")
+
 
 async def price_items(
     served: Served, items: Sequence[Item], kitchen: Kitchen, *, task: str | None, truncate: bool, field: str = "input"
 ) -> list[Priced | Failed]:
     """Fetch what is elsewhere and price everything; an item that fails takes its own place."""
-    if len(items) > kitchen.max_items:
-        raise TooLarge(f"{field} has {len(items):,} items, the limit is {kitchen.max_items:,}; send several requests")
+    check_number(items, kitchen, field)
     if served.description.image_size is None and any(isinstance(item, ImageItem) for item in items):
         raise InvalidInput([Wrong(field, f"{served.description.name} embeds texts only")])
     known = served.task(task)
@@ -106,3 +120,30 @@ async def vectors_of(served: Served, priced: Sequence[Priced | Failed]) -> list[
             result = Failed("INTERNAL_ERROR", "the model failed at this item")
         results.append(result)
     return results
+
+
+async def embed(
+    served: Served,
+    items: Sequence[Item],
+    kitchen: Kitchen,
+    guest: Guest,
+    *,
+    task: str | None = None,
+    truncate: bool = False,
+    on_error: OnError = "fail",
+    field: str = "input",
+) -> tuple[list[Vectors | Failed], Usage]:
+    """Everything but reading and writing: raw vectors in order, and what they cost, which has been charged.
+
+    Raises: a Refusal; then nothing was charged. Without ``on_error="item"`` no result is a ``Failed``.
+    """
+    priced = await price_items(served, items, kitchen, task=task, truncate=truncate, field=field)
+    if on_error == "fail":
+        first_failure(priced, field)
+    guest.reserve(usage_of(priced))
+    found = await vectors_of(served, priced)
+    if on_error == "fail":
+        first_failure(found, field)
+    usage = usage_of([was if not isinstance(now, Failed) else now for was, now in zip(priced, found, strict=True)])
+    await guest.settle(usage)
+    return found, usage

@@ -14,7 +14,7 @@ from pathlib import Path
 import uvicorn
 
 from babelclip.checkpoint.fetch import open_folder
-from babelclip.checkpoint.folder import ModelFolder
+from babelclip.checkpoint.folder import ModelFolder, read_logit_scale
 from babelclip.errors import ConfigError
 from babelclip.prepare.text import TextPreparer
 from babelclip.serve.app import application
@@ -151,5 +151,6 @@ def _served(folder: ModelFolder, worker: Worker, settings: ServerSettings) -> Se
         image_size=None if folder.image_prepare is None else folder.image_prepare.size,
         tasks=preparer.tasks,
         facts=worker.facts,
+        logit_scale=read_logit_scale(folder),
     )
     return Served(description, preparer, worker, image_limits=settings.image_limits)

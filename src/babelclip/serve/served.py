@@ -33,6 +33,7 @@ class Description:
     image_size: int | None  # None: it embeds texts only
     tasks: tuple[str, ...]  # that change its vectors
     facts: dict[str, str | int | None]
+    logit_scale: float | None = None  # of cosines of a text and an image, before a softmax
 
     @property
     def dim(self) -> int:
@@ -166,5 +167,6 @@ def serve_encoder(encoder: Encoder, image_limits: ImageLimits) -> Served:
         image_size=encoder.image_size,
         tasks=encoder.text_preparer.tasks,
         facts=encoder.facts(),
+        logit_scale=encoder.logit_scale,
     )
     return Served(description, encoder.text_preparer, TowerHere(encoder), image_limits=image_limits)

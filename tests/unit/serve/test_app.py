@@ -4,63 +4,28 @@ from __future__ import annotations
 
 import base64
 import io
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from PIL import Image
 
-import babelclip
 from babelclip.encoder import Encoder
 from babelclip.serve.app import make_app
 from babelclip.serve.keys import KeyFile
 from babelclip.serve.limits import Rates
-from babelclip.serve.settings import ServerSettings
 
+Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]
 MODEL = "babelclip-small"
 
 
-def picture(width: int = 30, height: int = 30, colour: str = "red") -> bytes:
-    content = io.BytesIO()
-    Image.new("RGB", (width, height), colour).save(content, "PNG")
-    return content.getvalue()
-
-
-RAW = base64.b64encode(picture()).decode()
-
-
-@pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    return babelclip.load()
-
-
-@contextmanager
-def running(app: FastAPI) -> Iterator[httpx.Client]:
-    """The application on a port of its own."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="on"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
-        yield client
-    server.should_exit = True
-    thread.join()
-
-
-@pytest.fixture(scope="module")
-def client(encoder: Encoder) -> Iterator[httpx.Client]:
-    settings = ServerSettings(served_names=("jina-clip-v2",), max_items=20, max_body_bytes=200_000)
-    with running(make_app(encoder, settings)) as client:
-        yield client
+PICTURE = io.BytesIO()
+Image.new("RGB", (30, 30), "red").save(PICTURE, "PNG")
+RAW = base64.b64encode(PICTURE.getvalue()).decode()
 
 
 def ask(client: httpx.Client, **body: object) -> httpx.Response:
@@ -74,7 +39,7 @@ def test_a_mixed_list_in_order_as_the_library_gives_it(client: httpx.Client, enc
     assert [each["index"] for each in body["data"]] == [0, 1, 2, 3]
     assert {each["object"] for each in body["data"]} == {"embedding"}
     texts = encoder.encode_text(["a red square", "ein Hund"])
-    image = encoder.encode_image(picture())
+    image = encoder.encode_image(PICTURE.getvalue())
     for each, wanted in zip(body["data"], (texts[0], image, texts[1], image), strict=True):
         assert np.allclose(each["embedding"], wanted, atol=1e-5)
     tokens = sum(map(len, encoder.tokenize(["a red square", "ein Hund"])))
@@ -138,7 +103,7 @@ def test_a_body_in_pieces_is_counted_too(client: httpx.Client) -> None:
 
 
 def test_per_item_errors(client: httpx.Client) -> None:
-    good, bad = {"image": RAW}, {"image": base64.b64encode(picture()[:40]).decode()}
+    good, bad = {"image": RAW}, {"image": base64.b64encode(PICTURE.getvalue()[:40]).decode()}
     whole = client.post("/v1/embeddings", json={"model": MODEL, "input": ["a", bad, good]})
     assert whole.status_code == 422
     assert whole.json()["errors"][0]["field"] == "input[1]"
@@ -169,7 +134,7 @@ def test_a_request_id_of_the_clients_is_kept(client: httpx.Client) -> None:
     assert client.get("/live", headers={"X-Request-Id": "a b"}).headers["X-Request-Id"] != "a b"
 
 
-def test_keys_are_asked_for_limited_and_charged(encoder: Encoder, tmp_path: Path) -> None:
+def test_keys_are_asked_for_limited_and_charged(encoder: Encoder, running: Running, tmp_path: Path) -> None:
     with KeyFile(tmp_path / "keys.db", create=True) as keys, running(make_app(encoder, keys=keys)) as client:
         key, secret = keys.add("one", default_dim=64, rates=Rates(requests_per_minute=5), balance=10_000)
 
@@ -188,7 +153,7 @@ def test_keys_are_asked_for_limited_and_charged(encoder: Encoder, tmp_path: Path
         assert answer.headers["X-RateLimit-Remaining-Requests"] == "4"
         assert keys.get(key.id).balance == 10_000 - used
 
-        broken = {"image": base64.b64encode(picture()[:40]).decode()}
+        broken = {"image": base64.b64encode(PICTURE.getvalue()[:40]).decode()}
         assert send([{"image": RAW}, broken]).status_code == 422
         assert keys.get(key.id).balance == 10_000 - used  # what was not answered costs nothing
 

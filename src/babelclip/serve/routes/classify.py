@@ -1,0 +1,70 @@
+"""``/v1/classify``: which of some labels is nearest to each text or image, in Jina's shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from babelclip.serve.answers import json_answer
+from babelclip.serve.bad_requests import InvalidInput, TooLarge, Wrong
+from babelclip.serve.embeddings import check_number, embed
+from babelclip.serve.house import house_of, model_headers
+from babelclip.serve.items import TextItem, read_items
+from babelclip.vectors import similarity
+
+MOST_LABELS = 512
+router = APIRouter()
+
+
+class ClassifyRequest(BaseModel):
+    """Items and labels, at least two."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str = Field(max_length=500)
+    input: Any = Field(validation_alias=AliasChoices("input", "texts"))
+    labels: list[str]
+
+
+@router.post("/v1/classify")
+async def classify(request: Request, body: ClassifyRequest) -> Response:
+    """A label for every item, with the probabilities of all: the softmax of the model's own scale times the cosines."""
+    house = house_of(request)
+    labels = list(dict.fromkeys(body.labels))
+    if len(labels) < 2 or "" in labels:
+        raise InvalidInput([Wrong("labels", "expected at least two different labels, none of them empty")])
+    if len(labels) > MOST_LABELS:
+        raise TooLarge(f"labels has {len(labels):,} items, the limit is {MOST_LABELS}")
+    with house.enter(request) as guest:
+        served = house.served(body.model)
+        items, _ = read_items(body.input, house.settings.image_limits.max_bytes)
+        check_number(items, house.kitchen)
+        asked = [*items, *(TextItem(label) for label in labels)]
+        found, usage = await embed(served, asked, house.kitchen.for_items(len(asked)), guest)
+        data = []
+        if items:
+            raw = np.stack(found)  # type: ignore[arg-type]
+            scaled = similarity(raw[: len(items)], raw[len(items) :]) * (served.description.logit_scale or 1.0)
+            chances = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+            chances /= chances.sum(axis=1, keepdims=True)
+            data = [_prediction(place, row, labels) for place, row in enumerate(chances)]
+        counted = {"total_tokens": usage.total, "prompt_tokens": usage.total, "image_tokens": usage.image_tokens}
+        answer = {"model": served.description.name, "object": "list", "usage": counted, "data": data}
+        return json_answer(answer, headers=model_headers(served) | guest.headers())
+
+
+def _prediction(place: int, chances: np.ndarray[Any, np.dtype[np.float32]], labels: list[str]) -> dict[str, Any]:
+    best = int(chances.argmax())
+    return {
+        "object": "classification",
+        "index": place,
+        "prediction": labels[best],
+        "score": float(chances[best]),
+        "predictions": [
+            {"label": label, "score": float(chance)} for label, chance in zip(labels, chances, strict=True)
+        ],
+    }

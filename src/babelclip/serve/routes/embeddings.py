@@ -1,0 +1,68 @@
+"""``/v1/embeddings``: Jina's and OpenAI's request in one."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from babelclip.serve.answers import json_answer
+from babelclip.serve.bad_requests import InvalidInput, Wrong
+from babelclip.serve.embeddings import Failed, OnError, embed
+from babelclip.serve.forms import formed, read_dimensions, read_forms
+from babelclip.serve.gate import Guest
+from babelclip.serve.house import House, house_of, model_headers
+from babelclip.serve.items import read_items
+from babelclip.serve.schemas import EmbeddingsRequest
+from babelclip.serve.served import Served
+from babelclip.serve.settings import ServerSettings
+
+router = APIRouter()
+
+
+@router.post("/v1/embeddings")
+@router.post("/embeddings", include_in_schema=False)
+@router.post("/v1/embeddings/embeddings", include_in_schema=False)  # what a client makes of a whole URL as its base
+async def embeddings(request: Request, body: EmbeddingsRequest, on_error: OnError = "fail") -> Response:
+    """Vectors of texts and images, in the order given."""
+    house = house_of(request)
+    with house.enter(request) as guest:
+        return await _answer(house, guest, body, on_error)
+
+
+async def _answer(house: House, guest: Guest, body: EmbeddingsRequest, on_error: OnError) -> Response:
+    served = house.served(body.model)
+    forms, is_lone = read_forms(body.embedding_type, body.encoding_type, body.encoding_format)
+    dim = read_dimensions(body.dimensions, served.description.dim) or default_dim(guest, served)
+    ignored = _ignored_fields(body, house.settings)
+    items, _ = read_items(body.input, house.settings.image_limits.max_bytes)
+    found, usage = await embed(
+        served, items, house.kitchen, guest, task=body.task, truncate=body.truncate, on_error=on_error
+    )
+    write = partial(formed, forms=forms, is_lone=is_lone, dim=dim, normalize=body.normalized)
+    data = [
+        {"object": "error", "index": place, "code": each.code, "detail": each.message}
+        if isinstance(each, Failed)
+        else {"object": "embedding", "index": place, "embedding": write(each)}
+        for place, each in enumerate(found)
+    ]
+    counted = {"total_tokens": usage.total, "prompt_tokens": usage.total, "image_tokens": usage.image_tokens}
+    answer = {"model": served.description.name, "object": "list", "usage": counted, "data": data}
+    return json_answer(answer, headers=model_headers(served) | ignored | guest.headers())
+
+
+def default_dim(guest: Guest, served: Served) -> int | None:
+    """The key's, for models that are as wide: one key may be used for several."""
+    dim = guest.default_dim
+    return dim if dim is not None and dim <= served.description.dim else None
+
+
+def _ignored_fields(body: EmbeddingsRequest, settings: ServerSettings) -> dict[str, str]:
+    """A header that names what was sent and means nothing here. Raises: InvalidInput where that is not to pass."""
+    if body.late_chunking:
+        raise InvalidInput([Wrong("late_chunking", "this model has no late chunking; send false or leave it out")])
+    unknown = sorted(name for name in body.model_extra or {} if name.isascii() and name.isprintable())[:20]
+    if unknown and settings.strict_fields:
+        raise InvalidInput([Wrong(name[:80], "unknown field", "extra_forbidden") for name in unknown])
+    return {"X-Ignored-Fields": ", ".join(name[:80] for name in unknown)} if unknown else {}
