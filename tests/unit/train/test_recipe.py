@@ -34,8 +34,8 @@ def test_the_small_recipe_gives_the_small_model() -> None:
     ("old", "new", "named"),
     [
         ("vocabulary = ", "vocabulari = ", "vocabulari"),
-        ("vocabulary = 36000\n", "", "missing vocabulary"),
-        ("vocabulary = 36000", "vocabulary = 'many'", "vocabulary"),
+        ("vocabulary = 45000\n", "", "missing vocabulary"),
+        ("vocabulary = 45000", "vocabulary = 'many'", "vocabulary"),
         ("threads = 2", "threads = true", "threads"),
         ("strength = ", "strength = [", "TOML"),
         ("[space]\n", "[spaces]\n", "spaces"),
