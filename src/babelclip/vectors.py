@@ -47,6 +47,13 @@ def similarity(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float32]
     return _normalized(rows) @ _normalized(columns).T
 
 
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities along the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    result: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
+    return result
+
+
 def top_k(scores: NDArray[Any], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The ``k`` best columns of each row of ``scores`` (N, M), best first: (indices, scores), both (N, min(k, M)).
 

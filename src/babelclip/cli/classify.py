@@ -60,6 +60,7 @@ def classify(
     from babelclip.cli.encode import FailureList, encode_all
     from babelclip.cli.items import from_arguments
     from babelclip.errors import ConfigError
+    from babelclip.vectors import softmax
 
     names = read_labels(labels, labels_file)
     prompts = prompt or [DEFAULT_PROMPT]
@@ -102,15 +103,6 @@ def label_vectors(encoder: Encoder, names: list[str], prompts: list[str]) -> NDA
     sentences = [sentence.replace("{}", name) for name in names for sentence in prompts]
     vectors = encoder.encode_text(sentences).reshape(len(names), len(prompts), encoder.dim)
     return finish(vectors.mean(axis=1), None, True)
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities along the last axis."""
-    import numpy as np
-
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    result: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
-    return result
 
 
 def show(index: int, image: str, rows: list[tuple[str, float, float]], json_lines: bool) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
+from starlette.responses import Response
 
+from babelclip.serve.answers import json_answer
 from babelclip.serve.bad_requests import UnknownModel
-from babelclip.serve.embeddings import Kitchen
+from babelclip.serve.costs import Usage
+from babelclip.serve.embeddings import Failed, Kitchen
 from babelclip.serve.gate import Gate, Guest
 from babelclip.serve.served import Served
 from babelclip.serve.settings import ServerSettings
@@ -43,6 +48,26 @@ def house_of(request: Request) -> House:
     """The house of the application that the request is made to."""
     house: House = request.app.state.house
     return house
+
+
+def default_dim(guest: Guest, served: Served) -> int | None:
+    """The key's, for models that are as wide: one key may be used for several."""
+    dim = guest.default_dim
+    return dim if dim is not None and dim <= served.description.dim else None
+
+
+def list_answer(
+    served: Served, guest: Guest, data: list[dict[str, Any]], usage: Usage, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Jina's envelope around one entry an item."""
+    counted = {"total_tokens": usage.total, "prompt_tokens": usage.total, "image_tokens": usage.image_tokens}
+    answer = {"model": served.description.name, "object": "list", "usage": counted, "data": data}
+    return json_answer(answer, headers={**model_headers(served), **(headers or {}), **guest.headers()})
+
+
+def failed_entry(place: int, failed: Failed) -> dict[str, Any]:
+    """What stands in the place of an item that failed."""
+    return {"object": "error", "index": place, "code": failed.code, "detail": failed.message}
 
 
 def model_headers(served: Served) -> dict[str, str]:

@@ -162,7 +162,7 @@ class TokenStage:
         assert projection is not None
         assert isinstance(last, TextBlock)
         lengths = [
-            mean_pool(list(self.module.block_outputs(ids))[-1], ids != PAD).norm(dim=-1)
+            mean_pool(self.module.token_vectors(ids), ids != PAD).norm(dim=-1)
             for ids in (torch.from_numpy(self._table.padded(rows)) for rows in of_like_length(self._table, self._held))
         ]
         last.norm2.bias.sub_(torch.cat(lengths).mean() * self._space.mean)

@@ -9,12 +9,11 @@ from fastapi import APIRouter, Request
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from babelclip.serve.answers import json_answer
 from babelclip.serve.bad_requests import InvalidInput, TooLarge, Wrong
 from babelclip.serve.embeddings import check_number, embed
-from babelclip.serve.house import house_of, model_headers
+from babelclip.serve.house import house_of, list_answer
 from babelclip.serve.items import TextItem, read_items
-from babelclip.vectors import similarity
+from babelclip.vectors import similarity, softmax
 
 MOST_LABELS = 512
 router = APIRouter()
@@ -48,13 +47,10 @@ async def classify(request: Request, body: ClassifyRequest) -> Response:
         data = []
         if items:
             raw = np.stack(found)  # type: ignore[arg-type]
-            scaled = similarity(raw[: len(items)], raw[len(items) :]) * (served.description.logit_scale or 1.0)
-            chances = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-            chances /= chances.sum(axis=1, keepdims=True)
+            cosines = similarity(raw[: len(items)], raw[len(items) :])
+            chances = softmax(cosines * (served.description.logit_scale or 1.0))
             data = [_prediction(place, row, labels) for place, row in enumerate(chances)]
-        counted = {"total_tokens": usage.total, "prompt_tokens": usage.total, "image_tokens": usage.image_tokens}
-        answer = {"model": served.description.name, "object": "list", "usage": counted, "data": data}
-        return json_answer(answer, headers=model_headers(served) | guest.headers())
+        return list_answer(served, guest, data, usage)
 
 
 def _prediction(place: int, chances: np.ndarray[Any, np.dtype[np.float32]], labels: list[str]) -> dict[str, Any]:

@@ -7,15 +7,13 @@ from functools import partial
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from babelclip.serve.answers import json_answer
 from babelclip.serve.bad_requests import InvalidInput, Wrong
 from babelclip.serve.embeddings import Failed, OnError, embed
 from babelclip.serve.forms import formed, read_dimensions, read_forms
 from babelclip.serve.gate import Guest
-from babelclip.serve.house import House, house_of, model_headers
+from babelclip.serve.house import House, default_dim, failed_entry, house_of, list_answer
 from babelclip.serve.items import read_items
 from babelclip.serve.schemas import EmbeddingsRequest
-from babelclip.serve.served import Served
 from babelclip.serve.settings import ServerSettings
 
 router = APIRouter()
@@ -42,20 +40,12 @@ async def _answer(house: House, guest: Guest, body: EmbeddingsRequest, on_error:
     )
     write = partial(formed, forms=forms, is_lone=is_lone, dim=dim, normalize=body.normalized)
     data = [
-        {"object": "error", "index": place, "code": each.code, "detail": each.message}
+        failed_entry(place, each)
         if isinstance(each, Failed)
         else {"object": "embedding", "index": place, "embedding": write(each)}
         for place, each in enumerate(found)
     ]
-    counted = {"total_tokens": usage.total, "prompt_tokens": usage.total, "image_tokens": usage.image_tokens}
-    answer = {"model": served.description.name, "object": "list", "usage": counted, "data": data}
-    return json_answer(answer, headers=model_headers(served) | ignored | guest.headers())
-
-
-def default_dim(guest: Guest, served: Served) -> int | None:
-    """The key's, for models that are as wide: one key may be used for several."""
-    dim = guest.default_dim
-    return dim if dim is not None and dim <= served.description.dim else None
+    return list_answer(served, guest, data, usage, ignored)
 
 
 def _ignored_fields(body: EmbeddingsRequest, settings: ServerSettings) -> dict[str, str]:

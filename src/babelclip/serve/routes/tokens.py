@@ -5,9 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from babelclip.serve.answers import json_answer
 from babelclip.serve.embeddings import Failed, price_items, usage_of
-from babelclip.serve.house import house_of, model_headers
+from babelclip.serve.house import failed_entry, house_of, list_answer
 from babelclip.serve.items import read_items
 from babelclip.serve.schemas import EmbeddingsRequest
 from babelclip.serve.served import PricedText
@@ -23,9 +22,8 @@ async def tokens(request: Request, body: EmbeddingsRequest) -> Response:
         served = house.served(body.model)
         items, _ = read_items(body.input, house.settings.image_limits.max_bytes)
         priced = await price_items(served, items, house.kitchen, task=body.task, truncate=body.truncate)
-        usage = usage_of(priced)
         data = [
-            {"object": "error", "index": place, "code": each.code, "detail": each.message}
+            failed_entry(place, each)
             if isinstance(each, Failed)
             else {
                 "object": "price",
@@ -35,6 +33,4 @@ async def tokens(request: Request, body: EmbeddingsRequest) -> Response:
             }
             for place, each in enumerate(priced)
         ]
-        counted = {"total_tokens": usage.total, "prompt_tokens": usage.total, "image_tokens": usage.image_tokens}
-        answer = {"model": served.description.name, "object": "list", "usage": counted, "data": data}
-        return json_answer(answer, headers=model_headers(served) | guest.headers())
+        return list_answer(served, guest, data, usage_of(priced))

@@ -57,7 +57,7 @@ async def multimodal(request: Request, body: VoyageRequest) -> Response:
         served = house.served(body.model)
         dim = read_dimensions(body.output_dimension, served.description.dim, "output_dimension")
         parts, owners = _parts(body, house.settings.image_limits.max_bytes)
-        task = served.task(TASKS.get(body.input_type or ""))
+        task = TASKS.get(body.input_type or "")
         found, usage = await embed(
             served, parts, house.kitchen, guest, task=task, truncate=body.truncation, field="inputs"
         )

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from babelclip.serve.answers import json_answer
 from babelclip.serve.embeddings import embed
 from babelclip.serve.forms import formed
-from babelclip.serve.house import house_of
+from babelclip.serve.house import default_dim, house_of
 from babelclip.serve.items import Item, TextItem, read_items
 from babelclip.version import __version__
 
@@ -34,7 +34,7 @@ async def vectorize(request: Request, body: VectorizeRequest) -> Response:
         )
         items: list[Item] = [*(TextItem(text) for text in body.texts), *images]
         found, _ = await embed(served, items, house.kitchen, guest, truncate=True)
-        rows = [formed(raw, ["float"], is_lone=True, dim=guest.default_dim, normalize=True) for raw in found]  # type: ignore[arg-type]
+        rows = [formed(raw, ["float"], is_lone=True, dim=default_dim(guest, served), normalize=True) for raw in found]  # type: ignore[arg-type]
         texts = len(body.texts)
         return json_answer({"textVectors": rows[:texts], "imageVectors": rows[texts:], "error": ""})
 
