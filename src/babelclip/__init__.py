@@ -34,7 +34,10 @@ from babelclip.version import __version__
 if TYPE_CHECKING:
     from os import PathLike
 
-    from babelclip.encoder import Encoder, Encodes, StreamItem
+    from babelclip.encoder import Encoder
+    from babelclip.encodes import Encodes, StreamItem
+    from babelclip.serve.client import RemoteEncoder
+    from babelclip.serve.wire import ServerError
     from babelclip.vectors import quantize, similarity
 
 __all__ = [
@@ -48,7 +51,9 @@ __all__ = [
     "ImageError",
     "InputError",
     "ItemsError",
+    "RemoteEncoder",
     "RuntimeUnavailable",
+    "ServerError",
     "StreamItem",
     "TextError",
     "TruncationWarning",
@@ -62,8 +67,10 @@ __all__ = [
 
 _HOMES = {
     "Encoder": "babelclip.encoder",
-    "Encodes": "babelclip.encoder",
-    "StreamItem": "babelclip.encoder",
+    "Encodes": "babelclip.encodes",
+    "RemoteEncoder": "babelclip.serve.client",
+    "ServerError": "babelclip.serve.wire",
+    "StreamItem": "babelclip.encodes",
     "quantize": "babelclip.vectors",
     "similarity": "babelclip.vectors",
 }

@@ -7,11 +7,11 @@ kept, and an item that fails costs only itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from babelclip.arrays import Vectors
 from babelclip.checkpoint.fetch import open_folder
 from babelclip.checkpoint.folder import read_logit_scale
-from babelclip.errors import ConfigError, ImageError, InputError, ItemsError, TextError
+from babelclip.encodes import StreamItem, collect, stream_by_kind
+from babelclip.errors import ConfigError, ImageError, InputError, TextError
 from babelclip.prepare.ahead import prepare_ahead, windows
 from babelclip.prepare.cuts import Cuts
 from babelclip.prepare.image import ImagePreparer, stack
-from babelclip.prepare.kinds import is_one_image, is_one_text, kind_of
+from babelclip.prepare.kinds import is_one_image, is_one_text
 from babelclip.prepare.open_image import ImageSource
 from babelclip.prepare.text import TextPreparer, check_text
 from babelclip.progress import progress_bar
@@ -43,48 +44,6 @@ DEVICE_BUDGET = (16384, 512, 64 * 224 * 224)
 PREPARING_THREADS = 4
 """Threads that decode images; each may hold one decoded photo."""
 TEXTS_ONLY = "embeds texts only; choose a model with an image tower to embed images"
-
-
-class Encodes(Protocol):
-    """Anything that gives vectors: an ``Encoder``, or something that stands for one."""
-
-    @property
-    def dim(self) -> int:
-        """Width of a vector when none is asked for."""
-        ...
-
-    def encode_text(
-        self,
-        texts: str | Iterable[str],
-        *,
-        task: str | None = None,
-        dim: int | None = None,
-        normalize: bool = True,
-        max_tokens: int | None = None,
-        progress: bool = False,
-    ) -> Vectors:
-        """float32 (N, dim); (dim,) for a lone str."""
-        ...
-
-    def encode_image(
-        self,
-        images: ImageSource | Iterable[ImageSource],
-        *,
-        dim: int | None = None,
-        normalize: bool = True,
-        progress: bool = False,
-    ) -> Vectors:
-        """float32 (N, dim); (dim,) for a lone image."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class StreamItem:
-    """One item of a stream: a vector, or the error that took its place."""
-
-    index: int  # position in what was given
-    vector: Vectors | None  # (dim,)
-    error: InputError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +80,7 @@ class Encoder:
         self.logit_scale = logit_scale
         self._runtime = runtime
         self.text_preparer = text_preparer
-        self._image = image_preparer
+        self.image_preparer = image_preparer
         self._facts = dict(facts or {})
         on_cpu = runtime.facts().get("device") == "cpu"
         self._token_budget, self._max_rows, pixels = CPU_BUDGET if on_cpu else DEVICE_BUDGET
@@ -136,7 +95,7 @@ class Encoder:
     @property
     def image_size(self) -> int | None:
         """Side in pixels of the square that the model sees; None where it embeds texts only."""
-        return None if self._image is None else self._image.config.size
+        return None if self.image_preparer is None else self.image_preparer.config.size
 
     def facts(self) -> dict[str, str | int | None]:
         """Model, revision, runtime, device, dtype, threads and more, as they really are."""
@@ -173,7 +132,7 @@ class Encoder:
         end = self._finish(dim, normalize)
         self.text_preparer.tokenize([], task, max_tokens)  # an option that is wrong is wrong for every text
         with progress_bar(progress, "texts", items) as advance:
-            vectors = _collect(self._texts(items, end, task, max_tokens, cuts), end.dim, advance, cuts)
+            vectors = collect(self._texts(items, end, task, max_tokens, cuts), end.dim, advance, cuts)
         return vectors[0] if lone else vectors
 
     def encode_image(
@@ -198,7 +157,7 @@ class Encoder:
         end = self._finish(dim, normalize)
         self._need_image_tower()
         with progress_bar(progress, "images", items) as advance:
-            vectors = _collect(self._images(items, end), end.dim, advance)
+            vectors = collect(self._images(items, end), end.dim, advance)
         return vectors[0] if lone else vectors
 
     def stream(
@@ -217,33 +176,25 @@ class Encoder:
         URI, and all else as an image; "text" and "image" leave no doubt. Options as in ``encode_text``; wrong ones
         raise at once. The ``TruncationWarning`` comes at the end.
         """
-        if kind not in ("auto", "text", "image"):
-            raise ConfigError(f"kind must be auto, text or image, found {kind!r}")
         end = self._finish(dim, normalize)
         self.text_preparer.tokenize([], task, max_tokens)
         if kind == "image":
             self._need_image_tower()
-        return self._stream(items, kind, end, task, max_tokens)
-
-    def _stream(
-        self, items: Iterable[object], kind: str, end: _Finish, task: str | None, max_tokens: int | None
-    ) -> Iterator[StreamItem]:
-        cuts, index = Cuts(), 0
-        for chosen, run in groupby(items, lambda item: kind_of(item) if kind == "auto" else kind):
-            is_text = chosen == "text"
-            results = self._texts(run, end, task, max_tokens, cuts) if is_text else self._images(run, end)  # noqa: B031
-            for result in results:
-                error = result if isinstance(result, InputError) else None
-                yield StreamItem(index, None if isinstance(result, InputError) else result, error)
-                index += 1
-        cuts.warn(stacklevel=2)
+        cuts = Cuts()
+        return stream_by_kind(
+            items,
+            kind,
+            lambda texts: self._texts(texts, end, task, max_tokens, cuts),
+            lambda images: self._images(images, end),
+            lambda: cuts.warn(stacklevel=3),
+        )
 
     def _finish(self, dim: int | None, normalize: bool) -> _Finish:
         nothing = np.empty((0, self.dim), np.float32)
         return _Finish(finish(nothing, dim).shape[1], normalize)  # a width that is wrong is wrong before any work
 
     def _need_image_tower(self) -> None:
-        if self._image is None:
+        if self.image_preparer is None:
             raise ConfigError(f"{self.name} {TEXTS_ONLY}")
 
     def _texts(
@@ -272,7 +223,7 @@ class Encoder:
 
     def _images(self, images: Iterable[object], end: _Finish) -> Iterator[Vectors | InputError]:
         """One result an image, in order; a batch at a time, while threads decode the next."""
-        if self._image is None:
+        if self.image_preparer is None:
             yield from (ImageError(f"{self.name} {TEXTS_ONLY}") for _ in images)
             return
 
@@ -281,7 +232,7 @@ class Encoder:
 
         sources = cast("Iterable[ImageSource]", images)
         ahead = 2 * self._image_batch + PREPARING_THREADS
-        prepared = prepare_ahead(self._image, sources, workers=PREPARING_THREADS, ahead=ahead)
+        prepared = prepare_ahead(self.image_preparer, sources, workers=PREPARING_THREADS, ahead=ahead)
         while group := list(islice(prepared, self._image_batch)):
             yield from (_finished(row, end, ImageError) for row in run_isolated(run, group))
 
@@ -306,27 +257,6 @@ def open_encoder(
         logit_scale=read_logit_scale(folder),
         facts={"revision": folder.revision, "fingerprint": folder.fingerprint()},
     )
-
-
-def _collect(
-    results: Iterator[Vectors | InputError], width: int, advance: Callable[[], None], cuts: Cuts | None = None
-) -> Vectors:
-    """All vectors (N, width); rows of failed items are NaN in the error that tells of them."""
-    rows: list[Vectors] = []
-    failures: dict[int, InputError] = {}
-    for index, result in enumerate(results):
-        if isinstance(result, InputError):
-            failures[index] = result
-            result = np.full(width, np.nan, np.float32)
-        rows.append(result)
-        advance()
-    vectors = np.stack(rows) if rows else np.empty((0, width), np.float32)
-    if cuts is not None:
-        cuts.warn(stacklevel=3)
-    if failures:
-        reasons = {index: str(error) for index, error in failures.items()}
-        raise ItemsError(reasons, vectors) from next(iter(failures.values()))
-    return vectors
 
 
 def _checked(text: object) -> str | InputError:

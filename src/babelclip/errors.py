@@ -9,6 +9,7 @@
     |-- DatasetError         data for training or evaluation that is absent or not in its documented form
     |-- Refusal              a request that the server turns away (``serve.refusals``)
     |-- KeyFileError         a file of keys that cannot be used (``serve.key_schema``)
+    |-- ServerError          a server that does not answer, or not as it should (``serve.wire``)
     |-- ItemsError           some items of a call failed; carries the reasons and the vectors of all others
     `-- InputError           one item that cannot be embedded
         |-- TextError

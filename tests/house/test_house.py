@@ -18,7 +18,16 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 ERRORS = {
     *("BabelclipError", "ConfigError", "DatasetError", "FetchError", "FolderError", "ImageError", "InputError"),
-    *("ItemsError", "RuntimeUnavailable", "TextError", "TruncationWarning", "UnknownTask", "WeightsError"),
+    *(
+        "ItemsError",
+        "RemoteEncoder",
+        "RuntimeUnavailable",
+        "ServerError",
+        "TextError",
+        "TruncationWarning",
+        "UnknownTask",
+        "WeightsError",
+    ),
 }
 PUBLIC = {"Encoder", "Encodes", "StreamItem", "__version__", "load", "quantize", "similarity"} | ERRORS
 

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from babelclip.serve.settings import Mode
+
+SAGEMAKER_MODEL = Path("/opt/ml/model")
+"""Where SageMaker puts the model that it was given for the container."""
 
 
 def serve(
     *,
     model: tuple[str, ...] = (),
     served_name: tuple[str, ...] = (),
-    host: str = "127.0.0.1",
+    host: str | None = None,
     port: int = 8080,
+    mode: Annotated[Literal["api", "sagemaker"], Parameter(env_var="BABELCLIP_MODE")] = "api",
     keys: Path | None = None,
     no_keys: bool = False,
     fetch_urls: Annotated[bool, Parameter(negative="--no-fetch-urls")] = False,
     fetch_allow: tuple[str, ...] = (),
+    cache: Path | None = None,
+    log: Literal["json", "none"] = "json",
 ) -> int:
-    """Answer the Jina embeddings API over HTTP, and what OpenAI's clients send. Prints its address when it can answer.
+    """Answer the Jina embeddings API over HTTP, and what OpenAI's, Voyage's, Cohere's and Weaviate's clients send.
 
-    Ctrl-C or SIGTERM finishes what was accepted and ends.
+    Prints its address when it can answer. Ctrl-C or SIGTERM finishes what was accepted and ends.
 
     Parameters
     ----------
@@ -30,9 +39,12 @@ def serve(
     served_name
         A further name under which the one model answers, so that a client keeps its code.
     host
-        Address to listen at. Beyond this machine only with --keys or --no-keys.
+        Address to listen at. Beyond this machine only with --keys, --no-keys or --mode sagemaker. 127.0.0.1 when left
+        out, with --mode sagemaker 0.0.0.0.
     port
         Port to listen at; 0 takes a free one.
+    mode
+        api: the APIs. sagemaker: /ping and /invocations alone, without keys, the model from /opt/ml/model where it is.
     keys
         Ask for API keys, those of this file (babelclip keys create makes it).
     no_keys
@@ -41,21 +53,42 @@ def serve(
         Fetch images that are named by URL, from public addresses alone.
     fetch_allow
         HOST or HOST:PORT whose images are fetched wherever it is, also without TLS. Several times for several.
+    cache
+        Keep vectors in this folder and answer from it what was computed before.
+    log
+        json: a line for every request on stderr. none: only what goes wrong outside of requests.
     """
     from babelclip.bundled import bundled_folder
     from babelclip.errors import RuntimeUnavailable
 
     try:
         from babelclip.serve.fetch_image import FetchPolicy
+        from babelclip.serve.journal import write_to_stderr
         from babelclip.serve.run import Address, run_server
         from babelclip.serve.settings import ServerSettings
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("fastapi", "uvicorn", "orjson", "h11", "idna", "starlette"):
+        needed = ("fastapi", "uvicorn", "orjson", "h11", "idna", "starlette", "prometheus_client")
+        if (error.name or "").partition(".")[0] not in needed:
             raise
         hint = f"the server needs {error.name}; install it with: pip install 'babelclip[server]'"
         raise RuntimeUnavailable(hint) from error
-    policy = FetchPolicy(enabled=fetch_urls or bool(fetch_allow), allow=fetch_allow)
-    settings = ServerSettings(served_names=served_name, fetch=policy)
-    address = Address(host=host, port=port, keys=keys, open_to_all=no_keys)
-    run_server(model or (bundled_folder(),), settings, address)
+    in_cloud = mode != "api"
+    settings = ServerSettings(
+        mode=mode,
+        served_names=served_name,
+        fetch=FetchPolicy(enabled=fetch_urls or bool(fetch_allow), allow=fetch_allow),
+        cache=cache,
+    )
+    address = Address(
+        host=host or ("0.0.0.0" if in_cloud else "127.0.0.1"), port=port, keys=keys, open_to_all=no_keys, mode=mode
+    )
+    write_to_stderr(log == "json")
+    run_server(model or (_default_model(mode, bundled_folder()),), settings, address)
     return 0
+
+
+def _default_model(mode: Mode, bundled: Path) -> Path:
+    """What the platform has put into the container, if anything."""
+    if mode == "sagemaker" and SAGEMAKER_MODEL.is_dir() and any(SAGEMAKER_MODEL.iterdir()):
+        return SAGEMAKER_MODEL
+    return bundled

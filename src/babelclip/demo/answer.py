@@ -10,7 +10,7 @@ from babelclip.demo.album import Album, Photo, Query
 from babelclip.vectors import similarity
 
 if TYPE_CHECKING:
-    from babelclip.encoder import Encodes
+    from babelclip.encodes import Encodes
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from babelclip.errors import DatasetError, ItemsError
 from babelclip.vectors import finish, quantize
 
 if TYPE_CHECKING:
-    from babelclip.encoder import Encodes
+    from babelclip.encodes import Encodes
 
 Item = TypeVar("Item")
 Precision = Literal["float32", "int8", "binary"]

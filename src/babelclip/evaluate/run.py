@@ -16,7 +16,7 @@ from babelclip.evaluate.suites import Suite
 from babelclip.evaluate.task import Score, Task
 
 if TYPE_CHECKING:
-    from babelclip.encoder import Encodes
+    from babelclip.encodes import Encodes
 
 Say = Callable[[str], None]
 

@@ -157,6 +157,11 @@ def describe(source: object) -> str:
     return f"item of type {type(source).__name__}"
 
 
+def read_file(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
+    """The bytes of an image file, whatever carries them. Raises ``ImageError``; what they hold is not looked at."""
+    return _read_bytes(source, limits, describe(source))
+
+
 def _read_bytes(source: object, limits: ImageLimits, name: str) -> bytes:
     """The bytes of an image file, whatever carries them."""
     if isinstance(source, bytes | bytearray | memoryview):

@@ -90,8 +90,9 @@ class _Request(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """The queue of one tower. All of it runs in one event loop."""
 
-    def __init__(self, run: Run[Item, Result], limits: BatchLimits, watcher: Watcher | None = None) -> None:
-        self._run, self._limits, self._watcher = run, limits, watcher
+    def __init__(self, run: Run[Item, Result], limits: BatchLimits) -> None:
+        self._run, self._limits = run, limits
+        self.watcher: Watcher | None = None
         self._requests: deque[_Request[Item, Result]] = deque()
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
@@ -162,8 +163,8 @@ class Batcher(Generic[Item, Result]):
             await self._answer(batch)
             seconds = time.monotonic() - started
             self._rate = RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * cost / max(seconds, 1e-6)
-            if self._watcher is not None:
-                self._watcher.batch_done(len(batch), cost, seconds)
+            if self.watcher is not None:
+                self.watcher.batch_done(len(batch), cost, seconds)
 
     def _take(self) -> list[_Waiting[Item, Result]]:
         """The next batch: an item of each request in turn, until the budget is full. The first always fits."""

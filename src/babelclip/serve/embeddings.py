@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from babelclip.arrays import Vectors
 from babelclip.errors import InputError
-from babelclip.serve.bad_requests import InvalidInput, TooLarge, TooLong, Wrong
+from babelclip.serve.bad_requests import InvalidInput, TooLong, Wrong
 from babelclip.serve.costs import Usage
-from babelclip.serve.fetch_image import ImageFetcher
+from babelclip.serve.fetch_image import ImageFetcher, UrlRefused
 from babelclip.serve.gate import Guest
 from babelclip.serve.items import ImageItem, Item, TextItem
+from babelclip.serve.metrics import Metrics
+from babelclip.serve.priced import Priced, PricedImage, PricedText
 from babelclip.serve.refusals import Refusal
-from babelclip.serve.served import Priced, PricedText, Served
+from babelclip.serve.served import Served
+from babelclip.serve.stopwatch import Stopwatch
 
 OnError = Literal["fail", "item"]
 """Whether one bad item fails its request, or takes its own place in the answer."""
@@ -36,28 +39,59 @@ class Kitchen:
 
     fetcher: ImageFetcher
     threads: Executor
-    max_items: int
-
-    def for_items(self, number: int) -> Kitchen:
-        """The same, for a request whose own limits let so many items through."""
-        return replace(self, max_items=max(self.max_items, number))
+    metrics: Metrics
 
 
-def check_number(items: Sequence[Item], kitchen: Kitchen, field: str = "input") -> None:
-    """Raises: TooLarge for more items than a request may have."""
-    if len(items) > kitchen.max_items:
-        raise TooLarge(f"{field} has {len(items):,} items, the limit is {kitchen.max_items:,}; send several requests")
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What came of a request's items."""
+
+    results: list[Vectors | Failed]  # raw, of whole width (E,), in order
+    priced: list[Priced]  # those that have a vector
+    watch: Stopwatch
+
+    @property
+    def vectors(self) -> list[Vectors]:
+        """The vectors alone: as many as there were items where no item may fail."""
+        return [each for each in self.results if not isinstance(each, Failed)]
+
+    @property
+    def usage(self) -> Usage:
+        """What was charged."""
+        return usage_of(self.priced)
+
+    @property
+    def image_pixels(self) -> int:
+        """Pixels of the images, as their files state them."""
+        return sum(each.pixels for each in self.priced if isinstance(each, PricedImage))
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """How many of a kind have a vector."""
+        texts = sum(isinstance(each, PricedText) for each in self.priced)
+        return {"text": texts, "image": len(self.priced) - texts}
 
 
 async def price_items(
-    served: Served, items: Sequence[Item], kitchen: Kitchen, *, task: str | None, truncate: bool, field: str = "input"
+    served: Served,
+    items: Sequence[Item],
+    kitchen: Kitchen,
+    watch: Stopwatch,
+    *,
+    task: str | None,
+    truncate: bool,
+    field: str = "input",
 ) -> list[Priced | Failed]:
     """Fetch what is elsewhere and price everything; an item that fails takes its own place."""
-    check_number(items, kitchen, field)
     if served.description.image_size is None and any(isinstance(item, ImageItem) for item in items):
         raise InvalidInput([Wrong(field, f"{served.description.name} embeds texts only")])
     known = served.task(task)
-    contents = await asyncio.gather(*(_content(item, kitchen.fetcher) for item in items))
+    contents: Sequence[TextItem | bytes | Failed]
+    if any(isinstance(item, ImageItem) and item.content is None for item in items):
+        with watch.stage("fetch"):
+            contents = await asyncio.gather(*(_fetched(item, kitchen) for item in items))
+    else:
+        contents = [item if isinstance(item, TextItem) else item.content or b"" for item in items]
 
     def price(place: int) -> Priced | Failed:
         content = contents[place]
@@ -75,24 +109,28 @@ async def price_items(
     def price_all() -> list[Priced | Failed]:
         return [price(place) for place in range(len(items))]
 
-    return await asyncio.get_running_loop().run_in_executor(kitchen.threads, price_all)
+    with watch.stage("prepare"):
+        return await asyncio.get_running_loop().run_in_executor(kitchen.threads, price_all)
 
 
-async def _content(item: Item, fetcher: ImageFetcher) -> TextItem | bytes | Failed:
+async def _fetched(item: Item, kitchen: Kitchen) -> TextItem | bytes | Failed:
     if isinstance(item, TextItem):
         return item
     if item.content is not None:
         return item.content
     try:
-        return await fetcher.fetch(item.url or "")
-    except InputError as error:
+        content = await kitchen.fetcher.fetch(item.url or "")
+    except UrlRefused as error:
+        kitchen.metrics.fetched(error.reason)
         return Failed("INPUT_INVALID", str(error))
+    kitchen.metrics.fetched("ok")
+    return content
 
 
 def usage_of(priced: Sequence[Priced | Failed]) -> Usage:
     """What a request costs; items that failed cost nothing."""
     texts = sum(each.tokens for each in priced if isinstance(each, PricedText))
-    images = sum(each.tokens for each in priced if not isinstance(each, PricedText | Failed))
+    images = sum(each.tokens for each in priced if isinstance(each, PricedImage))
     return Usage(text_tokens=texts, image_tokens=images)
 
 
@@ -132,18 +170,26 @@ async def embed(
     truncate: bool = False,
     on_error: OnError = "fail",
     field: str = "input",
-) -> tuple[list[Vectors | Failed], Usage]:
+) -> Embedded:
     """Everything but reading and writing: raw vectors in order, and what they cost, which has been charged.
 
     Raises: a Refusal; then nothing was charged. Without ``on_error="item"`` no result is a ``Failed``.
     """
-    priced = await price_items(served, items, kitchen, task=task, truncate=truncate, field=field)
+    watch = Stopwatch()
+    priced = await price_items(served, items, kitchen, watch, task=task, truncate=truncate, field=field)
     if on_error == "fail":
         first_failure(priced, field)
     guest.reserve(usage_of(priced))
-    found = await vectors_of(served, priced)
+    with watch.stage("model"):
+        found = await vectors_of(served, priced)
     if on_error == "fail":
         first_failure(found, field)
-    usage = usage_of([was if not isinstance(now, Failed) else now for was, now in zip(priced, found, strict=True)])
-    await guest.settle(usage)
-    return found, usage
+    answered = [
+        was
+        for was, now in zip(priced, found, strict=True)
+        if not isinstance(was, Failed) and not isinstance(now, Failed)
+    ]
+    embedded = Embedded(found, answered, watch)
+    await guest.settle(embedded.usage)
+    kitchen.metrics.embedded(served.description.name, embedded.numbers, embedded.usage, embedded.image_pixels)
+    return embedded

@@ -28,6 +28,11 @@ class Guest(Protocol):
     """A request that is in."""
 
     @property
+    def key_id(self) -> str | None:
+        """The public id of its key, for the log; None: it has none."""
+        ...
+
+    @property
     def default_dim(self) -> int | None:
         """The width of vectors where a request names none; None: the model's own."""
         ...
@@ -68,6 +73,7 @@ class OpenGate:
 
 
 class _AnyGuest:
+    key_id: str | None = None
     default_dim: int | None = None
 
     def reserve(self, usage: Usage) -> None:
@@ -106,6 +112,10 @@ class _KeyGuest:
     def __init__(self, key: Key, visit: Visit, balances: Balances, threads: ThreadPoolExecutor) -> None:
         self._key, self._visit, self._balances, self._threads = key, visit, balances, threads
         self._reservation: Reservation | None = None
+
+    @property
+    def key_id(self) -> str | None:
+        return self._key.id
 
     @property
     def default_dim(self) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +11,9 @@ from starlette.responses import Response
 from babelclip.serve.answers import json_answer
 from babelclip.serve.bad_requests import UnknownModel
 from babelclip.serve.costs import Usage
-from babelclip.serve.embeddings import Failed, Kitchen
+from babelclip.serve.embeddings import Embedded, Failed, Kitchen
 from babelclip.serve.gate import Gate, Guest
+from babelclip.serve.journal import tell
 from babelclip.serve.served import Served
 from babelclip.serve.settings import ServerSettings
 
@@ -39,9 +39,31 @@ class House:
         """Every model once."""
         return list({id(served): served for served in self.models.values()}.values())
 
+    @property
+    def first(self) -> Served:
+        """The model of requests that name none."""
+        return next(iter(self.models.values()))
+
     def enter(self, request: Request) -> Guest:
         """Let a request in. Raises: a Refusal."""
-        return self.gate.enter(request.headers.get("authorization"))
+        guest = self.gate.enter(request.headers.get("authorization"))
+        tell(request.scope, key=guest.key_id)
+        return guest
+
+    def headers(self, request: Request, served: Served, guest: Guest, embedded: Embedded) -> dict[str, str]:
+        """What an answer says of how it was made; metrics and the log hear it too."""
+        numbers, seconds = embedded.numbers, embedded.watch.seconds
+        kinds = [kind for kind, number in numbers.items() if number]
+        self.kitchen.metrics.staged(seconds, kinds[0] if len(kinds) == 1 else "mixed" if kinds else "none")
+        tell(
+            request.scope,
+            model=served.description.name,
+            texts=numbers["text"],
+            images=numbers["image"],
+            tokens=embedded.usage.total,
+            stages={stage: round(each, 6) for stage, each in seconds.items()},
+        )
+        return model_headers(served) | embedded.watch.header() | guest.headers()
 
 
 def house_of(request: Request) -> House:
@@ -56,13 +78,11 @@ def default_dim(guest: Guest, served: Served) -> int | None:
     return dim if dim is not None and dim <= served.description.dim else None
 
 
-def list_answer(
-    served: Served, guest: Guest, data: list[dict[str, Any]], usage: Usage, headers: Mapping[str, str] | None = None
-) -> Response:
+def list_answer(served: Served, data: list[dict[str, Any]], usage: Usage, headers: dict[str, str]) -> Response:
     """Jina's envelope around one entry an item."""
     counted = {"total_tokens": usage.total, "prompt_tokens": usage.total, "image_tokens": usage.image_tokens}
     answer = {"model": served.description.name, "object": "list", "usage": counted, "data": data}
-    return json_answer(answer, headers={**model_headers(served), **(headers or {}), **guest.headers()})
+    return json_answer(answer, headers=headers)
 
 
 def failed_entry(place: int, failed: Failed) -> dict[str, Any]:
@@ -71,7 +91,11 @@ def failed_entry(place: int, failed: Failed) -> dict[str, Any]:
 
 
 def model_headers(served: Served) -> dict[str, str]:
-    """Which model ran, whatever name it was asked by."""
+    """Which model ran, whatever name it was asked by, and how."""
     facts = served.description.facts
-    named = {"X-Model": served.description.name, "X-Model-Revision": facts.get("fingerprint")}
+    named = {
+        "X-Model": served.description.name,
+        "X-Model-Revision": facts.get("fingerprint"),
+        "X-Compute-Dtype": facts.get("dtype"),
+    }
     return {name: str(value) for name, value in named.items() if value is not None}

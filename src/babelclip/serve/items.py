@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from babelclip.serve.bad_requests import InvalidInput, Wrong
+from babelclip.serve.bad_requests import InvalidInput, TooLarge, Wrong
 
 _DATA_URI = re.compile(r"data:(?P<kind>[^;,]*)(?P<parameters>(?:;[^;,]*)*),", re.IGNORECASE)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -50,22 +50,34 @@ class ImageItem:
 Item = TextItem | ImageItem
 
 
-def read_items(value: object, max_image_bytes: int, name: str = "input") -> tuple[list[Item], bool]:
+@dataclass(frozen=True, slots=True)
+class ItemLimits:
+    """How much one request may carry."""
+
+    max_items: int
+    max_image_bytes: int
+
+    def check_number(self, number: int, name: str = "input") -> None:
+        """Raises: TooLarge for more items than a request may have."""
+        if number > self.max_items:
+            raise TooLarge(f"{name} has {number:,} items, the limit is {self.max_items:,}; send several requests")
+
+
+def read_items(value: object, limits: ItemLimits, name: str = "input") -> tuple[list[Item], bool]:
     """The items of a body's ``input``, and whether it was a lone one.
 
-    Raises: InvalidInput that names every item that is wrong.
+    Raises: InvalidInput that names every item that is wrong, TooLarge.
     """
     if not isinstance(value, list):
-        return [read_item(value, max_image_bytes, name)], True
+        return [read_item(value, limits.max_image_bytes, name)], True
     if value and all(isinstance(part, int) and not isinstance(part, bool) for part in value):
-        raise InvalidInput(
-            [Wrong(name, "token ids are not taken, only texts: another tokenizer made them", "type_error")]
-        )
+        raise InvalidInput([Wrong(name, _TOKEN_IDS, "type_error")])
+    limits.check_number(len(value), name)
     items: list[Item] = []
     wrong: list[Wrong] = []
     for place, part in enumerate(value):
         try:
-            items.append(read_item(part, max_image_bytes, f"{name}[{place}]"))
+            items.append(read_item(part, limits.max_image_bytes, f"{name}[{place}]"))
         except InvalidInput as error:
             wrong += error.wrong
     if wrong:

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -19,8 +20,9 @@ from babelclip.errors import ConfigError
 from babelclip.prepare.text import TextPreparer
 from babelclip.serve.app import application
 from babelclip.serve.keys import KeyFile
+from babelclip.serve.metrics import Metrics
 from babelclip.serve.served import Description, Served
-from babelclip.serve.settings import ServerSettings
+from babelclip.serve.settings import Mode, ServerSettings
 from babelclip.serve.worker import Worker
 
 KEEP_ALIVE_SECONDS = 5
@@ -35,13 +37,16 @@ class Address:
     port: int = 8080  # 0: a free one
     keys: Path | None = None
     open_to_all: bool = False
+    mode: Mode = "api"
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"a port is from 0 to 65535, found {self.port}")
         if self.keys is not None and self.open_to_all:
             raise ConfigError("--keys and --no-keys contradict each other")
-        if self.keys is None and not self.open_to_all and not _is_loopback(self.host):
+        if self.mode != "api" and (self.keys is not None or self.open_to_all):
+            raise ConfigError(f"--mode {self.mode}: the platform checks who asks; leave out --keys and --no-keys")
+        if self.mode == "api" and self.keys is None and not self.open_to_all and not _is_loopback(self.host):
             raise ConfigError(
                 f"{self.host} can be reached from elsewhere, so say who may come in: --keys FILE "
                 "(make one with: babelclip keys create), or --no-keys for everybody"
@@ -81,11 +86,13 @@ async def _serve(
         with _listening(address) as listener:  # before the models are loaded: a port in use is told at once
             await asyncio.gather(*(worker.start() for worker in workers))
             models: dict[str, Served] = {}
+            metrics = Metrics()
             for folder, worker in zip(folders, workers, strict=True):
+                metrics.watch_starts(folder.name, partial(getattr, worker, "starts"))
                 served = _served(folder, worker, settings)
                 models.update(dict.fromkeys((folder.name, *settings.served_names), served))
             config = uvicorn.Config(
-                application(models, settings, keys),
+                application(models, settings, keys, metrics),
                 log_level="warning",
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=int(settings.drain_seconds),
@@ -148,7 +155,7 @@ def _served(folder: ModelFolder, worker: Worker, settings: ServerSettings) -> Se
         name=folder.name,
         dims=folder.config.dims,
         max_tokens=folder.text_prepare.max_tokens,
-        image_size=None if folder.image_prepare is None else folder.image_prepare.size,
+        image_prepare=folder.image_prepare,
         tasks=preparer.tasks,
         facts=worker.facts,
         logit_scale=read_logit_scale(folder),

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 from babelclip.arrays import Vectors
 from babelclip.encoder import Encoder
+from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.prepare.open_image import ImageLimits, stated_size
 from babelclip.prepare.text import TextPreparer
 from babelclip.serve.bad_requests import Busy, InvalidInput, TooLong, Wrong
-from babelclip.serve.batcher import Batcher, BatchLimits, Closing, Overloaded, TowerLost, Watcher
+from babelclip.serve.batcher import Batcher, BatchLimits, Closing, Overloaded, TowerLost
+from babelclip.serve.cache import VectorCache
 from babelclip.serve.costs import image_tokens
+from babelclip.serve.kept import KeptVectors
+from babelclip.serve.metrics import Metrics
+from babelclip.serve.priced import Priced, PricedImage, PricedText
 from babelclip.serve.tower import Tower, TowerHere
+from babelclip.version import __version__
 
 JINA_TASKS = ("retrieval.query", "retrieval.passage", "text-matching", "classification", "separation")
 """Taken for every model: clients send them unasked. A model that does not know one embeds as without a task."""
@@ -30,7 +38,7 @@ class Description:
     name: str
     dims: tuple[int, ...]  # trained for, ascending; the last is the width of its vectors
     max_tokens: int
-    image_size: int | None  # None: it embeds texts only
+    image_prepare: ImagePrepareConfig | None  # None: it embeds texts only
     tasks: tuple[str, ...]  # that change its vectors
     facts: dict[str, str | int | None]
     logit_scale: float | None = None  # of cosines of a text and an image, before a softmax
@@ -40,26 +48,10 @@ class Description:
         """The width of its vectors."""
         return self.dims[-1]
 
-
-@dataclass(frozen=True, slots=True)
-class PricedText:
-    """A text and its tokens, special ones and its task's instruction included."""
-
-    text: str
-    tokens: int
-    task: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class PricedImage:
-    """The bytes of an image file, its price, and how many pixels are decoded for it."""
-
-    content: bytes
-    tokens: int
-    pixels: int
-
-
-Priced = PricedText | PricedImage
+    @property
+    def image_size(self) -> int | None:
+        """Side in pixels of the square that it sees; None where it embeds texts only."""
+        return None if self.image_prepare is None else self.image_prepare.size
 
 
 class Served:
@@ -74,13 +66,28 @@ class Served:
         image_limits: ImageLimits,
         text_queue: BatchLimits = TEXT_LIMITS,
         image_queue: BatchLimits = IMAGE_LIMITS,
-        watchers: tuple[Watcher | None, Watcher | None] = (None, None),
     ) -> None:
-        """watchers: of the texts' queue and the images'."""
         self.description, self.tower = description, tower
         self._text_preparer, self._image_limits = text_preparer, image_limits
-        self._texts = Batcher[PricedText, Vectors](self._run_texts, text_queue, watchers[0])
-        self._images = Batcher[PricedImage, Vectors](self._run_images, image_queue, watchers[1])
+        self._texts = Batcher[PricedText, Vectors](self._run_texts, text_queue)
+        self._images = Batcher[PricedImage, Vectors](self._run_images, image_queue)
+        self._budgets = {"text": text_queue.batch_cost, "image": image_queue.batch_cost}
+        self._cache: KeptVectors | None = None
+
+    def keep_vectors(self, cache: VectorCache, threads: Executor, metrics: Metrics) -> None:
+        """Look in a cache first, and put there what was computed."""
+        about = self.description
+        facts = (about.facts.get(name) for name in ("fingerprint", "runtime", "runtime_version", "device", "dtype"))
+        depends = (__version__, *facts, self._text_preparer.digest(), about.image_prepare)
+        self._cache = KeptVectors(cache, threads, repr(depends), partial(metrics.looked_up, about.name))
+
+    def watch(self, metrics: Metrics) -> None:
+        """Let metrics follow the queues and the tower."""
+        name = self.description.name
+        waiting = {"text": lambda: self._texts.waiting_cost, "image": lambda: self._images.waiting_cost}
+        metrics.watch_model(name, waiting, lambda: self.tower.is_ready)
+        self._texts.watcher = metrics.batches(name, "text", self._budgets["text"])
+        self._images.watcher = metrics.batches(name, "image", self._budgets["image"])
 
     def start(self) -> None:
         """Begin to take items out of the queues, in the running event loop."""
@@ -122,6 +129,9 @@ class Served:
 
         Raises: Busy when too much is waiting or the model is not there; nothing is to be charged then.
         """
+        return await (self._computed(items) if self._cache is None else self._cache.vectors(items, self._computed))
+
+    async def _computed(self, items: Sequence[Priced]) -> list[Vectors | Exception]:
         texts = [item for item in items if isinstance(item, PricedText)]
         images = [item for item in items if isinstance(item, PricedImage)]
         side = self.description.image_size or 0
@@ -164,7 +174,7 @@ def serve_encoder(encoder: Encoder, image_limits: ImageLimits) -> Served:
         name=encoder.name,
         dims=encoder.dims,
         max_tokens=encoder.max_tokens,
-        image_size=encoder.image_size,
+        image_prepare=None if encoder.image_preparer is None else encoder.image_preparer.config,
         tasks=encoder.text_preparer.tasks,
         facts=encoder.facts(),
         logit_scale=encoder.logit_scale,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 from babelclip.errors import ConfigError
 from babelclip.prepare.open_image import ImageLimits
 from babelclip.serve.fetch_image import FetchPolicy
+from babelclip.serve.items import ItemLimits
 
+Mode = Literal["api", "sagemaker"]
+"""Which routes there are: the APIs, or those of a container on SageMaker."""
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 
 
@@ -15,19 +20,29 @@ IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 class ServerSettings:
     """Defaults are for a server that strangers can reach."""
 
+    mode: Mode = "api"
     served_names: tuple[str, ...] = ()  # further names under which the model answers; its own always does
     max_items: int = 512  # of one request
     max_body_bytes: int = 64 * 2**20
+    body_seconds: float = 30.0  # in which a body must have come in
     image_limits: ImageLimits = field(
         default_factory=lambda: ImageLimits(max_bytes=10 * 2**20, max_pixels=50_000_000, formats=IMAGE_FORMATS)
     )
     fetch: FetchPolicy = field(default_factory=FetchPolicy)
     decoding_threads: int = 4  # that read headers and count tokens
     strict_fields: bool = False  # a field that is not known is an error rather than ignored and named in a header
+    cache: Path | None = None  # a folder for vectors that were computed before; None: none are kept
+    cache_bytes: int = 2 * 2**30  # of vectors; the longest unused go first
     drain_seconds: float = 25.0  # what was accepted is finished within this when the server is stopped
 
     def __post_init__(self) -> None:
-        if min(self.max_items, self.max_body_bytes, self.decoding_threads) < 1 or self.drain_seconds <= 0:
+        counts = (self.max_items, self.max_body_bytes, self.decoding_threads, self.cache_bytes)
+        if min(counts) < 1 or min(self.drain_seconds, self.body_seconds) <= 0:
             raise ConfigError(f"limits of a server are at least 1, found {self}")
         if "" in self.served_names:
             raise ConfigError("a served name cannot be empty")
+
+    @property
+    def item_limits(self) -> ItemLimits:
+        """How much one request may carry."""
+        return ItemLimits(self.max_items, self.image_limits.max_bytes)

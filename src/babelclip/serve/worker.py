@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from babelclip.arrays import Vectors
 from babelclip.serve.batcher import TowerLost
 from babelclip.serve.frames import Answer, Call, Kind, Ping, Ready, packed, read_message
+from babelclip.serve.journal import LOGGER
 from babelclip.serve.tower import results
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0  # seconds before another is started, doubling while they die young
@@ -138,10 +139,20 @@ class Worker:
         while True:
             message = await read_message(self._reader)
             if isinstance(message, Ready):
-                self.facts = message.facts
-                self._ready.set()
+                self._welcome(message)
             elif (waiting := self._asked.get(message.number)) is not None and not waiting.done():
                 waiting.set_result(message)
+
+    def _welcome(self, message: Ready) -> None:
+        """The model is warm; it must be the one that answered before."""
+        known, found = self.facts.get("fingerprint"), message.facts.get("fingerprint")
+        if self.facts and known != found:
+            LOGGER.error(
+                "model_changed", extra={"facts": {"expected": known, "found": found, "do": "restart the server"}}
+            )
+            return  # not ready, and not started again: its process waits until the server is stopped
+        self.facts = message.facts
+        self._ready.set()
 
     def _lose(self, why: str) -> None:
         """There is no worker now: tell everybody who waits for it."""

@@ -11,10 +11,12 @@ import argparse
 import signal
 import socket
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 from babelclip.encoder import Encoder, open_encoder
+from babelclip.errors import TruncationWarning
 from babelclip.runtime.choose import RuntimeName
 from babelclip.serve.frames import Call, Message, Ping, Ready, packed, receive_message
 from babelclip.serve.tower import LANES, answer, warm_up
@@ -49,6 +51,7 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--threads", type=int)
     options = parser.parse_args()
+    warnings.simplefilter("ignore", TruncationWarning)  # only texts are cut whose clients asked for that
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the front decides when it is time
     encoder = open_encoder(
         options.model, runtime=cast(RuntimeName, options.runtime), device=options.device, threads=options.threads

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from babelclip.encoder import Encodes
+from babelclip.encodes import Encodes
 from babelclip.errors import ItemsError
 from babelclip.evaluate.metrics import best_ranks, hits_at, interval_of_mean
 from babelclip.train.data.captioned import CaptionedImages

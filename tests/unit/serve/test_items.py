@@ -7,9 +7,9 @@ import base64
 import pytest
 
 from babelclip.serve.bad_requests import InvalidInput
-from babelclip.serve.items import ImageItem, TextItem, read_items
+from babelclip.serve.items import ImageItem, ItemLimits, TextItem, read_items
 
-MOST = 1000
+MOST = ItemLimits(max_items=10, max_image_bytes=1000)
 PNG = b"\x89PNG not really"
 RAW = base64.b64encode(PNG).decode()
 URI = f"data:image/png;base64,{RAW}"

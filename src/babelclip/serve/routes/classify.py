@@ -10,7 +10,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from babelclip.serve.bad_requests import InvalidInput, TooLarge, Wrong
-from babelclip.serve.embeddings import check_number, embed
+from babelclip.serve.embeddings import embed
 from babelclip.serve.house import house_of, list_answer
 from babelclip.serve.items import TextItem, read_items
 from babelclip.vectors import similarity, softmax
@@ -40,17 +40,16 @@ async def classify(request: Request, body: ClassifyRequest) -> Response:
         raise TooLarge(f"labels has {len(labels):,} items, the limit is {MOST_LABELS}")
     with house.enter(request) as guest:
         served = house.served(body.model)
-        items, _ = read_items(body.input, house.settings.image_limits.max_bytes)
-        check_number(items, house.kitchen)
+        items, _ = read_items(body.input, house.settings.item_limits)
         asked = [*items, *(TextItem(label) for label in labels)]
-        found, usage = await embed(served, asked, house.kitchen.for_items(len(asked)), guest)
+        embedded = await embed(served, asked, house.kitchen, guest)
         data = []
         if items:
-            raw = np.stack(found)  # type: ignore[arg-type]
+            raw = np.stack(embedded.vectors)
             cosines = similarity(raw[: len(items)], raw[len(items) :])
             chances = softmax(cosines * (served.description.logit_scale or 1.0))
             data = [_prediction(place, row, labels) for place, row in enumerate(chances)]
-        return list_answer(served, guest, data, usage)
+        return list_answer(served, data, embedded.usage, house.headers(request, served, guest, embedded))
 
 
 def _prediction(place: int, chances: np.ndarray[Any, np.dtype[np.float32]], labels: list[str]) -> dict[str, Any]:

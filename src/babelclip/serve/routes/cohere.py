@@ -13,8 +13,8 @@ from babelclip.serve.answers import json_answer
 from babelclip.serve.bad_requests import InvalidInput, Wrong
 from babelclip.serve.embeddings import embed
 from babelclip.serve.forms import formed, read_dimensions, read_forms
-from babelclip.serve.house import house_of, model_headers
-from babelclip.serve.items import Item, TextItem, read_items
+from babelclip.serve.house import house_of
+from babelclip.serve.items import Item, ItemLimits, TextItem, read_items
 
 router = APIRouter()
 TASKS = {
@@ -48,10 +48,10 @@ async def embed_by_type(request: Request, body: CohereRequest) -> Response:
         served = house.served(body.model)
         forms, _ = read_forms(body.embedding_types or ["float"], None, None)
         dim = read_dimensions(body.output_dimension, served.description.dim, "output_dimension")
-        items, field = _items(body, house.settings.image_limits.max_bytes)
+        items, field = _items(body, house.settings.item_limits)
         if body.truncate == "START":
             raise InvalidInput([Wrong("truncate", "texts are cut at their end here; send END or NONE")])
-        found, usage = await embed(
+        embedded = await embed(
             served,
             items,
             house.kitchen,
@@ -60,7 +60,7 @@ async def embed_by_type(request: Request, body: CohereRequest) -> Response:
             truncate=body.truncate == "END",
             field=field,
         )
-        rows = [formed(raw, forms, is_lone=False, dim=dim, normalize=True) for raw in found]  # type: ignore[arg-type]
+        rows = [formed(raw, forms, is_lone=False, dim=dim, normalize=True) for raw in embedded.vectors]
         answer = {
             "id": str(uuid.uuid4()),
             "response_type": "embeddings_by_type",
@@ -68,13 +68,16 @@ async def embed_by_type(request: Request, body: CohereRequest) -> Response:
             "texts": [item.text for item in items if isinstance(item, TextItem)],
             "meta": {
                 "api_version": {"version": "2"},
-                "billed_units": {"input_tokens": usage.text_tokens, "image_tokens": usage.image_tokens},
+                "billed_units": {
+                    "input_tokens": embedded.usage.text_tokens,
+                    "image_tokens": embedded.usage.image_tokens,
+                },
             },
         }
-        return json_answer(answer, headers=model_headers(served) | guest.headers())
+        return json_answer(answer, headers=house.headers(request, served, guest, embedded))
 
 
-def _items(body: CohereRequest, max_image_bytes: int) -> tuple[list[Item], str]:
+def _items(body: CohereRequest, limits: ItemLimits) -> tuple[list[Item], str]:
     """The items of the one list that was sent, and its name."""
     given = [name for name in ("texts", "images", "inputs") if getattr(body, name) is not None]
     if len(given) != 1:
@@ -83,7 +86,8 @@ def _items(body: CohereRequest, max_image_bytes: int) -> tuple[list[Item], str]:
     name = given[0]
     values = getattr(body, name)
     if name == "texts":
+        limits.check_number(len(values), name)
         return [TextItem(text) for text in values], name
     if name == "images":
         values = [{"image": image} for image in values]
-    return read_items(values, max_image_bytes, name)[0], name
+    return read_items(values, limits, name)[0], name

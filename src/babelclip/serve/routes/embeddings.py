@@ -26,16 +26,19 @@ async def embeddings(request: Request, body: EmbeddingsRequest, on_error: OnErro
     """Vectors of texts and images, in the order given."""
     house = house_of(request)
     with house.enter(request) as guest:
-        return await _answer(house, guest, body, on_error)
+        return await answer_embeddings(request, house, guest, body, on_error)
 
 
-async def _answer(house: House, guest: Guest, body: EmbeddingsRequest, on_error: OnError) -> Response:
+async def answer_embeddings(
+    request: Request, house: House, guest: Guest, body: EmbeddingsRequest, on_error: OnError = "fail"
+) -> Response:
+    """Vectors for a body of this shape, whichever route it came by. Raises: a Refusal."""
     served = house.served(body.model)
     forms, is_lone = read_forms(body.embedding_type, body.encoding_type, body.encoding_format)
     dim = read_dimensions(body.dimensions, served.description.dim) or default_dim(guest, served)
     ignored = _ignored_fields(body, house.settings)
-    items, _ = read_items(body.input, house.settings.image_limits.max_bytes)
-    found, usage = await embed(
+    items, _ = read_items(body.input, house.settings.item_limits)
+    embedded = await embed(
         served, items, house.kitchen, guest, task=body.task, truncate=body.truncate, on_error=on_error
     )
     write = partial(formed, forms=forms, is_lone=is_lone, dim=dim, normalize=body.normalized)
@@ -43,9 +46,10 @@ async def _answer(house: House, guest: Guest, body: EmbeddingsRequest, on_error:
         failed_entry(place, each)
         if isinstance(each, Failed)
         else {"object": "embedding", "index": place, "embedding": write(each)}
-        for place, each in enumerate(found)
+        for place, each in enumerate(embedded.results)
     ]
-    return list_answer(served, guest, data, usage, ignored)
+    headers = house.headers(request, served, guest, embedded) | ignored
+    return list_answer(served, data, embedded.usage, headers)
 
 
 def _ignored_fields(body: EmbeddingsRequest, settings: ServerSettings) -> dict[str, str]:

@@ -6,10 +6,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from babelclip.serve.embeddings import Failed, price_items, usage_of
-from babelclip.serve.house import failed_entry, house_of, list_answer
+from babelclip.serve.house import failed_entry, house_of, list_answer, model_headers
 from babelclip.serve.items import read_items
+from babelclip.serve.priced import PricedText
 from babelclip.serve.schemas import EmbeddingsRequest
-from babelclip.serve.served import PricedText
+from babelclip.serve.stopwatch import Stopwatch
 
 router = APIRouter()
 
@@ -20,8 +21,9 @@ async def tokens(request: Request, body: EmbeddingsRequest) -> Response:
     house = house_of(request)
     with house.enter(request) as guest:
         served = house.served(body.model)
-        items, _ = read_items(body.input, house.settings.image_limits.max_bytes)
-        priced = await price_items(served, items, house.kitchen, task=body.task, truncate=body.truncate)
+        items, _ = read_items(body.input, house.settings.item_limits)
+        watch = Stopwatch()
+        priced = await price_items(served, items, house.kitchen, watch, task=body.task, truncate=body.truncate)
         data = [
             failed_entry(place, each)
             if isinstance(each, Failed)
@@ -33,4 +35,5 @@ async def tokens(request: Request, body: EmbeddingsRequest) -> Response:
             }
             for place, each in enumerate(priced)
         ]
-        return list_answer(served, guest, data, usage_of(priced))
+        headers = model_headers(served) | watch.header() | guest.headers()
+        return list_answer(served, data, usage_of(priced), headers)

@@ -19,8 +19,8 @@ from babelclip.serve.answers import json_answer
 from babelclip.serve.bad_requests import InvalidInput, Wrong
 from babelclip.serve.embeddings import embed
 from babelclip.serve.forms import read_dimensions
-from babelclip.serve.house import house_of, model_headers
-from babelclip.serve.items import Item, read_item
+from babelclip.serve.house import house_of
+from babelclip.serve.items import Item, ItemLimits, read_item
 from babelclip.vectors import finish, quantize
 
 router = APIRouter()
@@ -56,32 +56,36 @@ async def multimodal(request: Request, body: VoyageRequest) -> Response:
     with house.enter(request) as guest:
         served = house.served(body.model)
         dim = read_dimensions(body.output_dimension, served.description.dim, "output_dimension")
-        parts, owners = _parts(body, house.settings.image_limits.max_bytes)
+        parts, owners = _parts(body, house.settings.item_limits)
         task = TASKS.get(body.input_type or "")
-        found, usage = await embed(
-            served, parts, house.kitchen, guest, task=task, truncate=body.truncation, field="inputs"
-        )
-        raw: Vectors = np.stack(found) if found else np.empty((0, served.description.dim), np.float32)  # type: ignore[arg-type]
+        embedded = await embed(served, parts, house.kitchen, guest, task=task, truncate=body.truncation, field="inputs")
+        raw = np.array(embedded.vectors, np.float32).reshape(-1, served.description.dim)
         packed = body.encoding_format is not None or body.output_encoding is not None
         fused = [_fused(raw[owners == place], dim) for place in range(len(body.inputs))]
         data = [
             {"object": "embedding", "index": place, "embedding": _written(vector, body, packed)}
             for place, vector in enumerate(fused)
         ]
-        counted = {"text_tokens": usage.text_tokens, "image_pixels": 0, "total_tokens": usage.total}
+        usage = embedded.usage
+        counted = {
+            "text_tokens": usage.text_tokens,
+            "image_pixels": embedded.image_pixels,
+            "total_tokens": usage.total,
+        }
         answer = {"object": "list", "data": data, "model": served.description.name, "usage": counted}
-        return json_answer(answer, headers=model_headers(served) | guest.headers())
+        return json_answer(answer, headers=house.headers(request, served, guest, embedded))
 
 
-def _parts(body: VoyageRequest, max_image_bytes: int) -> tuple[list[Item], np.ndarray[Any, np.dtype[np.int64]]]:
+def _parts(body: VoyageRequest, limits: ItemLimits) -> tuple[list[Item], np.ndarray[Any, np.dtype[np.int64]]]:
     """All parts of all inputs, and the input of each."""
     parts: list[Item] = []
     owners: list[int] = []
     wrong: list[Wrong] = []
+    limits.check_number(sum(len(each.content) for each in body.inputs), "inputs")
     for place, each in enumerate(body.inputs):
         for number, part in enumerate(each.content):
             try:
-                parts.append(read_item(part, max_image_bytes, f"inputs[{place}].content[{number}]"))
+                parts.append(read_item(part, limits.max_image_bytes, f"inputs[{place}].content[{number}]"))
                 owners.append(place)
             except InvalidInput as error:
                 wrong += error.wrong

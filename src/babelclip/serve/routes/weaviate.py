@@ -28,21 +28,22 @@ async def vectorize(request: Request, body: VectorizeRequest) -> Response:
     """Vectors of both lists, by the first model that is served: Weaviate names none."""
     house = house_of(request)
     with house.enter(request) as guest:
-        served = next(iter(house.models.values()))
-        images, _ = read_items(
-            [{"image": image} for image in body.images], house.settings.image_limits.max_bytes, "images"
-        )
+        served, limits = house.first, house.settings.item_limits
+        images, _ = read_items([{"image": image} for image in body.images], limits, "images")
         items: list[Item] = [*(TextItem(text) for text in body.texts), *images]
-        found, _ = await embed(served, items, house.kitchen, guest, truncate=True)
-        rows = [formed(raw, ["float"], is_lone=True, dim=default_dim(guest, served), normalize=True) for raw in found]  # type: ignore[arg-type]
+        limits.check_number(len(items), "texts and images")
+        embedded = await embed(served, items, house.kitchen, guest, truncate=True)
+        dim = default_dim(guest, served)
+        rows = [formed(raw, ["float"], is_lone=True, dim=dim, normalize=True) for raw in embedded.vectors]
         texts = len(body.texts)
-        return json_answer({"textVectors": rows[:texts], "imageVectors": rows[texts:], "error": ""})
+        answer = {"textVectors": rows[:texts], "imageVectors": rows[texts:], "error": ""}
+        return json_answer(answer, headers=house.headers(request, served, guest, embedded))
 
 
 @router.get("/meta")
 async def meta(request: Request) -> Response:
     """What the module shows about the model."""
-    served = next(iter(house_of(request).models.values()))
+    served = house_of(request).first
     return json_answer({"version": __version__, "model": served.description.name, "facts": served.description.facts})
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from babelclip.encoder import Encodes
+from babelclip.encodes import Encodes
 from babelclip.errors import ConfigError
 from babelclip.train.data.text_rows import TextRow
 

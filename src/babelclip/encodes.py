@@ -1,0 +1,102 @@
+"""Anything that gives vectors: what it must have, and how its results are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Protocol
+
+import numpy as np
+
+from babelclip.arrays import Vectors
+from babelclip.errors import ConfigError, InputError, ItemsError
+from babelclip.prepare.cuts import Cuts
+from babelclip.prepare.kinds import kind_of
+from babelclip.prepare.open_image import ImageSource
+
+
+class Encodes(Protocol):
+    """Anything that gives vectors: an ``Encoder``, or something that stands for one."""
+
+    @property
+    def dim(self) -> int:
+        """Width of a vector when none is asked for."""
+        ...
+
+    def encode_text(
+        self,
+        texts: str | Iterable[str],
+        *,
+        task: str | None = None,
+        dim: int | None = None,
+        normalize: bool = True,
+        max_tokens: int | None = None,
+        progress: bool = False,
+    ) -> Vectors:
+        """float32 (N, dim); (dim,) for a lone str."""
+        ...
+
+    def encode_image(
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        dim: int | None = None,
+        normalize: bool = True,
+        progress: bool = False,
+    ) -> Vectors:
+        """float32 (N, dim); (dim,) for a lone image."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamItem:
+    """One item of a stream: a vector, or the error that took its place."""
+
+    index: int  # position in what was given
+    vector: Vectors | None  # (dim,)
+    error: InputError | None = None
+
+
+Results = Callable[[Iterable[object]], Iterator[Vectors | InputError]]
+"""Items of one kind -> a vector or an error each, in order."""
+
+
+def stream_by_kind(
+    items: Iterable[object], kind: str, texts: Results, images: Results, at_end: Callable[[], None] = lambda: None
+) -> Iterator[StreamItem]:
+    """``Encodes.stream`` over what encodes either kind. Raises: ConfigError at once for a kind that is none."""
+    if kind not in ("auto", "text", "image"):
+        raise ConfigError(f"kind must be auto, text or image, found {kind!r}")
+
+    def results() -> Iterator[StreamItem]:
+        index = 0
+        for chosen, run in groupby(items, lambda item: kind_of(item) if kind == "auto" else kind):
+            for result in texts(run) if chosen == "text" else images(run):
+                error = result if isinstance(result, InputError) else None
+                yield StreamItem(index, None if isinstance(result, InputError) else result, error)
+                index += 1
+        at_end()
+
+    return results()
+
+
+def collect(
+    results: Iterator[Vectors | InputError], width: int, advance: Callable[[], None], cuts: Cuts | None = None
+) -> Vectors:
+    """All vectors (N, width); rows of failed items are NaN in the error that tells of them."""
+    rows: list[Vectors] = []
+    failures: dict[int, InputError] = {}
+    for index, result in enumerate(results):
+        if isinstance(result, InputError):
+            failures[index] = result
+            result = np.full(width, np.nan, np.float32)
+        rows.append(result)
+        advance()
+    vectors = np.stack(rows) if rows else np.empty((0, width), np.float32)
+    if cuts is not None:
+        cuts.warn(stacklevel=3)
+    if failures:
+        reasons = {index: str(error) for index, error in failures.items()}
+        raise ItemsError(reasons, vectors) from next(iter(failures.values()))
+    return vectors

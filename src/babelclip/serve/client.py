@@ -1,0 +1,316 @@
+"""``RemoteEncoder``: an encoder that is somewhere else, reached over the Jina embeddings API."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from types import TracebackType
+from typing import Any, Literal, TypeVar, cast
+from urllib.parse import urlsplit
+from warnings import warn
+
+import numpy as np
+from PIL import Image
+
+from babelclip.arrays import Vectors
+from babelclip.encodes import StreamItem, collect, stream_by_kind
+from babelclip.errors import ConfigError, ImageError, InputError, TextError, TruncationWarning
+from babelclip.prepare.ahead import prepare_ahead, windows
+from babelclip.prepare.config import ImagePrepareConfig
+from babelclip.prepare.image import ImagePreparer
+from babelclip.prepare.kinds import is_one_image, is_one_text
+from babelclip.prepare.open_image import ImageSource, open_image, read_file
+from babelclip.prepare.text import check_text
+from babelclip.progress import progress_bar
+from babelclip.serve.wire import ServerError, Wire
+
+Sent = TypeVar("Sent", bound="str | Mapping[str, str]")
+
+TEXTS_A_REQUEST, CHARACTERS_A_REQUEST = 128, 200_000
+IMAGES_A_REQUEST = 8
+REQUESTS_AT_ONCE = 4
+_TOO_LONG = "INPUT_TOKEN_LIMIT_EXCEEDED"
+_PUBLISHED: dict[str, dict[str, Any]] = {"jina-clip-v2": {"dimensions": 1024, "image_prepare": {"size": 512}}}
+"""What Jina's own server does not tell of the model that its release describes (FACTS sections 1 and 5)."""
+
+
+class RemoteEncoder:
+    """Texts and images to vectors, computed by a server: ``babelclip serve``, Jina's own, or another of its API.
+
+    Stands wherever an ``Encodes`` is asked for. With ``shrink_images`` an image is brought here to the very square that
+    the model sees and sent as a PNG, which gives the same vector and costs one tile; else its file is sent as it is.
+    Threads may share one. Close it, or use it in a ``with``, when it is no longer needed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        model: str | None = None,
+        shrink_images: bool = True,
+        timeout: float = 60.0,
+        patience: float = 120.0,
+    ) -> None:
+        """
+        url: of the server, with or without ``/v1``.
+        model: one of the server's; may be left out where it has only one.
+        timeout: seconds for one request. patience: seconds to go on trying while the server is busy or away.
+
+        Raises:
+            ConfigError: the server has several models, or does not tell what it takes to use this one.
+            ServerError: it cannot be reached, does not know the key, or does not serve the model.
+        """
+        self._wire = Wire(_base(url), key, timeout=timeout, patience=patience)
+        try:
+            card = self._read_card(model)
+        except BaseException:
+            self.close()
+            raise
+        self._asked_name = str(card["id"])
+        self.name = str(card.get("runs", self._asked_name))
+        self.dim = int(card["dimensions"])
+        self.dims = tuple(card.get("matryoshka") or (self.dim,))
+        self.logit_scale: float | None = card.get("logit_scale")
+        self._facts = dict(card.get("facts") or {})
+        self._most_items = int(card.get("max_items", TEXTS_A_REQUEST))
+        prepare = card.get("image_prepare")
+        self._preparer = None if prepare is None or not shrink_images else ImagePreparer(_image_prepare(prepare))
+        self.image_size = None if prepare is None else int(prepare["size"])
+
+    def close(self) -> None:
+        """Close the connections that are open; it cannot be used after that."""
+        self._wire.close()
+
+    def __enter__(self) -> RemoteEncoder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def facts(self) -> dict[str, str | int | None]:
+        """What the server tells of the model and of what runs it, and where it is."""
+        return {"model": self.name, **self._facts, "dim": self.dim, "remote": self._wire.url}
+
+    def encode_text(
+        self,
+        texts: str | Iterable[str],
+        *,
+        task: str | None = None,
+        dim: int | None = None,
+        normalize: bool = True,
+        max_tokens: int | None = None,
+        progress: bool = False,
+    ) -> Vectors:
+        """As ``Encoder.encode_text``, but that only the model's own limit can cut texts, and it is not known how many
+        were cut.
+
+        Raises:
+            ItemsError: some texts failed; it carries the vectors of all others.
+            ConfigError: an option that cannot be sent. ServerError: the server failed; nothing is returned.
+        """
+        lone = is_one_text(texts)
+        items = [texts] if lone else cast("Iterable[object]", texts)
+        options = self._options(task, dim, normalize, max_tokens)
+        with progress_bar(progress, "texts", items) as advance:
+            vectors = collect(self._texts(items, options), options["dimensions"], advance)
+        return vectors[0] if lone else vectors
+
+    def encode_image(
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        dim: int | None = None,
+        normalize: bool = True,
+        progress: bool = False,
+    ) -> Vectors:
+        """As ``Encoder.encode_image``.
+
+        Raises:
+            ItemsError: some images failed; it carries the vectors of all others.
+            ConfigError: the model embeds texts only, or has no such width. ServerError: the server failed.
+        """
+        lone = is_one_image(images)
+        items = [images] if lone else cast("Iterable[object]", images)
+        options = self._options(None, dim, normalize, None)
+        self._need_image_tower()
+        with progress_bar(progress, "images", items) as advance:
+            vectors = collect(self._images(items, options), options["dimensions"], advance)
+        return vectors[0] if lone else vectors
+
+    def stream(
+        self,
+        items: Iterable[str | ImageSource],
+        *,
+        kind: Literal["auto", "text", "image"] = "auto",
+        task: str | None = None,
+        dim: int | None = None,
+        normalize: bool = True,
+        max_tokens: int | None = None,
+    ) -> Iterator[StreamItem]:
+        """As ``Encoder.stream``."""
+        options = self._options(task, dim, normalize, max_tokens)
+        if kind == "image":
+            self._need_image_tower()
+        return stream_by_kind(
+            items, kind, lambda texts: self._texts(texts, options), lambda images: self._images(images, options)
+        )
+
+    def _options(self, task: str | None, dim: int | None, normalize: bool, max_tokens: int | None) -> dict[str, Any]:
+        """What goes into every request of a call. Raises: ConfigError."""
+        if max_tokens is not None:
+            raise ConfigError("max_tokens cannot be sent to a server: it cuts texts at its model's own limit")
+        if dim is not None and not 1 <= dim <= self.dim:
+            raise ConfigError(f"dim must be from 1 to {self.dim}, found {dim}")
+        return {"task": task, "dimensions": dim or self.dim, "normalized": normalize}
+
+    def _need_image_tower(self) -> None:
+        if self.image_size is None:
+            raise ConfigError(f"{self.name} embeds texts only; choose a model with an image tower to embed images")
+
+    def _texts(self, texts: Iterable[object], options: Mapping[str, Any]) -> Iterator[Vectors | InputError]:
+        """One result a text, in order; a few requests at once."""
+
+        def ask(part: list[object]) -> list[Vectors | InputError]:
+            checked: list[str | InputError] = [_checked(text) for text in part]
+            return self._results(checked, options, TextError)
+
+        parts = windows(texts, min(TEXTS_A_REQUEST, self._most_items), CHARACTERS_A_REQUEST)
+        yield from _joined(prepare_ahead(ask, parts, workers=REQUESTS_AT_ONCE, ahead=2 * REQUESTS_AT_ONCE))
+
+    def _images(self, images: Iterable[object], options: Mapping[str, Any]) -> Iterator[Vectors | InputError]:
+        """One result an image, in order; a few requests at once, each prepared in its thread."""
+        without_task = {**options, "task": None}
+
+        def ask(part: list[object]) -> list[Vectors | InputError]:
+            return self._results([self._sent_image(image) for image in part], without_task, ImageError)
+
+        source = iter(images)
+        parts = iter(lambda: list(islice(source, min(IMAGES_A_REQUEST, self._most_items))), [])
+        yield from _joined(prepare_ahead(ask, parts, workers=REQUESTS_AT_ONCE, ahead=REQUESTS_AT_ONCE))
+
+    def _sent_image(self, image: object) -> dict[str, str] | InputError:
+        source = cast("ImageSource", image)
+        try:
+            if self._preparer is not None:
+                content = _png(Image.fromarray(self._preparer.crop(source)))
+            elif isinstance(source, Image.Image | np.ndarray):
+                content = _png(open_image(source))
+            else:
+                content = read_file(source)
+        except ImageError as error:
+            return error
+        return {"image": base64.b64encode(content).decode("ascii")}
+
+    def _results(
+        self, items: Sequence[Sent | InputError], options: Mapping[str, Any], kind: type[InputError]
+    ) -> list[Vectors | InputError]:
+        good = [item for item in items if not isinstance(item, InputError)]
+        found = iter(self._isolated(good, options, kind))
+        return [item if isinstance(item, InputError) else next(found) for item in items]
+
+    def _isolated(
+        self, items: Sequence[Sent], options: Mapping[str, Any], kind: type[InputError]
+    ) -> list[Vectors | InputError]:
+        """Where the server complains of an item, halves are sent, so that only that item fails."""
+        if not items:
+            return []
+        try:
+            return list(self._vectors(items, options))
+        except ServerError as error:
+            if error.code == _TOO_LONG and not options.get("truncate"):
+                warn(
+                    "texts were longer than the model reads and the server has cut them",
+                    TruncationWarning,
+                    stacklevel=2,
+                )
+                return self._isolated(items, {**options, "truncate": True}, kind)
+            if not error.blames_items:
+                raise
+            if len(items) == 1:
+                return [kind(str(error))]
+        middle = len(items) // 2
+        return [*self._isolated(items[:middle], options, kind), *self._isolated(items[middle:], options, kind)]
+
+    def _vectors(self, items: Sequence[Sent], options: Mapping[str, Any]) -> Vectors:
+        """(N, dim) of one request. Raises: ServerError, also for an answer that cannot be right."""
+        sent = {name: value for name, value in options.items() if value is not None}
+        body = {"model": self._asked_name, "input": list(items), "embedding_type": "base64", **sent}
+        answer = self._wire.post("/embeddings", body)
+        revision, expected = answer.headers.get("x-model-revision"), self._facts.get("fingerprint")
+        if revision is not None and expected is not None and revision != expected:
+            raise ServerError(
+                f"{self._wire.url} now runs another model: expected revision {expected}, found {revision}; "
+                "make a new RemoteEncoder, and do not mix their vectors"
+            )
+        try:
+            data = sorted(answer.json()["data"], key=lambda each: each["index"])
+            packed = [base64.b64decode(each["embedding"], validate=True) for each in data]
+            vectors = np.stack([np.frombuffer(each, "<f4") for each in packed]).astype(np.float32)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ServerError(f"{self._wire.url}: the answer is not one of this API: {type(error).__name__}") from error
+        if vectors.shape != (wanted := (len(items), options["dimensions"])) or not np.isfinite(vectors).all():
+            raise ServerError(f"{self._wire.url}: expected finite vectors {wanted}, found {vectors.shape}")
+        return vectors
+
+    def _read_card(self, model: str | None) -> dict[str, Any]:
+        """What the server tells of the model, and what is known of it without."""
+        listed = self._wire.get("/models").get("data")
+        cards = {str(each["id"]): each for each in listed if isinstance(each, dict) and "id" in each}
+        if model is None:
+            runs = {card.get("runs", name) for name, card in cards.items()}
+            if len(runs) != 1:
+                raise ConfigError(f"{self._wire.url} has {len(cards)} models; name one of {', '.join(sorted(cards))}")
+            model = next(iter(cards))
+        card = {**_PUBLISHED.get(model, {}), **cards.get(model, {"id": model})}
+        if "dimensions" not in card:
+            known = ", ".join(sorted(cards)) or "no models"
+            raise ConfigError(f"{self._wire.url} does not tell the width of {model!r}; it has {known}")
+        return card
+
+
+def _base(url: str) -> str:
+    """The address with ``/v1`` at its end. Raises: ConfigError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+        raise ConfigError("expected the address of a server, like http://127.0.0.1:8080; a key is given as key=")
+    return url.rstrip("/").removesuffix("/v1") + "/v1"
+
+
+def _image_prepare(stated: Mapping[str, Any]) -> ImagePrepareConfig:
+    """Raises: ConfigError for a preparation that this version does not know."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in stated.items()
+    }
+    try:
+        return ImagePrepareConfig(**values)
+    except TypeError as error:
+        raise ConfigError(
+            f"the server prepares images in a way that this babelclip does not know ({error}); update it, "
+            "or send images whole with shrink_images=False"
+        ) from error
+
+
+def _checked(text: object) -> str | InputError:
+    try:
+        return check_text(text)
+    except InputError as error:
+        return error
+
+
+def _png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)  # lossless: the vector must not differ
+    return file.getvalue()
+
+
+def _joined(answers: Iterable[list[Vectors | InputError] | Exception]) -> Iterator[Vectors | InputError]:
+    """Results of all requests, in order; what is no item's fault ends it."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+        yield from answer
