@@ -2,6 +2,9 @@
 #   make demo    the core install (no torch), then queries in many languages over fifty photos
 #   make test    the full install, then style, types and tests
 #
+# And one for what takes many packages from elsewhere:
+#   make test-real    real clients of the server, each installed into an environment of its own (.clients)
+#
 # Variables:
 #   PYTHON           interpreter that makes the environments (3.11 or newer)
 #   PIP_TORCH_ARGS   what pip installs as torch, for instance another build of it
@@ -17,7 +20,7 @@ CORE := .venv-core
 DEV := .venv
 SETTINGS := pyproject.toml constraints.txt
 
-.PHONY: demo test core dev style types tests docs clean
+.PHONY: demo test test-real core dev style types tests docs clean
 
 demo: core
 	$(CORE)/bin/babelclip demo --html demo.html
@@ -52,7 +55,10 @@ types: dev
 
 # The wheel journey installs into an environment of the core's packages alone: .venv-core lends it those.
 tests: dev core
-	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -n $(WORKERS) -m 'not network and not weights and not gpu' $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -n $(WORKERS) -m 'not network and not weights and not gpu and not clients' $(PYTEST_ARGS)
+
+test-real: dev
+	$(DEV)/bin/pytest -m clients tests/clients $(PYTEST_ARGS)
 
 # Regenerates what tests/house checks to be current.
 docs: dev
@@ -60,4 +66,4 @@ docs: dev
 	$(DEV)/bin/python tools/render_tables.py
 
 clean:
-	rm -rf $(CORE) $(DEV) dist build demo.html .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(CORE) $(DEV) .clients dist build demo.html .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -20,7 +20,6 @@ ERRORS = {
     *("BabelclipError", "ConfigError", "DatasetError", "FetchError", "FolderError", "ImageError", "InputError"),
     *(
         "ItemsError",
-        "RemoteEncoder",
         "RuntimeUnavailable",
         "ServerError",
         "TextError",
@@ -29,7 +28,7 @@ ERRORS = {
         "WeightsError",
     ),
 }
-PUBLIC = {"Encoder", "Encodes", "StreamItem", "__version__", "load", "quantize", "similarity"} | ERRORS
+PUBLIC = {"Encoder", "Encodes", "RemoteEncoder", "StreamItem", "__version__", "load", "quantize", "similarity"} | ERRORS
 
 
 def test_public_names() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -17,29 +17,13 @@ import numpy as np
 import pytest
 
 import babelclip
+from babelclip.serve.keys import KeyFile
+from babelclip.serve.limits import Rates
+
+sys.path.insert(0, str(Path(__file__).parent))
+from serving import COMMAND, MODEL, server, worker_of
 
 pytestmark = pytest.mark.slow
-MODEL = "babelclip-small"
-COMMAND = [sys.executable, "-m", "babelclip"]
-
-
-@contextmanager
-def server(*options: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    command = [*COMMAND, "serve", "--port", "0", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            address = process.stdout.readline().strip()
-            with httpx.Client(base_url=address, trust_env=False, timeout=60) as client:
-                yield process, client
-        finally:
-            process.kill()
-
-
-def worker_of(process: subprocess.Popen[str]) -> int:
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    assert len(children) == 1
-    return int(children[0])
 
 
 def test_it_answers_survives_its_worker_and_ends_cleanly() -> None:
@@ -107,6 +91,8 @@ def test_with_keys(tmp_path: Path) -> None:
         (["--fetch-allow", "a b"], "allow"),
         (["--model", "/nowhere"], "/nowhere"),
         (["--port", "99999"], "from 0 to 65535"),
+        (["--mode", "sagemaker", "--no-keys"], "the platform checks who asks"),
+        (["--cache", "/dev/null/x"], "cannot be used"),
     ],
 )  # fmt: skip
 def test_wrong_options_are_told(options: list[str], said: str) -> None:
@@ -114,3 +100,104 @@ def test_wrong_options_are_told(options: list[str], said: str) -> None:
     assert result.returncode in (1, 2)
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_worker_killed_under_load_costs_nobody_a_token_too_much(tmp_path: Path) -> None:
+    with KeyFile(tmp_path / "keys.db", create=True) as keys:
+        key, secret = keys.add("load", balance=10_000_000, rates=Rates())
+        with server("--keys", str(keys.path)) as (process, client):
+            statuses: Counter[int] = Counter()
+            charged: list[int] = []
+            over = threading.Event()
+
+            def ask(number: int) -> None:
+                headers = {"Authorization": f"Bearer {secret}"}
+                with httpx.Client(base_url=client.base_url, trust_env=False, timeout=60, headers=headers) as other:
+                    while not over.is_set():
+                        body = {"model": MODEL, "input": [f"text {number} of {n}" for n in range(8)]}
+                        answer = other.post("/v1/embeddings", json=body)
+                        statuses[answer.status_code] += 1
+                        if answer.status_code == 200:
+                            charged.append(answer.json()["usage"]["total_tokens"])
+                        else:
+                            assert answer.json()["code"] == "SERVICE_UNAVAILABLE", answer.text
+                            time.sleep(0.05)
+
+            asking = [threading.Thread(target=ask, args=(number,)) for number in range(6)]
+            for thread in asking:
+                thread.start()
+            for _ in range(3):
+                time.sleep(1.0)
+                os.kill(worker_of(process), signal.SIGKILL)
+                until = time.monotonic() + 60
+                while client.get("/ready").status_code != 200:
+                    assert time.monotonic() < until
+                    time.sleep(0.05)
+            time.sleep(0.5)
+            over.set()
+            for thread in asking:
+                thread.join(60)
+        assert set(statuses) == {200, 503}  # every request has an answer
+        after = keys.get(key.id)
+        assert after.usage.total == sum(charged)
+        assert after.balance == 10_000_000 - sum(charged)
+        assert after.requests == statuses[200]
+
+
+def test_a_server_killed_under_load_has_charged_what_it_answered(tmp_path: Path) -> None:
+    with KeyFile(tmp_path / "keys.db", create=True) as keys:
+        key, secret = keys.add("load", balance=10_000_000, rates=Rates())
+        charged: list[int] = []
+        sent: list[int] = []
+        with server("--keys", str(keys.path)) as (process, client):
+
+            def ask() -> None:
+                headers = {"Authorization": f"Bearer {secret}"}
+                with httpx.Client(base_url=client.base_url, trust_env=False, timeout=60, headers=headers) as other:
+                    while True:
+                        sent.append(1)
+                        try:
+                            answer = other.post("/v1/embeddings", json={"model": MODEL, "input": ["a dog", "a cat"]})
+                        except httpx.HTTPError:
+                            return
+                        assert answer.status_code == 200
+                        charged.append(answer.json()["usage"]["total_tokens"])
+
+            asking = [threading.Thread(target=ask) for _ in range(4)]
+            for thread in asking:
+                thread.start()
+            time.sleep(2.0)
+            process.kill()
+            for thread in asking:
+                thread.join(60)
+        each = charged[0]
+        after = keys.get(key.id)
+        assert sum(charged) <= after.usage.total <= sum(charged) + 4 * each  # what was on its way may be either
+        assert after.usage.total == after.requests * each
+        assert after.balance == 10_000_000 - after.usage.total
+        with server("--keys", str(keys.path)) as (_, client):
+            headers = {"Authorization": f"Bearer {secret}"}
+            assert (
+                client.post("/v1/embeddings", json={"model": MODEL, "input": "a"}, headers=headers).status_code == 200
+            )
+
+
+def test_every_request_is_a_line_of_json_on_stderr(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with server(log=log) as (process, client):
+        client.post("/v1/embeddings", json={"model": MODEL, "input": "hi"})
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    (line,) = map(json.loads, log.read_text().splitlines())
+    assert (line["event"], line["route"], line["status"]) == ("request", "/v1/embeddings", 200)
+
+
+def test_a_container_on_sagemaker(tmp_path: Path) -> None:
+    with server("--mode", "sagemaker") as (process, client):
+        url = f"http://127.0.0.1:{client.base_url.port}"  # it listens everywhere
+        assert client.base_url.host == "0.0.0.0"
+        assert httpx.get(f"{url}/ping", trust_env=False).status_code == 200
+        answer = httpx.post(f"{url}/invocations", json={"data": [{"text": "hi"}]}, trust_env=False)
+        assert len(answer.json()["data"][0]["embedding"]) == 384
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0

@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 if TYPE_CHECKING:
     from babelclip.serve.keys import Key
 
-app = App(name="keys", help="Create, top up, list and revoke API keys of a server, and show what they used.")
+app = App(name="keys", help="Create, top up, change, list and revoke API keys of a server, and show what they used.")
 
 JsonLines = Annotated[bool, Parameter(name="--json")]
 AtLeastOne = Parameter(validator=Number(gte=1))
@@ -92,6 +92,50 @@ def topup(key_id: str, tokens: Annotated[int, AtLeastOne], /, *, keys: Path) -> 
     return 0
 
 
+@app.command
+def change(
+    key_id: str,
+    /,
+    *,
+    keys: Path,
+    requests_per_minute: int | Literal["unlimited"] | None = None,
+    tokens_per_minute: int | Literal["unlimited"] | None = None,
+    concurrency: int | Literal["unlimited"] | None = None,
+    dim: Annotated[int, AtLeastOne] | Literal["model"] | None = None,
+) -> int:
+    """Change what a key may; what is left out stays as it is. It holds from the key's next request on.
+
+    Parameters
+    ----------
+    key_id
+        The key's id, from babelclip keys list.
+    keys
+        The file of keys.
+    requests_per_minute
+        How many requests the key may send in a minute.
+    tokens_per_minute
+        How many tokens the key may use in a minute.
+    concurrency
+        How many requests the key may have under way at once.
+    dim
+        Width of the vectors when a request names none; model: the model's own.
+    """
+    from babelclip.serve.keys import KeyFile
+    from babelclip.serve.limits import Rates
+
+    with KeyFile(keys) as file:
+        key = file.get(key_id)
+        now = key.rates
+        rates = Rates(
+            requests_per_minute=_changed(requests_per_minute, now.requests_per_minute),
+            tokens_per_minute=_changed(tokens_per_minute, now.tokens_per_minute),
+            concurrency=_changed(concurrency, now.concurrency),
+        )
+        width = key.default_dim if dim is None else None if dim == "model" else dim
+        show(file.change(key_id, default_dim=width, rates=rates))
+    return 0
+
+
 @app.command(name="list")
 def list_keys(*, keys: Path, json_lines: JsonLines = False) -> int:
     """List all keys with their limits and balances.
@@ -156,6 +200,10 @@ def usage(key_id: str | None = None, /, *, keys: Path, json_lines: JsonLines = F
         else:
             show_used(key)
     return 0
+
+
+def _changed(asked: int | Literal["unlimited"] | None, now: int | None) -> int | None:
+    return now if asked is None else limit(asked)
 
 
 def limit(value: int | Literal["unlimited"]) -> int | None:

@@ -18,7 +18,7 @@ def serve(
     *,
     model: tuple[str, ...] = (),
     served_name: tuple[str, ...] = (),
-    host: str | None = None,
+    host: Annotated[str | None, Parameter(env_var="BABELCLIP_HOST")] = None,
     port: int = 8080,
     mode: Annotated[Literal["api", "sagemaker"], Parameter(env_var="BABELCLIP_MODE")] = "api",
     keys: Path | None = None,

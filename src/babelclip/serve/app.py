@@ -25,6 +25,7 @@ from babelclip.serve.keys import KeyFile
 from babelclip.serve.metrics import Metrics
 from babelclip.serve.refusals import Refusal
 from babelclip.serve.routes import classify, cohere, embeddings, models, sagemaker, tokens, voyage, weaviate
+from babelclip.serve.schemas import ERRORS
 from babelclip.serve.served import Served, serve_encoder
 from babelclip.serve.settings import Mode, ServerSettings
 from babelclip.version import __version__
@@ -72,7 +73,7 @@ def application(
     app = FastAPI(title="babelclip", version=__version__, lifespan=lifespan)
     app.state.house, app.state.journal = house, Journal(metrics)
     for router in ROUTERS[settings.mode]:
-        app.include_router(router)
+        app.include_router(router, responses=ERRORS)
     app.add_exception_handler(Refusal, _on_refusal)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)

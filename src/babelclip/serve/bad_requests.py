@@ -5,6 +5,7 @@
     |-- TooLong         400  INPUT_TOKEN_LIMIT_EXCEEDED
     |-- InvalidInput    422  VALIDATION_ERROR               carries the places that are wrong
     |-- TooLarge        413  INPUT_SIZE_LIMIT_EXCEEDED
+    |-- ModelFailed     500  INTERNAL_ERROR                 the model failed at an item that nothing is wrong with
     |-- Busy            503  SERVICE_UNAVAILABLE            Retry-After says when
     `-- TimedOut        504  SERVICE_TIMEOUT
 
@@ -56,6 +57,12 @@ class TooLarge(Refusal):
     """A body, a list or an image over a limit."""
 
     status, code = 413, "INPUT_SIZE_LIMIT_EXCEEDED"
+
+
+class ModelFailed(Refusal):
+    """The model could not embed an item, and it is not known to be the item's fault."""
+
+    status, code = 500, "INTERNAL_ERROR"
 
 
 class Busy(Refusal):

@@ -10,11 +10,11 @@ from typing import Literal
 
 from babelclip.arrays import Vectors
 from babelclip.errors import InputError
-from babelclip.serve.bad_requests import InvalidInput, TooLong, Wrong
+from babelclip.serve.bad_requests import InvalidInput, ModelFailed, TooLong, Wrong
 from babelclip.serve.costs import Usage
 from babelclip.serve.fetch_image import ImageFetcher, UrlRefused
 from babelclip.serve.gate import Guest
-from babelclip.serve.items import ImageItem, Item, TextItem
+from babelclip.serve.items import ImageItem, Item, TextItem, Unreadable
 from babelclip.serve.metrics import Metrics
 from babelclip.serve.priced import Priced, PricedImage, PricedText
 from babelclip.serve.refusals import Refusal
@@ -91,7 +91,7 @@ async def price_items(
         with watch.stage("fetch"):
             contents = await asyncio.gather(*(_fetched(item, kitchen) for item in items))
     else:
-        contents = [item if isinstance(item, TextItem) else item.content or b"" for item in items]
+        contents = [_at_hand(item) for item in items]
 
     def price(place: int) -> Priced | Failed:
         content = contents[place]
@@ -113,11 +113,15 @@ async def price_items(
         return await asyncio.get_running_loop().run_in_executor(kitchen.threads, price_all)
 
 
+def _at_hand(item: Item) -> TextItem | bytes | Failed:
+    if isinstance(item, Unreadable):
+        return Failed(InvalidInput.code, item.why)
+    return item if isinstance(item, TextItem) else item.content or b""
+
+
 async def _fetched(item: Item, kitchen: Kitchen) -> TextItem | bytes | Failed:
-    if isinstance(item, TextItem):
-        return item
-    if item.content is not None:
-        return item.content
+    if not isinstance(item, ImageItem) or item.content is not None:
+        return _at_hand(item)
     try:
         content = await kitchen.fetcher.fetch(item.url or "")
     except UrlRefused as error:
@@ -140,8 +144,9 @@ def first_failure(results: Sequence[object], field: str = "input") -> None:
     if not wrong:
         return
     first = wrong[0][1]
-    if first.code == TooLong.code:
-        raise TooLong(first.message)
+    for kind in (TooLong, ModelFailed):
+        if first.code == kind.code:
+            raise kind(first.message)
     raise InvalidInput([Wrong(f"{field}[{place}]", each.message) for place, each in wrong])
 
 
@@ -155,7 +160,7 @@ async def vectors_of(served: Served, priced: Sequence[Priced | Failed]) -> list[
         if isinstance(result, InputError):
             result = Failed("INPUT_INVALID", str(result))
         elif isinstance(result, Exception):
-            result = Failed("INTERNAL_ERROR", "the model failed at this item")
+            result = Failed(ModelFailed.code, "the model failed at this item")
         results.append(result)
     return results
 

@@ -47,7 +47,14 @@ class ImageItem:
     url: str | None = field(default=None, repr=False)  # may hold a secret
 
 
-Item = TextItem | ImageItem
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What is neither, in a request whose items may fail alone."""
+
+    why: str
+
+
+Item = TextItem | ImageItem | Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +70,12 @@ class ItemLimits:
             raise TooLarge(f"{name} has {number:,} items, the limit is {self.max_items:,}; send several requests")
 
 
-def read_items(value: object, limits: ItemLimits, name: str = "input") -> tuple[list[Item], bool]:
+def read_items(
+    value: object, limits: ItemLimits, name: str = "input", *, may_fail: bool = False
+) -> tuple[list[Item], bool]:
     """The items of a body's ``input``, and whether it was a lone one.
 
-    Raises: InvalidInput that names every item that is wrong, TooLarge.
+    Raises: InvalidInput that names every item that is wrong, unless items of a list ``may_fail`` alone; TooLarge.
     """
     if not isinstance(value, list):
         return [read_item(value, limits.max_image_bytes, name)], True
@@ -79,8 +88,9 @@ def read_items(value: object, limits: ItemLimits, name: str = "input") -> tuple[
         try:
             items.append(read_item(part, limits.max_image_bytes, f"{name}[{place}]"))
         except InvalidInput as error:
+            items.append(Unreadable(str(error)))
             wrong += error.wrong
-    if wrong:
+    if wrong and not may_fail:
         raise InvalidInput(wrong)
     return items, False
 

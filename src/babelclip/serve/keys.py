@@ -80,8 +80,7 @@ class KeyFile:
         """A new key and its secret, which nobody can learn again. Raises ``ConfigError`` for values out of range."""
         if not label.strip() or not label.isprintable() or len(label) > MOST_LABEL:
             raise ConfigError(f"a label is 1 to {MOST_LABEL} printable characters, found {label[:MOST_LABEL]!a}")
-        if default_dim is not None and not 1 <= default_dim <= MOST_DIM:
-            raise ConfigError(f"a default dimension is 1 to {MOST_DIM:,}, found {default_dim:,}")
+        _check_dim(default_dim)
         if balance is not None and not 0 <= balance <= MOST_TOKENS:
             raise ConfigError(f"a balance is 0 to {MOST_TOKENS:,} tokens, found {balance:,}")
         key_id, secret = secrets.token_hex(5), SECRET_START + secrets.token_urlsafe(32)
@@ -132,6 +131,22 @@ class KeyFile:
             if key.balance + tokens > MOST_TOKENS:
                 raise ConfigError(f"a balance is at most {MOST_TOKENS:,} tokens; key {key_id} has {key.balance:,}")
             connection.execute("UPDATE keys SET balance = balance + ? WHERE id = ?", (tokens, key_id))
+        return self.get(key_id)
+
+    def change(self, key_id: str, *, default_dim: int | None, rates: Rates) -> Key:
+        """Give a key another width and other rates from its next request on.
+
+        Raises ``ConfigError``, ``KeyFileError``, ``InvalidKey`` for one that was revoked.
+        """
+        _check_dim(default_dim)
+        limits = (rates.requests_per_minute, rates.tokens_per_minute, rates.concurrency)
+        with self._writing() as connection:
+            in_force(self.get(key_id))
+            connection.execute(
+                "UPDATE keys SET default_dim = ?, requests_per_minute = ?, tokens_per_minute = ?, concurrency = ?"
+                " WHERE id = ?",
+                (default_dim, *limits, key_id),
+            )
         return self.get(key_id)
 
     def revoke(self, key_id: str) -> Key:
@@ -188,6 +203,11 @@ def in_force(key: Key) -> Key:
     if key.revoked is not None:
         raise InvalidKey("This API key was revoked")
     return key
+
+
+def _check_dim(default_dim: int | None) -> None:
+    if default_dim is not None and not 1 <= default_dim <= MOST_DIM:
+        raise ConfigError(f"a default dimension is 1 to {MOST_DIM:,}, found {default_dim:,}")
 
 
 def secret_from(authorization: str | None) -> str:

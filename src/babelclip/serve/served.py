@@ -105,7 +105,9 @@ class Served:
 
     def task(self, asked: str | None) -> str | None:
         """The task as the model knows it. Raises: InvalidInput for a task that nobody knows."""
-        if asked is None or asked in self.description.tasks:
+        if not asked:  # Weaviate sends an empty one for documents
+            return None
+        if asked in self.description.tasks:
             return asked
         if asked in JINA_TASKS:
             return None

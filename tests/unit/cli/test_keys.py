@@ -39,9 +39,19 @@ def test_the_life_of_a_key(call: Call, path: Path) -> None:
         row = json.loads(call("keys", "usage", "--keys", path, "--json")[1])
         assert (row["requests"], row["total_tokens"], row["balance"]) == (1, 320, 680)
 
+        assert call("keys", "change", key.id, "--keys", path, "--dim", "model", "--concurrency", "unlimited")[0] == 0
+        changed = file.get(key.id)
+        assert (changed.default_dim, changed.rates.concurrency, changed.balance) == (None, None, 680)
+        assert changed.rates.requests_per_minute == key.rates.requests_per_minute  # what is not named stays
+        assert call("keys", "change", key.id, "--keys", path, "--requests-per-minute", "7", "--dim", "32")[0] == 0
+        changed = file.get(key.id)
+        assert (changed.default_dim, changed.rates.requests_per_minute, changed.rates.concurrency) == (32, 7, None)
+        assert call("keys", "change", key.id, "--keys", path, "--requests-per-minute", "0")[0] != 0
+
         assert call("keys", "revoke", key.id, "--keys", path)[0] == 0
         with pytest.raises(InvalidKey):
             file.find(secret)
+        assert call("keys", "change", key.id, "--keys", path, "--concurrency", "1")[0] != 0
     code, out, _ = call("keys", "list", "--keys", path)
     assert code == 0
     assert f"{key.id}  Anna's phone  (revoked 20" in out

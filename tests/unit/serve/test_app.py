@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -107,9 +107,13 @@ def test_per_item_errors(client: httpx.Client) -> None:
     whole = client.post("/v1/embeddings", json={"model": MODEL, "input": ["a", bad, good]})
     assert whole.status_code == 422
     assert whole.json()["errors"][0]["field"] == "input[1]"
-    items = client.post("/v1/embeddings?on_error=item", json={"model": MODEL, "input": ["a", bad, good]})
+    unreadable = {"image": "no base64 at all"}
+    body = {"model": MODEL, "input": ["a", bad, good, unreadable, 7]}
+    items = client.post("/v1/embeddings?on_error=item", json=body)
     assert items.status_code == 200
-    assert [each["object"] for each in items.json()["data"]] == ["embedding", "error", "embedding"]
+    kinds = ["embedding", "error", "embedding", "error", "error"]
+    assert [each["object"] for each in items.json()["data"]] == kinds
+    assert items.json()["data"][3]["code"] == "VALIDATION_ERROR"
     assert items.json()["usage"]["image_tokens"] == 4000
 
 
@@ -169,3 +173,30 @@ def test_keys_are_asked_for_limited_and_charged(encoder: Encoder, running: Runni
         assert int(fast.headers["Retry-After"]) > 0
         keys.revoke(key.id)
         assert send("hi").status_code == 401
+
+
+class Failing:
+    """A tower whose model breaks at one word."""
+
+    is_ready = True
+
+    def __init__(self, tower: object) -> None:
+        self.tower = tower
+
+    async def run(self, kind: str, items: Sequence[str | bytes], task: str | None = None) -> list[object]:
+        if "break" in items:
+            raise RuntimeError("what the model says is nobody's business")
+        return await self.tower.run(kind, items, task)  # type: ignore[attr-defined]
+
+
+def test_a_model_that_fails_is_no_fault_of_the_client(encoder: Encoder, running: Running) -> None:
+    app = make_app(encoder)
+    served = next(iter(app.state.house.models.values()))
+    served.tower = Failing(served.tower)
+    with running(app) as client:
+        answer = ask(client, input=["good", "break"])
+        assert (answer.status_code, answer.json()["code"]) == (500, "INTERNAL_ERROR")
+        assert "business" not in answer.text
+        items = client.post("/v1/embeddings?on_error=item", json={"model": MODEL, "input": ["good", "break", "fine"]})
+        assert [each["object"] for each in items.json()["data"]] == ["embedding", "error", "embedding"]
+        assert items.json()["data"][1]["code"] == "INTERNAL_ERROR"

@@ -59,6 +59,7 @@ def test_voyage(client: httpx.Client, encoder: Encoder) -> None:
     for got, wanted in zip(found, (fused, text, image), strict=True):
         assert np.allclose(got, wanted, atol=1e-5)
     assert answer["usage"]["total_tokens"] == answer["usage"]["text_tokens"] + 16000
+    assert answer["usage"]["image_pixels"] == 2 * 600 * 30
     small = {**body, "output_dtype": "int8", "output_dimension": 64}
     plain = client.post("/v1/multimodalembeddings", json=small).json()
     assert np.abs(np.array(plain["data"][1]["embedding"]) - quantize(text[:64], "int8")).max() <= 1

@@ -13,19 +13,25 @@ from babelclip.serve.bad_requests import InvalidInput, TooLarge, Wrong
 from babelclip.serve.embeddings import embed
 from babelclip.serve.house import house_of, list_answer
 from babelclip.serve.items import TextItem, read_items
+from babelclip.serve.schemas import INPUT_SCHEMA
 from babelclip.vectors import similarity, softmax
 
 MOST_LABELS = 512
 router = APIRouter()
+EXAMPLE: dict[str, Any] = {
+    "model": "babelclip-small",
+    "input": ["ein Hund", "un puente"],
+    "labels": ["animal", "building"],
+}
 
 
 class ClassifyRequest(BaseModel):
     """Items and labels, at least two."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [EXAMPLE]})
 
     model: str = Field(max_length=500)
-    input: Any = Field(validation_alias=AliasChoices("input", "texts"))
+    input: Any = Field(validation_alias=AliasChoices("input", "texts"), json_schema_extra=INPUT_SCHEMA)
     labels: list[str]
 
 

@@ -17,6 +17,7 @@ from babelclip.serve.house import house_of
 from babelclip.serve.items import Item, ItemLimits, TextItem, read_items
 
 router = APIRouter()
+EXAMPLE: dict[str, Any] = {"model": "babelclip-small", "texts": ["a bridge at dawn"], "input_type": "search_query"}
 TASKS = {
     "search_query": "retrieval.query",
     "search_document": "retrieval.passage",
@@ -28,7 +29,7 @@ TASKS = {
 class CohereRequest(BaseModel):
     """As ``cohere`` sends it: texts, images (data URIs), or inputs of one part each."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [EXAMPLE]})
 
     model: str = Field(max_length=500)
     input_type: str | None = None

@@ -37,7 +37,7 @@ async def answer_embeddings(
     forms, is_lone = read_forms(body.embedding_type, body.encoding_type, body.encoding_format)
     dim = read_dimensions(body.dimensions, served.description.dim) or default_dim(guest, served)
     ignored = _ignored_fields(body, house.settings)
-    items, _ = read_items(body.input, house.settings.item_limits)
+    items, _ = read_items(body.input, house.settings.item_limits, may_fail=on_error == "item")
     embedded = await embed(
         served, items, house.kitchen, guest, task=body.task, truncate=body.truncate, on_error=on_error
     )

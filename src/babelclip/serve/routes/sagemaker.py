@@ -52,7 +52,7 @@ class Parameters(BaseModel):
 class Invocation(BaseModel):
     """Jina's body."""
 
-    data: list[Any]
+    data: Any
     parameters: Parameters = Parameters()
 
 

@@ -21,7 +21,7 @@ async def tokens(request: Request, body: EmbeddingsRequest) -> Response:
     house = house_of(request)
     with house.enter(request) as guest:
         served = house.served(body.model)
-        items, _ = read_items(body.input, house.settings.item_limits)
+        items, _ = read_items(body.input, house.settings.item_limits, may_fail=True)
         watch = Stopwatch()
         priced = await price_items(served, items, house.kitchen, watch, task=body.task, truncate=body.truncate)
         data = [

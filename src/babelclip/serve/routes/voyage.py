@@ -24,6 +24,11 @@ from babelclip.serve.items import Item, ItemLimits, read_item
 from babelclip.vectors import finish, quantize
 
 router = APIRouter()
+EXAMPLE: dict[str, Any] = {
+    "model": "babelclip-small",
+    "inputs": [{"content": [{"type": "text", "text": "a bridge at dawn"}]}],
+    "input_type": "query",
+}
 TASKS = {"query": "retrieval.query", "document": "retrieval.passage"}
 
 
@@ -36,13 +41,13 @@ class Input(BaseModel):
 class VoyageRequest(BaseModel):
     """As ``voyageai`` sends it."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [EXAMPLE]})
 
     model: str = Field(max_length=500)
     inputs: list[Input]
     input_type: Literal["query", "document"] | None = None
     truncation: bool = True
-    output_dtype: Literal["float", "int8", "uint8", "binary", "ubinary"] = "float"
+    output_dtype: Literal["float", "int8", "uint8", "binary", "ubinary"] | None = None  # None: float
     output_dimension: int | None = None
     encoding_format: Literal["base64"] | None = None
     output_encoding: Literal["base64"] | None = Field(None, description="The documented name of encoding_format.")
@@ -70,6 +75,7 @@ async def multimodal(request: Request, body: VoyageRequest) -> Response:
         counted = {
             "text_tokens": usage.text_tokens,
             "image_pixels": embedded.image_pixels,
+            "video_pixels": 0,  # its client insists on the field
             "total_tokens": usage.total,
         }
         answer = {"object": "list", "data": data, "model": served.description.name, "usage": counted}
@@ -100,5 +106,6 @@ def _fused(raw: Vectors, dim: int | None) -> Vectors:
 
 
 def _written(vector: Vectors, body: VoyageRequest, packed: bool) -> Any:
-    values = vector.astype("<f4") if body.output_dtype == "float" else quantize(vector, body.output_dtype)
+    dtype = body.output_dtype
+    values = vector.astype("<f4") if dtype is None or dtype == "float" else quantize(vector, dtype)
     return base64.b64encode(values.tobytes()).decode("ascii") if packed else values.tolist()

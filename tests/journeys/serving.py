@@ -1,0 +1,44 @@
+"""`babelclip serve` as a process of its own, for tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+COMMAND = [sys.executable, "-m", "babelclip"]
+MODEL = "babelclip-small"
+
+
+@contextmanager
+def server(*options: str, log: Path | None = None) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """A running server and a client of it; log: where its stderr goes."""
+    command = [*COMMAND, "serve", "--port", "0", *options]
+    with (
+        open(log or "/dev/null", "w", encoding="utf-8") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().strip()
+            with httpx.Client(base_url=address, trust_env=False, timeout=60) as client:
+                yield process, client
+        finally:
+            process.kill()
+
+
+def worker_of(process: subprocess.Popen[str]) -> int:
+    """The process id of its only worker."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) == 1
+    return int(children[0])
+
+
+def peak_megabytes(process: int) -> float:
+    """The most memory that a process has ever held (Linux)."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
