@@ -34,7 +34,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from environments import ROOT, clean_environment, environment
 
 pytestmark = pytest.mark.clients
-CLIENTS = sorted(path.stem for path in (Path(__file__).parent / "requirements").iterdir())
+PAGES = {path.stem for path in (ROOT / "docs" / "clients").iterdir()}
+CLIENTS = sorted(path.stem for path in (Path(__file__).parent / "requirements").iterdir() if path.stem in PAGES)
 SHOWN = "http://127.0.0.1:8080"
 TEXTS = ["a bridge at dawn", "黎明的桥"]
 TOLERANCE = {"voyage": 0.02}  # it sends pictures as lossy WebP

@@ -201,3 +201,26 @@ def test_a_container_on_sagemaker(tmp_path: Path) -> None:
         assert len(answer.json()["data"][0]["embedding"]) == 384
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+def test_the_command_line_may_run_on_a_server(tmp_path: Path) -> None:
+    with KeyFile(tmp_path / "keys.db", create=True) as keys:
+        _, secret = keys.add("cli")
+        with server("--keys", str(keys.path), "--served-name", "other") as (_, client):
+            url = str(client.base_url)
+
+            def embed(*options: str, key: str = secret) -> subprocess.CompletedProcess[str]:
+                environment = {**os.environ, "BABELCLIP_KEY": key}
+                command = [*COMMAND, "embed", "a dog", "--model", *options]
+                return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+            for address in (url, f"{url}/v1#other"):
+                done = embed(address)
+                assert done.returncode == 0, done.stderr
+                vector = json.loads(done.stdout)["vector"]
+                assert np.allclose(vector, babelclip.load().encode_text("a dog"), atol=1e-6)
+            for options, said in (((url, "--threads", "2"), "--threads"), ((f"{url}#none",), "'none'")):
+                done = embed(*options)
+                assert done.returncode != 0
+                assert said in done.stderr
+            assert "AUTH_INVALID_API_KEY" in embed(url, key="wrong").stderr

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from babelclip.encoder import Encoder
+    from babelclip.cli.options import AnyEncoder
 
 DEFAULT_PROMPT = "{}"
 
@@ -96,7 +96,7 @@ def read_labels(labels: str | None, labels_file: Path | None) -> list[str]:
     return names
 
 
-def label_vectors(encoder: Encoder, names: list[str], prompts: list[str]) -> NDArray[np.float32]:
+def label_vectors(encoder: AnyEncoder, names: list[str], prompts: list[str]) -> NDArray[np.float32]:
     """One vector of length one per label: the mean over its prompts. (N, E)"""
     from babelclip.vectors import finish
 

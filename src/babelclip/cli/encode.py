@@ -19,7 +19,7 @@ from babelclip.errors import ItemsError
 from babelclip.prepare.kinds import Kind
 
 if TYPE_CHECKING:
-    from babelclip.encoder import Encoder
+    from babelclip.cli.options import AnyEncoder
 
 STEP = 256  # items that are held at once
 
@@ -34,7 +34,7 @@ class Encoded:
 
 
 def encode_items(
-    encoder: Encoder,
+    encoder: AnyEncoder,
     items: Iterable[Item],
     *,
     dim: int | None = None,
@@ -60,7 +60,7 @@ def encode_items(
 
 
 def _encode_kind(
-    encoder: Encoder, kind: Kind, items: list[Item], dim: int | None, task: str | None, max_tokens: int | None
+    encoder: AnyEncoder, kind: Kind, items: list[Item], dim: int | None, task: str | None, max_tokens: int | None
 ) -> tuple[NDArray[np.float32], dict[int, str]]:
     """Vectors (N, dim) of items of one kind, and the reasons of those that failed."""
     try:
@@ -117,7 +117,7 @@ class FailureList:
 
 
 def encode_all(
-    encoder: Encoder, items: Iterable[Item], failures: FailureList
+    encoder: AnyEncoder, items: Iterable[Item], failures: FailureList
 ) -> tuple[list[Item], NDArray[np.float32]]:
     """The items that could be encoded and their vectors (N, E); the others are reported."""
     good: list[Encoded] = []

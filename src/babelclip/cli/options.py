@@ -11,6 +11,12 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from babelclip.encoder import Encoder
+    from babelclip.serve.client import RemoteEncoder
+
+    AnyEncoder = Encoder | RemoteEncoder
+
+KEY_VARIABLE = "BABELCLIP_KEY"
+"""The environment variable that holds the key of a server."""
 
 
 @Parameter(name="*", group="Model")
@@ -19,7 +25,8 @@ class ModelOptions:
     """Which model runs, and on what."""
 
     model: str | None = None
-    """Model folder or hub name (org/name); the bundled model when left out."""
+    """Model folder, hub name (org/name), or the address of a server (http://host:8080, its key in BABELCLIP_KEY, one of
+    several models as http://host:8080#name); the bundled model when left out."""
     runtime: Literal["auto", "onnx", "torch"] = "auto"
     """What runs the model."""
     device: str | None = None
@@ -31,10 +38,21 @@ class ModelOptions:
     revision: str | None = None
     """Commit, branch or tag of a model on the hub."""
 
-    def open(self) -> Encoder:
-        """Load the model."""
-        import babelclip
+    def open(self) -> AnyEncoder:
+        """Load the model, or reach the server that has it.
 
+        Raises: ConfigError for options that a server cannot be given; and as ``load`` and ``RemoteEncoder`` do.
+        """
+        import babelclip
+        from babelclip.errors import ConfigError
+
+        if self.model is not None and self.model.startswith(("http://", "https://")):
+            named = {"--device": self.device, "--dtype": self.dtype, "--threads": self.threads}
+            given = [name for name, value in (named | {"--revision": self.revision}).items() if value is not None]
+            if given or self.runtime != "auto":
+                raise ConfigError(f"{', '.join(given) or '--runtime'} cannot be told to a server: leave it out")
+            url, _, model = self.model.partition("#")
+            return babelclip.RemoteEncoder(url, os.environ.get(KEY_VARIABLE), model=model or None)
         return babelclip.load(
             self.model,
             runtime=self.runtime,

@@ -57,9 +57,10 @@ class BatchLimits:
     batch_cost: int
     batch_items: int
     waiting_cost: int  # of all items that wait
+    in_flight: int = 1  # batches at once: with two, the images of one are decoded while the tower works on another
 
     def __post_init__(self) -> None:
-        if min(self.batch_cost, self.batch_items, self.waiting_cost) < 1:
+        if min(self.batch_cost, self.batch_items, self.waiting_cost, self.in_flight) < 1:
             raise ConfigError(f"limits of a batch are at least 1, found {self}")
 
 
@@ -100,6 +101,8 @@ class Batcher(Generic[Item, Result]):
         self._rate = FIRST_RATE
         self._is_closing = False
         self._task: asyncio.Task[None] | None = None
+        self._slots = asyncio.Semaphore(limits.in_flight)
+        self._running: set[asyncio.Task[None]] = set()
         self.waiting_cost = 0
 
     def start(self) -> None:
@@ -115,9 +118,10 @@ class Batcher(Generic[Item, Result]):
             finished = True
         except TimeoutError:
             finished = False
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        working = [*self._running, *([] if self._task is None else [self._task])]
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
         self._answer_all(Closing("the server was stopped before this was done; send it again"))
         return finished
 
@@ -154,17 +158,34 @@ class Batcher(Generic[Item, Result]):
     async def _work(self) -> None:
         while True:
             await self._arrived.wait()
+            await self._slots.acquire()
             batch = self._take()
             if not batch:
+                self._slots.release()
                 self._arrived.clear()
-                self._idle.set()
+                self._rest()
                 continue
-            cost, started = sum(each.cost for each in batch), time.monotonic()
-            await self._answer(batch)
-            seconds = time.monotonic() - started
-            self._rate = RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * cost / max(seconds, 1e-6)
-            if self.watcher is not None:
-                self.watcher.batch_done(len(batch), cost, seconds)
+            task = asyncio.create_task(self._run_batch(batch))
+            self._running.add(task)
+            task.add_done_callback(self._batch_done)
+
+    async def _run_batch(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
+        cost, started = sum(each.cost for each in batch), time.monotonic()
+        await self._answer(batch)
+        seconds = time.monotonic() - started
+        self._rate = RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * cost / max(seconds, 1e-6)
+        if self.watcher is not None:
+            self.watcher.batch_done(len(batch), cost, seconds)
+
+    def _batch_done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._slots.release()
+        self._rest()
+
+    def _rest(self) -> None:
+        """Nothing waits and nothing runs: whoever wants to close may."""
+        if not self._requests and not self._running:
+            self._idle.set()
 
     def _take(self) -> list[_Waiting[Item, Result]]:
         """The next batch: an item of each request in turn, until the budget is full. The first always fits."""

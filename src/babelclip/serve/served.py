@@ -28,7 +28,7 @@ JINA_TASKS = ("retrieval.query", "retrieval.passage", "text-matching", "classifi
 RETRY_WHEN_LOST = 2  # seconds; about what a small model takes to start
 
 TEXT_LIMITS = BatchLimits(batch_cost=4096, batch_items=256, waiting_cost=2_000_000)
-IMAGE_LIMITS = BatchLimits(batch_cost=64_000_000, batch_items=16, waiting_cost=4_000_000_000)
+IMAGE_LIMITS = BatchLimits(batch_cost=64_000_000, batch_items=16, waiting_cost=4_000_000_000, in_flight=2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

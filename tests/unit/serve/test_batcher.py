@@ -217,3 +217,27 @@ def test_closing_that_takes_too_long_tells_those_who_wait() -> None:
 def test_limits_below_one_are_an_error() -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         BatchLimits(batch_cost=0, batch_items=1, waiting_cost=1)
+
+
+def test_batches_overlap_only_where_that_was_asked_for() -> None:
+    async def most_at_once(in_flight: int) -> int:
+        running = most = 0
+
+        async def run(batch: Sequence[str]) -> list[str | Exception]:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.01)
+            running -= 1
+            return list(batch)
+
+        limits = BatchLimits(batch_cost=1, batch_items=1, waiting_cost=100, in_flight=in_flight)
+        batcher = Batcher[str, str](run, limits)
+        batcher.start()
+        words = list("abcdef")
+        assert await batcher.submit(words, [1] * 6) == words
+        assert await batcher.close(5)
+        return most
+
+    assert asyncio.run(most_at_once(1)) == 1
+    assert asyncio.run(most_at_once(2)) == 2

