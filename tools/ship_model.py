@@ -20,6 +20,7 @@ from babelclip.runtime.export import export_model
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / "src" / "babelclip" / "bundled" / "small"
 RESULTS = "benchmarks/results/small.json"
+FAILURES = "../../../../docs/failures.md"  # beside the package in the repository
 BEFORE = "## Limits\n"
 TABLES = {
     "What it is to reach, and what it aims for": "bars",
@@ -34,9 +35,8 @@ TABLES = {
 def results_section() -> str:
     """The card's results: marks that ``render_tables`` fills, every figure with its 95% bootstrap interval."""
     blocks = [f"### {title}\n\n<!-- table: {kind} | {RESULTS} -->\n<!-- /table -->\n" for title, kind in TABLES.items()]
-    return "## Results\n\nMeasured by `babelclip evaluate`; in brackets the 95% bootstrap interval.\n\n" + "\n".join(
-        blocks
-    )
+    head = "## Results\n\nMeasured by `babelclip evaluate`; in brackets the 95% bootstrap interval.\n\n"
+    return head + "\n".join(blocks) + f"\n### Failures\n\n[Pictures of queries that go wrong]({FAILURES}).\n"
 
 
 def with_results(card: str) -> str:

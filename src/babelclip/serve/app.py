@@ -70,19 +70,14 @@ def application(
         if cache is not None:
             cache.close()
 
-    app = FastAPI(title="babelclip", version=__version__, lifespan=lifespan)
+    app = FastAPI(title="babelclip", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.house, app.state.journal = house, Journal(metrics)
     for router in ROUTERS[settings.mode]:
         app.include_router(router, responses=ERRORS)
     app.add_exception_handler(Refusal, _on_refusal)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_middleware(
-        Door,
-        journal=app.state.journal,
-        max_body_bytes=settings.max_body_bytes,
-        body_seconds=settings.body_seconds,
-    )
+    app.add_middleware(Door, journal=app.state.journal, settings=settings)
     return app
 
 

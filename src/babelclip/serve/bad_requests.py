@@ -6,8 +6,10 @@
     |-- InvalidInput    422  VALIDATION_ERROR               carries the places that are wrong
     |-- TooLarge        413  INPUT_SIZE_LIMIT_EXCEEDED
     |-- ModelFailed     500  INTERNAL_ERROR                 the model failed at an item that nothing is wrong with
-    |-- Busy            503  SERVICE_UNAVAILABLE            Retry-After says when
-    `-- TimedOut        504  SERVICE_TIMEOUT
+    `-- Busy            503  SERVICE_UNAVAILABLE            Retry-After says when
+
+What is refused before the application sees it (a body too large or too slow, an answer that takes too long) is for
+the door.
 
 Codes are Jina's where Jina has one.
 """
@@ -73,9 +75,3 @@ class Busy(Refusal):
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message, {"Retry-After": str(retry_after)})
         self.retry_after = retry_after
-
-
-class TimedOut(Refusal):
-    """It took longer than the server lets a request take."""
-
-    status, code = 504, "SERVICE_TIMEOUT"

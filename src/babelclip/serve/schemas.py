@@ -58,6 +58,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         413: "The body, the list or an image is too large.",
         422: "The body does not say what is to be done; errors names the places.",
         429: "Too much for this key; Retry-After says when to come back.",
+        504: "It took longer than the server lets a request take.",
         503: "The model is busy or away; Retry-After says when to come back.",
     }.items()
 }

@@ -24,7 +24,9 @@ class ServerSettings:
     served_names: tuple[str, ...] = ()  # further names under which the model answers; its own always does
     max_items: int = 512  # of one request
     max_body_bytes: int = 64 * 2**20
+    max_held_bytes: int = 512 * 2**20  # of the bodies of all requests that are under way
     body_seconds: float = 30.0  # in which a body must have come in
+    answer_seconds: float = 120.0  # in which it must have been answered after that
     image_limits: ImageLimits = field(
         default_factory=lambda: ImageLimits(max_bytes=10 * 2**20, max_pixels=50_000_000, formats=IMAGE_FORMATS)
     )
@@ -36,8 +38,8 @@ class ServerSettings:
     drain_seconds: float = 25.0  # what was accepted is finished within this when the server is stopped
 
     def __post_init__(self) -> None:
-        counts = (self.max_items, self.max_body_bytes, self.decoding_threads, self.cache_bytes)
-        if min(counts) < 1 or min(self.drain_seconds, self.body_seconds) <= 0:
+        counts = (self.max_items, self.max_body_bytes, self.decoding_threads, self.cache_bytes, self.max_held_bytes)
+        if min(counts) < 1 or min(self.drain_seconds, self.body_seconds, self.answer_seconds) <= 0:
             raise ConfigError(f"limits of a server are at least 1, found {self}")
         if "" in self.served_names:
             raise ConfigError("a served name cannot be empty")

@@ -67,6 +67,10 @@ def test_forms_widths_and_what_clients_send_unasked(client: httpx.Client, encode
     wanted = encoder.encode_text("hi", dim=32)
     assert np.allclose(np.frombuffer(base64.b64decode(embedding["base64"]), "<f4"), wanted, atol=1e-6)
     assert embedding["ubinary"] == np.packbits(wanted > 0).tolist()
+    assert "X-Warning" not in answer.headers
+    odd = ask(client, input="hi", dimensions=100)
+    assert len(odd.json()["data"][0]["embedding"]) == 100
+    assert "not trained for 100" in odd.headers["X-Warning"]
     raw = ask(client, input="hi", normalized=False).json()["data"][0]["embedding"]
     assert np.allclose(raw, encoder.encode_text("hi", normalize=False), atol=1e-4)
 

@@ -40,6 +40,33 @@ def test_a_body_that_does_not_come_is_not_waited_for(encoder: Encoder, running: 
         assert client.get("/live").status_code == 200
 
 
+def test_bodies_together_have_a_limit(encoder: Encoder, running: Running) -> None:
+    with running(make_app(encoder, ServerSettings(max_held_bytes=10_000))) as client:
+        with connect(client) as raw:
+            raw.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n" + b"x" * 8000)
+            time.sleep(0.3)
+            body = {"model": MODEL, "input": "a" * 3000, "truncate": True}
+            refused = client.post("/v1/embeddings", json=body)
+            assert (refused.status_code, refused.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
+            assert refused.headers["Retry-After"] == "1"
+        until = time.monotonic() + 10
+        while client.post("/v1/embeddings", json={"model": MODEL, "input": "a" * 300}).status_code != 200:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+def test_an_answer_that_takes_too_long_is_given_up(encoder: Encoder, running: Running) -> None:
+    app = make_app(encoder, ServerSettings(body_seconds=0.2, answer_seconds=0.2))
+
+    @app.get("/slow")
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    with running(app) as client:
+        answer = client.get("/slow")
+        assert (answer.status_code, answer.json()["code"]) == (504, "SERVICE_TIMEOUT")
+
+
 def test_what_a_client_asked_for_is_dropped_when_it_leaves(encoder: Encoder, running: Running) -> None:
     app = make_app(encoder)
     dropped: list[bool] = []

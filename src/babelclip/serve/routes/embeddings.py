@@ -14,6 +14,7 @@ from babelclip.serve.gate import Guest
 from babelclip.serve.house import House, default_dim, failed_entry, house_of, list_answer
 from babelclip.serve.items import read_items
 from babelclip.serve.schemas import EmbeddingsRequest
+from babelclip.serve.served import Served
 from babelclip.serve.settings import ServerSettings
 
 router = APIRouter()
@@ -36,7 +37,7 @@ async def answer_embeddings(
     served = house.served(body.model)
     forms, is_lone = read_forms(body.embedding_type, body.encoding_type, body.encoding_format)
     dim = read_dimensions(body.dimensions, served.description.dim) or default_dim(guest, served)
-    ignored = _ignored_fields(body, house.settings)
+    remarks = _ignored_fields(body, house.settings) | _untrained_width(dim, served)
     items, _ = read_items(body.input, house.settings.item_limits, may_fail=on_error == "item")
     embedded = await embed(
         served, items, house.kitchen, guest, task=body.task, truncate=body.truncate, on_error=on_error
@@ -48,8 +49,16 @@ async def answer_embeddings(
         else {"object": "embedding", "index": place, "embedding": write(each)}
         for place, each in enumerate(embedded.results)
     ]
-    headers = house.headers(request, served, guest, embedded) | ignored
+    headers = house.headers(request, served, guest, embedded) | remarks
     return list_answer(served, data, embedded.usage, headers)
+
+
+def _untrained_width(dim: int | None, served: Served) -> dict[str, str]:
+    """A header for a width that the model was not trained for: it works, if less well."""
+    dims = served.description.dims
+    if dim is None or dim in dims:
+        return {}
+    return {"X-Warning": f"the model was not trained for {dim} dimensions, but for {', '.join(map(str, dims))}"}
 
 
 def _ignored_fields(body: EmbeddingsRequest, settings: ServerSettings) -> dict[str, str]:
