@@ -48,7 +48,7 @@ REFUSALS: dict[int, Callable[[], Refusal]] = {
 }
 PLAIN = dict.fromkeys(REFUSALS, "RuntimeError")
 ERRORS: dict[str, dict[int, str]] = {
-    "agno": PLAIN,
+    "agno": dict.fromkeys(REFUSALS, "EmbeddingError"),
     "chroma": PLAIN,
     "cohere": {
         401: "UnauthorizedError",

