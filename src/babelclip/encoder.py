@@ -37,9 +37,9 @@ WINDOW = 1024
 """Texts that are held and sorted by length at once."""
 WINDOW_CHARACTERS = 2**22
 """... or fewer, where they are long."""
-CPU_BUDGET = (1024, 64, 8 * 224 * 224)
-"""Tokens, texts and pixels (of one channel) of a batch on the CPU, where larger ones gain nothing."""
-DEVICE_BUDGET = (16384, 512, 64 * 224 * 224)
+CPU_BUDGET = (1024, 64, 16, 8 * 224 * 224)
+"""Tokens, texts, tokens of padding and pixels (of one channel) of a batch on the CPU; larger ones gain nothing there."""
+DEVICE_BUDGET = (16384, 512, 2048, 64 * 224 * 224)
 """The same on other devices."""
 PREPARING_THREADS = 4
 """Threads that decode images; each may hold one decoded photo."""
@@ -83,7 +83,7 @@ class Encoder:
         self.image_preparer = image_preparer
         self._facts = dict(facts or {})
         on_cpu = runtime.facts().get("device") == "cpu"
-        self._token_budget, self._max_rows, pixels = CPU_BUDGET if on_cpu else DEVICE_BUDGET
+        self._token_budget, self._max_rows, self._most_padding, pixels = CPU_BUDGET if on_cpu else DEVICE_BUDGET
         side = self.image_size
         self._image_batch = 1 if side is None else max(1, min(64, pixels // side**2))
 
@@ -214,7 +214,7 @@ class Encoder:
             ids = run_isolated(tokenize, [_checked(text) for text in window])
             lengths = [0 if isinstance(item, Exception) else len(item) for item in ids]
             results: dict[int, Vectors | InputError] = {}
-            for batch in batches_by_length(lengths, self._token_budget, self._max_rows):
+            for batch in batches_by_length(lengths, self._token_budget, self._max_rows, self._most_padding):
                 rows = run_isolated(run, [ids[position] for position in batch])
                 results.update(
                     (position, _finished(row, end, TextError)) for position, row in zip(batch, rows, strict=True)

@@ -24,8 +24,10 @@ from babelclip.checkpoint.quantized import dequantize_int4, quantize_int4
 from babelclip.errors import ConfigError, DatasetError
 from babelclip.towers.config import ConvTrunkConfig, DualConfig, TextTowerConfig, VisionTowerConfig
 from babelclip.towers.dual import DualEncoder
+from babelclip.towers.resize import resize_tower
 from babelclip.towers.start import start_vision
 from babelclip.towers.text import TextTower
+from babelclip.towers.vision import VisionTower
 from babelclip.train.artefacts import digest, english_vectors, pruned_vocabulary, target_space, token_table
 from babelclip.train.caption_stage import CaptionSettings, CaptionStage
 from babelclip.train.class_moves import ClassMoves
@@ -33,7 +35,7 @@ from babelclip.train.curve import draw_curve
 from babelclip.train.data.batches import TokenTable
 from babelclip.train.data.shards import PhotoRecord, read_packs
 from babelclip.train.data.texts import Corpus, held_out_photos, read_corpus, read_extra_captions
-from babelclip.train.features import FeatureStore, make_features, open_trunk
+from babelclip.train.features import FeatureStore, Views, make_features, open_trunk
 from babelclip.train.from_stored import start_classes, start_from_pooled
 from babelclip.train.image_stage import ImageSettings, ImageStage, turn_projection
 from babelclip.train.likeness import learn_likeness
@@ -99,7 +101,7 @@ def model_config(recipe: Recipe) -> DualConfig:
         head_width=64,
         hidden=model.vision_hidden,
         patches=trunk,
-        pretrained_grid=-(-model.image_size // trunk.stride),
+        pretrained_grid=-(-recipe.features.size // trunk.stride),
     )
     return DualConfig(text=text, vision=vision, dims=model.dims)
 
@@ -220,15 +222,18 @@ def train_image(model: DualEncoder, tokenizer: Tokenizer, table: TokenTable, run
     recipe, inputs, out, dims = run.recipe, run.inputs, run.out, run.recipe.model.dims
     assert model.vision is not None, "the recipe's model has an image tower"
     assert model.logit_scale is not None, "a model of two towers has a temperature"
-    tower, trunk = model.vision, read_efficientnet_lite2()
-    store = _features(trunk, run)
+    trunk, settings = read_efficientnet_lite2(), recipe.features
+    store = _features(trunk, settings.size, settings.views, run)
+    final_store = _features(trunk, recipe.model.image_size, settings.final_views, run)
     bank = TextBank.gather(inputs.records, read_extra_captions(inputs.data), inputs.labels)
     moves = ClassMoves(trunk.classifier_weight, trunk.classifier_bias)
 
-    def images(name: str, settings: ImageSettings, texts: tuple[Tensor, NameTargets]) -> ImageStage:
+    def images(
+        name: str, settings: ImageSettings, tower: VisionTower, store: FeatureStore, texts: tuple[Tensor, NameTargets]
+    ) -> ImageStage:
         return ImageStage(tower, store, bank, *texts, inputs.held_out, dims, settings, name, moves)
 
-    def captions(name: str, settings: CaptionSettings) -> CaptionStage:
+    def captions(name: str, settings: CaptionSettings, tower: VisionTower, store: FeatureStore) -> CaptionStage:
         run.say("vectors of the photos")
         still = still_images(tower, store, rows_of_views(store, settings.views), out / f"still-{name}.npy")
         held_out = inputs.held_out
@@ -237,39 +242,42 @@ def train_image(model: DualEncoder, tokenizer: Tokenizer, table: TokenTable, run
         )
 
     start_tower(model, trunk.tensors, recipe.seed)
+    is_new = run.start is None or not take_image_tower(run.start, model.vision)
+    tower = resize_tower(model.vision, settings.size)
     texts = _texts_as_they_are(model.text, tokenizer, store, bank, run, "before")
     head = None
-    if run.start is None or not take_image_tower(run.start, tower):
-        regions = images("regions", recipe.regions, texts)
+    if is_new:
+        regions = images("regions", recipe.regions, tower, store, texts)
         if not has_state(out, "regions"):
             start_from_pooled(tower, *regions.warm_start_sample(8192))
             start_classes(tower, trunk.classifier_weight, trunk.classifier_bias, texts[1].names[0][1])
         run.train(regions, recipe.regions_run)
         head = regions.head.state_dict()
-    maps = images("image", recipe.image, texts)
+    maps = images("image", recipe.image, tower, store, texts)
     if head is not None:
         maps.head.load_state_dict(head)
     run.train(maps, recipe.image_run)
     turn_projection(model.text, maps.head.turn.data)
 
-    run.train(captions("captions", recipe.captions), recipe.captions_run)
+    run.train(captions("captions", recipe.captions, tower, store), recipe.captions_run)
 
-    texts = _texts_as_they_are(model.text, tokenizer, store, bank, run, "after")
-    final = images("final", recipe.final, texts)
+    # More pixels at the end (Touvron et al. 2019): the tower as it is, its positions resized.
+    model.vision.load_state_dict(resize_tower(tower, recipe.model.image_size).state_dict(), strict=True)
+    texts = _texts_as_they_are(model.text, tokenizer, final_store, bank, run, "after")
+    final = images("final", recipe.final, model.vision, final_store, texts)
     run.train(final, recipe.final_run)
     turn_projection(model.text, final.head.turn.data)
 
-    last = captions("last", recipe.last)
+    last = captions("last", recipe.last, model.vision, final_store)
     run.train(last, recipe.last_run)
     model.logit_scale.data.copy_(last.head.log_scale.data)
 
 
-def _features(trunk: ImageTrunk, run: _Run) -> FeatureStore:
-    """What is stored of the training photos."""
-    recipe, settings, folder = run.recipe, run.recipe.features, run.out / "features"
-    size = recipe.model.image_size
+def _features(trunk: ImageTrunk, size: int, views: Views, run: _Run) -> FeatureStore:
+    """What is stored of the training photos at one size."""
+    recipe, settings, folder = run.recipe, run.recipe.features, run.out / f"features-{size}"
     folder.mkdir(exist_ok=True)
-    run.say("feature maps of the training photos")
+    run.say(f"feature maps of the training photos, {size} pixels")
     return make_features(
         run.inputs.data / "train",
         folder,
@@ -277,7 +285,7 @@ def _features(trunk: ImageTrunk, run: _Run) -> FeatureStore:
         size=size,
         block=settings.block,
         exclude_sources=recipe.data.exclude_sources,
-        views=settings.views,
+        views=views,
         threads=settings.threads,
         progress=lambda done, total: run.say(f"  {done} of {total} views") if done % 20480 == 0 else None,
     )

@@ -34,7 +34,7 @@ class ModelSettings:
     text_layers: tuple[int, ...]  # which layers of the teacher the student starts from
     rotary_base: float
     max_tokens: int
-    image_size: int
+    image_size: int  # of the finished model; the first image stages may see fewer pixels (``FeatureSettings.size``)
     vision_layers: int
     vision_hidden: int
     dims: tuple[int, ...]  # Matryoshka widths, ascending; the last is the teacher's width
@@ -65,7 +65,9 @@ class FeatureSettings:
 
     engine: str  # "onnxruntime" or "openvino"
     block: int  # how many of its blocks stay frozen, below the stored maps
-    views: Views
+    size: int  # side in pixels of the images of the first image stages
+    views: Views  # at that size
+    final_views: Views  # at the model's own size, for the final stages
     threads: int
 
 

@@ -80,7 +80,8 @@ def tiny_recipe(folder: Path) -> Path:
     for old, new in {
         "vocabulary = 45000": "vocabulary = 950",
         "text_layers = [0, 1, 2, 3, 4, 8, 9, 10, 11]": "text_layers = [0]",
-        "image_size = 224": "image_size = 64",
+        "image_size = 288": "image_size = 96",
+        "size = 224": "size = 64",
         "minutes = 20.0": "steps = 3",
         "minutes = 22.0": "steps = 3",
         "minutes = 42.0": "steps = 3",
@@ -115,6 +116,11 @@ def test_a_run_from_data_to_model_folder(tmp_path: Path) -> None:
     model = read_folder(folder)
     assert model.name == "babelclip-small"
     assert model.config.text.vocab_size == 950
+    assert model.config.vision is not None
+    assert (model.config.vision.image_size, model.config.vision.pretrained_grid) == (96, 2)
+    assert model.image_prepare is not None
+    assert model.image_prepare.size == 96  # more pixels at the end
+    assert {path.name for path in (tmp_path / "out").glob("features-*")} == {"features-64", "features-96"}
     index = model.tensor_index()
     assert {entry.dtype for entry in index.values()} == {"F16", "F32", "I8", "U8"}
     words = read_float32(read_folder(tmp_path / "out" / "model-float32").tensor_index(), WORDS)

@@ -26,7 +26,7 @@ def test_the_small_recipe_gives_the_small_model() -> None:
     config = model_config(recipe)
     assert config.embed_dim == recipe.model.dims[-1] == 384
     assert config.vision is not None
-    assert config.vision.grid == 7
+    assert (config.vision.grid, config.vision.pretrained_grid) == (9, 7)  # more pixels at the end
     assert "fashion_products" in recipe.data.exclude_sources
 
 
