@@ -38,7 +38,7 @@ WINDOW = 1024
 WINDOW_CHARACTERS = 2**22
 """... or fewer, where they are long."""
 CPU_BUDGET = (1024, 64, 16, 8 * 224 * 224)
-"""Tokens, texts, tokens of padding and pixels (of one channel) of a batch on the CPU; larger ones gain nothing there."""
+"""Tokens, texts, padding tokens and pixels (of one channel) of a batch on the CPU; larger ones gain nothing there."""
 DEVICE_BUDGET = (16384, 512, 2048, 64 * 224 * 224)
 """The same on other devices."""
 PREPARING_THREADS = 4
