@@ -4,7 +4,8 @@
     <!-- /table -->
 
 Kinds: ``bars`` (several result files, by commas, become columns), ``tasks``, ``forms`` and ``languages:TASK``;
-``training``, ``memory`` and ``finetune`` for the files of benchmarks/nano.py, training_memory.py and finetune.py.
+``training``, ``memory``, ``finetune`` and ``serving`` for the files of benchmarks/nano.py, training_memory.py,
+finetune.py and serving.py.
 A third field ``zh`` gives Chinese headings. Paths are relative to the project's root.
 
     python tools/render_tables.py            rewrite the tables of all documents
@@ -108,10 +109,33 @@ def finetune_table(content: dict[str, Any], _: Tongue) -> str:
     return markdown(["seed", "R@5", "before", "after", "difference (95%)", "Flickr8k, difference"], rows)
 
 
+def serving_table(content: dict[str, Any], _: Tongue) -> str:
+    """The server under load, and beside the library."""
+    load, beside = content["load"], content["overhead"]
+    clients = f"{load['clients']} clients, texts and photos mixed, {load['minutes']:g} minutes"
+    rows = [
+        [f"{clients}: items a second", f"{load['items_per_second']:.0f}"],
+        [
+            "latency of these requests, median / 95% / 99%, ms",
+            f"{load['p50_ms']:.0f} / {load['p95_ms']:.0f} / {load['p99_ms']:.0f}",
+        ],
+        ["vectors that were not the library's", str(load["wrong_vectors"])],
+        ["growth of memory", f"{load['memory_growth_percent']:.1f}%"],
+        [
+            f"{beside['clients']} clients, a short text a request: texts a second",
+            f"{beside['http_texts_per_second']:.0f}",
+        ],
+        ["of the library's own rate in the same run", f"{100 * beside['http_over_library']:.0f}%"],
+        ["a lone request / the library alone, ms", f"{beside['lone_http_ms']:.1f} / {beside['lone_library_ms']:.1f}"],
+    ]
+    return markdown([f"{content['model']}, {content['machine']['usable_cores']} cores", "measured"], rows)
+
+
 BENCHMARKS: dict[str, Callable[[dict[str, Any], Tongue], str]] = {
     "training": training_table,
     "memory": memory_table,
     "finetune": finetune_table,
+    "serving": serving_table,
 }
 """Kind of a table of a benchmark's own file -> what makes it."""
 
