@@ -9,9 +9,7 @@ import base64
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,7 @@ from babelclip.checkpoint.names import tensor_specs
 from babelclip.checkpoint.published_config import read_clip_config
 
 sys.path.insert(0, str(Path(__file__).parent))
-from serving import COMMAND, server
+from serving import COMMAND, image_host, server
 
 pytestmark = pytest.mark.slow
 GOLDEN = Path(__file__).parents[1] / "fixtures" / "goldens" / "v2_a"
@@ -69,16 +67,8 @@ def beach(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
     for name, colour in (("beach1.jpg", "orange"), ("beach2.jpg", "navy")):
         Image.new("RGB", (720, 480), colour).save(home / name)
 
-    class Quiet(SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments, directory=str(home))  # type: ignore[arg-type]
-
-        def log_message(self, *arguments: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as site:
-        threading.Thread(target=site.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{site.server_port}", home
-        site.shutdown()
+    with image_host(home) as host:
+        yield host, home
 
 
 def test_the_quick_start_runs_but_for_address_and_key(folder: Path, beach: tuple[str, Path], tmp_path: Path) -> None:

@@ -7,9 +7,7 @@ import json
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -20,7 +18,7 @@ from PIL import Image
 import babelclip
 
 sys.path.insert(0, str(Path(__file__).parent))
-from serving import COMMAND, MODEL, server
+from serving import COMMAND, MODEL, image_host, server
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -44,16 +42,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def host(home: Path) -> Iterator[str]:
     """A web server with the picture, as HOST:PORT."""
 
-    class Quiet(SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments, directory=str(home))  # type: ignore[arg-type]
-
-        def log_message(self, *arguments: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as site:
-        threading.Thread(target=site.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{site.server_port}"
-        site.shutdown()
+    with image_host(home) as host:
+        yield host
 
 
 @pytest.fixture(scope="module")
