@@ -216,9 +216,17 @@ def webp_of(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(chunk) + 4) + b"WEBP" + chunk
 
 
+def jpeg_of(width: int, height: int) -> bytes:
+    components = bytes([3, 1, 0x22, 0, 2, 0x11, 1, 3, 0x11, 1])
+    frame = b"\xff\xc0" + struct.pack(">HBHH", 17, 8, height, width) + components
+    scan = b"\xff\xda" + struct.pack(">H", 12) + bytes([3, 1, 0, 2, 0x11, 3, 0x11, 0, 63, 0])
+    return b"\xff\xd8" + frame + scan + bytes(64) + b"\xff\xd9"
+
+
 BOMBS = {
     "png": lambda: png_of(40_000, 40_000),
     "png of 8 thousand": lambda: png_of(8_000, 8_000),
+    "jpeg": lambda: jpeg_of(65_500, 65_500),
     "gif": lambda: gif_of(65_535, 65_535),
     "webp": lambda: webp_of(16_383, 16_383),
 }
