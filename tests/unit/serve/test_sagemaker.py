@@ -66,6 +66,8 @@ def test_rows() -> None:
     )
     assert read_rows(b"text\nuno\ndos\n") == (["0", "1"], [{"text": "uno"}, {"text": "dos"}])
     assert read_rows(b"") == ([], [])
+    image = b"A" * 1_000_000
+    assert read_rows(b"a,,," + image) == (["a"], [{"bytes": image.decode()}])
     with pytest.raises(InvalidInput, match=r"data\[0\].*5 columns"):
         read_rows(b"a,b,c,d,e\n")
     with pytest.raises(InvalidInput, match="UTF-8"):

@@ -120,6 +120,7 @@ def read_rows(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
 
     Raises: InvalidInput that names the line.
     """
+    csv.field_size_limit(max(len(content), csv.field_size_limit()))  # an image is longer than the module expects
     try:
         lines = [line for line in csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")) if line]
     except (UnicodeDecodeError, csv.Error):
