@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import random
+import socket
 import struct
 import sys
 import threading
@@ -189,6 +190,20 @@ def test_answers_that_do_not_end_are_ended(running: tuple[int, int, httpx.Client
     found = results(running[2], [{"url": f"http://127.0.0.1:{outside.server_port}/{page}"}] * 4)
     assert {each["object"] for each in found} == {"error"}
     assert time.monotonic() - started < 15
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"POST /v1/embeddings HTTP/1.1\r\nHost: ", b"GET /live HTTP/1.1\r\nHost: x\r\n\r\nGET /li"]
+)
+def test_a_head_that_does_not_come_is_not_waited_for(running: tuple[int, int, httpx.Client], sent: bytes) -> None:
+    address = running[2].base_url
+    assert address.port is not None
+    with socket.create_connection((address.host, address.port), timeout=20) as connection:
+        connection.sendall(sent)
+        started = time.monotonic()
+        while connection.recv(4096):
+            pass  # the answer to what was whole
+        assert 3 < time.monotonic() - started < 15
 
 
 def png_of(width: int, height: int) -> bytes:

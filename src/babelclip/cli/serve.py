@@ -67,7 +67,7 @@ def serve(
         from babelclip.serve.run import Address, run_server
         from babelclip.serve.settings import ServerSettings
     except ModuleNotFoundError as error:
-        needed = ("fastapi", "uvicorn", "orjson", "h11", "idna", "starlette", "prometheus_client")
+        needed = ("fastapi", "uvicorn", "orjson", "h11", "httptools", "idna", "starlette", "prometheus_client")
         if (error.name or "").partition(".")[0] not in needed:
             raise
         hint = f"the server needs {error.name}; install it with: pip install 'babelclip[server]'"

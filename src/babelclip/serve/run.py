@@ -21,6 +21,7 @@ from babelclip.prepare.text import TextPreparer
 from babelclip.serve.app import application
 from babelclip.serve.keys import KeyFile
 from babelclip.serve.metrics import Metrics
+from babelclip.serve.patience import ImpatientProtocol
 from babelclip.serve.served import Description, Served
 from babelclip.serve.settings import Mode, ServerSettings
 from babelclip.serve.worker import Worker
@@ -93,6 +94,7 @@ async def _serve(
                 models.update(dict.fromkeys((folder.name, *settings.served_names), served))
             config = uvicorn.Config(
                 application(models, settings, keys, metrics),
+                http=ImpatientProtocol,
                 log_level="warning",
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=int(settings.drain_seconds),
