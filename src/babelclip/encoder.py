@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from babelclip.arrays import Vectors
 from babelclip.checkpoint.fetch import open_folder
 from babelclip.checkpoint.folder import read_logit_scale
-from babelclip.encodes import StreamItem, collect, stream_by_kind
+from babelclip.encodes import TEXTS_ONLY, StreamItem, checked, collect, stream_by_kind
 from babelclip.errors import ConfigError, ImageError, InputError, TextError
 from babelclip.prepare.ahead import prepare_ahead, windows
 from babelclip.prepare.cuts import Cuts
 from babelclip.prepare.image import ImagePreparer, stack
 from babelclip.prepare.kinds import is_one_image, is_one_text
 from babelclip.prepare.open_image import ImageSource
-from babelclip.prepare.text import TextPreparer, check_text
+from babelclip.prepare.text import TextPreparer
 from babelclip.progress import progress_bar
 from babelclip.runtime.choose import RuntimeName, open_runtime
 from babelclip.runtime.isolate import as_input_error, batches_by_length, run_isolated
@@ -43,7 +43,6 @@ DEVICE_BUDGET = (16384, 512, 2048, 64 * 224 * 224)
 """The same on other devices."""
 PREPARING_THREADS = 4
 """Threads that decode images; each may hold one decoded photo."""
-TEXTS_ONLY = "embeds texts only; choose a model with an image tower to embed images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +210,7 @@ class Encoder:
             return list(self._runtime.run_text(self.text_preparer.batch(part, task)))
 
         for window in windows(texts, WINDOW, WINDOW_CHARACTERS):
-            ids = run_isolated(tokenize, [_checked(text) for text in window])
+            ids = run_isolated(tokenize, [checked(text) for text in window])
             lengths = [0 if isinstance(item, Exception) else len(item) for item in ids]
             results: dict[int, Vectors | InputError] = {}
             for batch in batches_by_length(lengths, self._token_budget, self._max_rows, self._most_padding):
@@ -257,13 +256,6 @@ def open_encoder(
         logit_scale=read_logit_scale(folder),
         facts={"revision": folder.revision, "fingerprint": folder.fingerprint()},
     )
-
-
-def _checked(text: object) -> str | InputError:
-    try:
-        return check_text(text)
-    except InputError as error:
-        return error
 
 
 def _finished(row: Vectors | Exception, end: _Finish, kind: type[InputError]) -> Vectors | InputError:

@@ -14,6 +14,9 @@ from babelclip.errors import ConfigError, InputError, ItemsError
 from babelclip.prepare.cuts import Cuts
 from babelclip.prepare.kinds import kind_of
 from babelclip.prepare.open_image import ImageSource
+from babelclip.prepare.text import check_text
+
+TEXTS_ONLY = "embeds texts only; choose a model with an image tower to embed images"
 
 
 class Encodes(Protocol):
@@ -79,6 +82,14 @@ def stream_by_kind(
         at_end()
 
     return results()
+
+
+def checked(text: object) -> str | InputError:
+    """The text, or the error that takes its place."""
+    try:
+        return check_text(text)
+    except InputError as error:
+        return error
 
 
 def collect(

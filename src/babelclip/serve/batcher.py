@@ -92,7 +92,7 @@ class Batcher(Generic[Item, Result]):
     """The queue of one tower. All of it runs in one event loop."""
 
     def __init__(self, run: Run[Item, Result], limits: BatchLimits) -> None:
-        self._run, self._limits = run, limits
+        self._run, self.limits = run, limits
         self.watcher: Watcher | None = None
         self._requests: deque[_Request[Item, Result]] = deque()
         self._arrived = asyncio.Event()
@@ -150,7 +150,7 @@ class Batcher(Generic[Item, Result]):
     def _admit(self, cost: int) -> None:
         if self._is_closing:
             raise Closing("the server is shutting down; send it elsewhere or later")
-        limit = self._limits.waiting_cost
+        limit = self.limits.waiting_cost
         if self.waiting_cost and self.waiting_cost + cost > limit:  # an empty queue takes a request of any size
             excess = min(self.waiting_cost, self.waiting_cost + cost - limit)
             raise Overloaded("too much is waiting already; try again later", max(1, math.ceil(excess / self._rate)))
@@ -191,14 +191,14 @@ class Batcher(Generic[Item, Result]):
         """The next batch: an item of each request in turn, until the budget is full. The first always fits."""
         batch: list[_Waiting[Item, Result]] = []
         cost = 0
-        while self._requests and len(batch) < self._limits.batch_items:
+        while self._requests and len(batch) < self.limits.batch_items:
             request = self._requests[0]
             while request.waiting and request.waiting[0].answer.done():  # its caller is gone
                 self.waiting_cost -= request.waiting.popleft().cost
             if not request.waiting:
                 self._requests.popleft()
                 continue
-            if batch and cost + request.waiting[0].cost > self._limits.batch_cost:
+            if batch and cost + request.waiting[0].cost > self.limits.batch_cost:
                 break
             each = request.waiting.popleft()
             self.waiting_cost -= each.cost

@@ -15,14 +15,13 @@ import numpy as np
 from PIL import Image
 
 from babelclip.arrays import Vectors
-from babelclip.encodes import StreamItem, collect, stream_by_kind
+from babelclip.encodes import TEXTS_ONLY, StreamItem, checked, collect, stream_by_kind
 from babelclip.errors import ConfigError, ImageError, InputError, TextError, TruncationWarning
 from babelclip.prepare.ahead import prepare_ahead, windows
 from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.kinds import is_one_image, is_one_text
 from babelclip.prepare.open_image import ImageSource, open_image, read_file
-from babelclip.prepare.text import check_text
 from babelclip.progress import progress_bar
 from babelclip.serve.wire import ServerError, Wire
 
@@ -170,14 +169,14 @@ class RemoteEncoder:
 
     def _need_image_tower(self) -> None:
         if self.image_size is None:
-            raise ConfigError(f"{self.name} embeds texts only; choose a model with an image tower to embed images")
+            raise ConfigError(f"{self.name} {TEXTS_ONLY}")
 
     def _texts(self, texts: Iterable[object], options: Mapping[str, Any]) -> Iterator[Vectors | InputError]:
         """One result a text, in order; a few requests at once."""
 
         def ask(part: list[object]) -> list[Vectors | InputError]:
-            checked: list[str | InputError] = [_checked(text) for text in part]
-            return self._results(checked, options, TextError)
+            sent: list[str | InputError] = [checked(text) for text in part]
+            return self._results(sent, options, TextError)
 
         parts = windows(texts, min(TEXTS_A_REQUEST, self._most_items), CHARACTERS_A_REQUEST)
         yield from _joined(prepare_ahead(ask, parts, workers=REQUESTS_AT_ONCE, ahead=2 * REQUESTS_AT_ONCE))
@@ -293,13 +292,6 @@ def _image_prepare(stated: Mapping[str, Any]) -> ImagePrepareConfig:
             f"the server prepares images in a way that this babelclip does not know ({error}); update it, "
             "or send images whole with shrink_images=False"
         ) from error
-
-
-def _checked(text: object) -> str | InputError:
-    try:
-        return check_text(text)
-    except InputError as error:
-        return error
 
 
 def _png(image: Image.Image) -> bytes:

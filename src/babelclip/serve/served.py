@@ -71,7 +71,6 @@ class Served:
         self._text_preparer, self._image_limits = text_preparer, image_limits
         self._texts = Batcher[PricedText, Vectors](self._run_texts, text_queue)
         self._images = Batcher[PricedImage, Vectors](self._run_images, image_queue)
-        self._budgets = {"text": text_queue.batch_cost, "image": image_queue.batch_cost}
         self._cache: KeptVectors | None = None
 
     def keep_vectors(self, cache: VectorCache, threads: Executor, metrics: Metrics) -> None:
@@ -86,8 +85,8 @@ class Served:
         name = self.description.name
         waiting = {"text": lambda: self._texts.waiting_cost, "image": lambda: self._images.waiting_cost}
         metrics.watch_model(name, waiting, lambda: self.tower.is_ready)
-        self._texts.watcher = metrics.batches(name, "text", self._budgets["text"])
-        self._images.watcher = metrics.batches(name, "image", self._budgets["image"])
+        self._texts.watcher = metrics.batches(name, "text", self._texts.limits.batch_cost)
+        self._images.watcher = metrics.batches(name, "image", self._images.limits.batch_cost)
 
     def start(self) -> None:
         """Begin to take items out of the queues, in the running event loop."""
