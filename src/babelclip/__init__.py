@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from babelclip.encoder import Encoder
     from babelclip.encodes import Encodes, StreamItem
+    from babelclip.search.index import Index
+    from babelclip.search.query import Query
     from babelclip.serve.client import RemoteEncoder
     from babelclip.serve.wire import ServerError
     from babelclip.vectors import quantize, similarity
@@ -49,8 +51,10 @@ __all__ = [
     "FetchError",
     "FolderError",
     "ImageError",
+    "Index",
     "InputError",
     "ItemsError",
+    "Query",
     "RemoteEncoder",
     "RuntimeUnavailable",
     "ServerError",
@@ -68,6 +72,8 @@ __all__ = [
 _HOMES = {
     "Encoder": "babelclip.encoder",
     "Encodes": "babelclip.encodes",
+    "Index": "babelclip.search.index",
+    "Query": "babelclip.search.query",
     "RemoteEncoder": "babelclip.serve.client",
     "ServerError": "babelclip.serve.wire",
     "StreamItem": "babelclip.encodes",

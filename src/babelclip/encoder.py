@@ -8,7 +8,8 @@ kept, and an item that fails costs only itself.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal, cast
@@ -95,6 +96,15 @@ class Encoder:
     def image_size(self) -> int | None:
         """Side in pixels of the square that the model sees; None where it embeds texts only."""
         return None if self.image_preparer is None else self.image_preparer.config.size
+
+    def upright(self) -> Encoder:
+        """The same, but that photos are turned as their EXIF data say, whatever the model's preparation does."""
+        if self.image_preparer is None:
+            return self
+        turned = copy(self)
+        preparer = self.image_preparer
+        turned.image_preparer = ImagePreparer(replace(preparer.config, orientation="upright"), preparer.limits)
+        return turned
 
     def facts(self) -> dict[str, str | int | None]:
         """Model, revision, runtime, device, dtype, threads and more, as they really are."""

@@ -28,7 +28,10 @@ ERRORS = {
         "WeightsError",
     ),
 }
-PUBLIC = {"Encoder", "Encodes", "RemoteEncoder", "StreamItem", "__version__", "load", "quantize", "similarity"} | ERRORS
+PUBLIC = ERRORS | {
+    *("Encoder", "Encodes", "Index", "Query", "RemoteEncoder", "StreamItem"),
+    *("__version__", "load", "quantize", "similarity"),
+}
 
 
 def test_public_names() -> None:

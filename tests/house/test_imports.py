@@ -20,8 +20,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vectors": {"errors", "arrays"},
     "prepare": set(),
     "towers": set(),
-    "checkpoint": {"towers", "prepare.config"},
-    "runtime": {"checkpoint", "towers"},
+    "user_folders": set(),
+    "checkpoint": {"towers", "prepare.config", "user_folders"},
+    "runtime": {"checkpoint", "towers", "user_folders"},
     "encodes": {"prepare"},
     "encoder": {"encodes", "prepare", "runtime", "checkpoint", "vectors", "progress"},
     "bundled": {"checkpoint", "encoder"},
@@ -29,7 +30,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"towers", "prepare", "checkpoint", "evaluate", "vectors", "encodes", "encoder", "runtime.runtime"},
     "demo": {"encodes", "encoder", "vectors"},
     "serve": {"checkpoint", "encodes", "encoder", "prepare", "progress", "runtime.choose", "vectors"},
-    "__init__": {"encodes", "encoder", "vectors", "bundled", "serve.client", "serve.wire"},
+    "search": {"encodes", "prepare", "user_folders", "vectors"},
+    "__init__": {
+        "encodes",
+        "encoder",
+        "vectors",
+        "bundled",
+        "search.index",
+        "search.query",
+        "serve.client",
+        "serve.wire",
+    },
     "__main__": {"cli"},
 }
 OPEN_TO_ALL = {"errors", "arrays", "version"}
@@ -44,9 +55,11 @@ TORCH_MODULES = {
     "runtime/torch_runtime.py",
 }
 
-FUNCTION_LEVEL_IMPORTS = ("cli/", "runtime/choose.py", "__init__.py")
+FUNCTION_LEVEL_IMPORTS = ("cli/", "runtime/choose.py", "search/open_store.py", "__init__.py")
 # Optional parts that a setting chooses, imported where it has chosen them.
 CHOSEN_PARTS = {
+    ("search/optional_formats.py", "pillow_heif"),
+    ("search/optional_formats.py", "pypdfium2"),
     ("train/curve.py", "matplotlib"),
     ("train/features.py", "onnxruntime"),
     ("train/features.py", "openvino"),

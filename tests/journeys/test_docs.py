@@ -21,7 +21,8 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT / "src" / "babelclip" / "demo" / "photos"
-GUIDES = ("get-started.md", "evaluate.md", "train.md")
+GUIDES = ("get-started.md", "search.md", "evaluate.md", "train.md")
+ASK_AN_INDEX = ("babelclip search", "babelclip dupes", "babelclip forget", "babelclip index --")
 DOCUMENTS = ("README.md", "README.zh-CN.md", *(f"docs/guides/{guide}" for guide in GUIDES))
 
 
@@ -91,6 +92,8 @@ def test_python_blocks_run(document: str, code: str, home: Path) -> None:
 
 @pytest.mark.parametrize(("document", "line"), list(commands()))
 def test_commands_run(document: str, line: str, home: Path) -> None:
+    if line.startswith(ASK_AN_INDEX):
+        assert run(["bash", "-c", "babelclip index Photos"], home).returncode == 0
     done = run(["bash", "-c", line], home)
     assert done.returncode == 0, f"{document}: {line}\n{done.stderr}"
     if "--out" in line and "--dry-run" not in line:

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from babelclip.checkpoint.user_cache import user_cache
 from babelclip.errors import FolderError
+from babelclip.user_folders import user_cache
 
 CHECKSUMS = "checksums.json"
 DERIVED = (".onnx", "onnx.json")

@@ -33,8 +33,8 @@ from babelclip.checkpoint.folder import (
     read_folder,
 )
 from babelclip.checkpoint.resume import download_large, hub_part
-from babelclip.checkpoint.user_cache import user_cache
 from babelclip.errors import FetchError, FolderError
+from babelclip.user_folders import user_cache
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub first does something
 

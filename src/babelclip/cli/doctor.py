@@ -39,7 +39,7 @@ def doctor(*, json_lines: Annotated[bool, Parameter(name="--json")] = False) -> 
 
 def examine() -> dict[str, Any]:
     """Everything that doctor says, as plain data."""
-    from babelclip.checkpoint.user_cache import user_cache
+    from babelclip.user_folders import user_cache
     from babelclip.version import __version__
 
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from babelclip.serve.client import RemoteEncoder
 
     AnyEncoder = Encoder | RemoteEncoder
+
+IndexOption = Annotated[
+    str | None,
+    Parameter(
+        name="--index",
+        help="Address of the index, as sqlite:FILE or a plain path; the one in the user's data folder when left out.",
+    ),
+]
 
 KEY_VARIABLE = "BABELCLIP_KEY"
 """The environment variable that holds the key of a server."""

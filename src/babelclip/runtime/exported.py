@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from babelclip.checkpoint.checksums import sha256, write_json
 from babelclip.checkpoint.folder import ModelFolder
-from babelclip.checkpoint.user_cache import user_cache
+from babelclip.user_folders import user_cache
 
 Tower = Literal["text", "image"]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, TypeVar, cast
@@ -90,6 +92,19 @@ class RemoteEncoder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def upright(self) -> RemoteEncoder:
+        """As ``Encoder.upright``; both share their connections.
+
+        Raises: ConfigError where images are sent whole: how they are turned is the server's business then.
+        """
+        if self.image_size is None:
+            return self
+        if self._preparer is None:
+            raise ConfigError("photos that are sent whole cannot be turned here: use shrink_images=True")
+        turned = copy(self)
+        turned._preparer = ImagePreparer(replace(self._preparer.config, orientation="upright"), self._preparer.limits)
+        return turned
 
     def facts(self) -> dict[str, str | int | None]:
         """What the server tells of the model and of what runs it, and where it is."""

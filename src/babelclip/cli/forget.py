@@ -1,0 +1,52 @@
+"""``babelclip forget``: take an index away, and all that was kept for it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from babelclip.cli.options import IndexOption
+
+
+def forget(
+    photos: list[Path] | None = None,
+    /,
+    *,
+    index: IndexOption = None,
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
+) -> int:
+    """Take folders out of the index, or the whole index with its cache and thumbnails away. Photos are not touched.
+
+    Parameters
+    ----------
+    photos
+        Folders and files to take out; the whole index when left out.
+    yes
+        Do not ask.
+    """
+    import shutil
+
+    from babelclip.errors import ConfigError
+    from babelclip.search.index import Index
+    from babelclip.search.open_store import open_database
+    from babelclip.search.places import default_url, index_url, thumbnails
+
+    url = default_url() if index is None else index_url(index)
+    with Index.open(url, None) as opened:
+        if photos:
+            print(f"{opened.remove(photos):,} rows taken out of {opened.database.url}")
+            return 0
+        count = opened.count()
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError(f"this takes away the index {url} with its {count:,} rows: say --yes")
+        print(f"Take away the index {url} with its {count:,} rows? The photos stay. [y/N] ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            return 0
+    open_database(url).erase()
+    shutil.rmtree(thumbnails(), ignore_errors=True)
+    print(f"{url} is gone, and the thumbnails with it")
+    return 0

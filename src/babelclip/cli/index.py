@@ -1,0 +1,190 @@
+"""``babelclip index``: make folders of photos findable, and keep them so."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from babelclip.cli.options import IndexOption, ModelOptions, progress_wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from babelclip.search.index import Index
+    from babelclip.search.indexing import Failure, Progress, Report
+    from babelclip.search.walk import Wanted
+
+SHOWN = 20  # failures that are named one by one
+
+
+def index(
+    photos: list[Path] | None = None,
+    /,
+    *,
+    index: IndexOption = None,
+    text: bool = False,
+    hidden: bool = False,
+    exclude: tuple[str, ...] = (),
+    dim: int | None = None,
+    reembed: bool = False,
+    watch: bool = False,
+    errors_to: Path | None = None,
+    model: ModelOptions = ModelOptions(),
+    json_lines: Annotated[bool, Parameter(name="--json")] = False,
+    quiet: bool = False,
+) -> int:
+    """Index folders of photos, so that babelclip search finds them.
+
+    babelclip index ~/Photos
+
+    What is unchanged is left alone, what has moved is recognised, what is gone is taken out; a run that is stopped goes
+    on at the next one. Exit code 3 says that some files could not be indexed.
+
+    Parameters
+    ----------
+    photos
+        Folders, or single files; all that have been indexed before when left out.
+    text
+        Text files and PDF documents of these folders too (PDF needs the extra pdf).
+    hidden
+        Also what lies in files and folders whose names begin with a dot.
+    exclude
+        Leave out names of this pattern (*.png), or paths where it has a / in it. Several times for several.
+    dim
+        Width of the vectors of a new index: narrower is smaller and quicker. The model's own when left out.
+    reembed
+        Embed everything anew, as after a change of the model; the old vectors answer until all are there.
+    watch
+        Stay, and index what changes as it changes. Ctrl-C ends it.
+    errors_to
+        List failed files in this file too, as JSON lines.
+    json_lines
+        One JSON object on stdout for each run.
+    quiet
+        Show no progress.
+    """
+    from babelclip.search.index import Index
+    from babelclip.search.open_store import open_database
+    from babelclip.search.places import default_url, index_url
+    from babelclip.search.walk import Wanted
+
+    url = default_url() if index is None else index_url(index)
+    wanted = Wanted(text, hidden, exclude) if text or hidden or exclude else None
+    encoder = model.open()
+    with Index(open_database(url, create=True), encoder, dim=dim) as opened:
+        if not reembed:
+            opened.check_model()
+        code = run_once(opened, photos or [], wanted, reembed, errors_to, json_lines, quiet)
+        if watch:
+            keep_fresh(opened, errors_to, json_lines, quiet)
+    return code
+
+
+def run_once(
+    index: Index,
+    photos: list[Path],
+    wanted: Wanted | None,
+    reembed: bool,
+    errors_to: Path | None,
+    json_lines: bool,
+    quiet: bool,
+) -> int:
+    """One run, and what it has to say."""
+    from babelclip.cli.main import DONE, PARTLY
+
+    with shown_progress(progress_wanted(quiet)) as progress:
+        report = index.add(photos, wanted, progress=progress, reembed=reembed)
+    tell(index, report, json_lines)
+    if errors_to is not None:
+        write_failures(report.failures, errors_to)
+    return PARTLY if report.failures else DONE
+
+
+@contextmanager
+def shown_progress(show: bool) -> Iterator[Progress]:
+    """A bar with the rate and the time left."""
+    from babelclip.search.indexing import without_progress
+
+    if not show:
+        yield without_progress
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+    from rich.progress import Task as BarTask
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: BarTask) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.0f}/s")
+
+    columns = (TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("indexing", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def tell(index: Index, report: Report, json_lines: bool) -> None:
+    """What a run did: to stdout; what failed: to stderr."""
+    from babelclip.search.optional_formats import install_line
+
+    for failure in report.failures[:SHOWN]:
+        print(f"babelclip: not indexed: {failure.path}: {failure.reason}", file=sys.stderr)
+    if len(report.failures) > SHOWN:
+        print(f"babelclip: and {len(report.failures) - SHOWN} more (--errors-to FILE lists them all)", file=sys.stderr)
+    for extra, count in report.missing_extras.items():
+        print(f"babelclip: {count} {extra} files need: {install_line(extra)}", file=sys.stderr)
+    if json_lines:
+        print(json.dumps(as_row(index, report), ensure_ascii=False))
+        return
+    parts = [
+        f"{count:,} {what}"
+        for count, what in (
+            (report.embedded, "embedded"),
+            (report.known_by_content, "moved or copied"),
+            (report.removed, "removed"),
+            (len(report.failures), "failed"),
+        )
+        if count
+    ]
+    rate = f" ({report.embedded / report.seconds:.0f} a second)" if report.embedded >= 10 else ""
+    done = ", ".join(parts) or "nothing has changed"
+    print(f"{report.indexed:,} files indexed: {done} in {report.seconds:.1f} s{rate}")
+
+
+def as_row(index: Index, report: Report) -> dict[str, Any]:
+    """A run as data."""
+    return {
+        "index": index.database.url,
+        "indexed": report.indexed,
+        "unchanged": report.unchanged,
+        "embedded": report.embedded,
+        "known_by_content": report.known_by_content,
+        "removed": report.removed,
+        "failed": len(report.failures),
+        "missing_extras": dict(report.missing_extras),
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def write_failures(failures: list[Failure], path: Path) -> None:
+    """One JSON object a failed file."""
+    lines = [json.dumps({key: value for key, value in asdict(each).items() if value != -1}) for each in failures]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def keep_fresh(index: Index, errors_to: Path | None, json_lines: bool, quiet: bool) -> None:
+    """Run again whenever something changes, until Ctrl-C."""
+    from babelclip.search.watching import changes
+
+    folders = [Path(path) for path in index.folders()]
+    if not quiet:
+        print(f"babelclip: watching {len(folders)} folders; Ctrl-C ends it", file=sys.stderr)
+    for changed in changes(folders):
+        run_once(index, changed, None, False, errors_to, json_lines, quiet)

@@ -1,0 +1,165 @@
+"""``babelclip search``: find photos by a text in any language, by an image, or by both."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from babelclip.cli.options import IndexOption, ModelOptions
+
+if TYPE_CHECKING:
+    from babelclip.search.filters import Filter
+    from babelclip.search.index import Hit, Index
+
+NOT_SHOWN = frozenset({"path", "size", "mtime_ns", "digest", "parts", "name"})
+"""Metadata that only the index itself needs."""
+
+
+def search(
+    query: Annotated[list[str] | None, Parameter(allow_leading_hyphen=True)] = None,
+    /,
+    *,
+    index: IndexOption = None,
+    k: Annotated[int, Parameter(name=["-k"], validator=Number(gte=1))] = 10,
+    inside: Annotated[list[Path] | None, Parameter(name="--in")] = None,
+    after: str | None = None,
+    before: str | None = None,
+    where: list[str] | None = None,
+    kind: list[Literal["image", "page", "text"]] | None = None,
+    batch: Annotated[bool, Parameter(name="--batch")] = False,
+    paths: bool = False,
+    null: Annotated[bool, Parameter(name=["-0", "--null"])] = False,
+    html: Path | None = None,
+    correct_gap: Annotated[bool, Parameter(negative="--no-gap-correction")] = True,
+    model: ModelOptions = ModelOptions(),
+    json_lines: Annotated[bool, Parameter(name="--json")] = False,
+) -> int:
+    """Find what is indexed: by a text in any language, by an image, or by both.
+
+    babelclip search a dog on the beach
+
+    babelclip search ./cat.jpg + "at night" - people
+
+    Parameters
+    ----------
+    query
+        Words, and image files; + and - between parts add them and take them away, 2: before a part weighs it.
+    k
+        How many to show.
+    inside
+        Only what lies in this folder. Several times for several.
+    after
+        Only what was taken on or after this day (2024, 2024-06 or 2024-06-30).
+    before
+        Only what was taken before this day.
+    where
+        A condition on metadata: camera=Pixel 8, camera=A|B, camera!=A, width>=1000, width<1000, path^=/photos/2024.
+        Several times for several, which must all hold.
+    kind
+        Only photos (image), pages of documents (page) or texts (text). Several times for several.
+    batch
+        Read queries from stdin, one a line, and give JSON lines that name each one's query.
+    paths
+        Only the paths, one a line.
+    null
+        Only the paths, with a NUL after each, for xargs -0.
+    html
+        Write a contact sheet: one HTML file with small pictures inside it.
+    correct_gap
+        Where photos and texts are found together, compare them without what sets the two kinds apart.
+    json_lines
+        One JSON object a hit, best first.
+    """
+    from babelclip.errors import ConfigError
+    from babelclip.search.index import KINDS, Index
+    from babelclip.search.places import default_url, index_url
+    from babelclip.search.query import Query
+
+    url = default_url() if index is None else index_url(index)
+    condition = filters(inside or [], after, before, where or [])
+    if batch == bool(query):
+        raise ConfigError("name what to search for, or give --batch and one query a line on stdin")
+    asked = [] if batch else [Query.parse(query or [])]
+    with Index.open(url, model.open()) as opened:
+        find = partial(opened.search, k=k, where=condition, kinds=kind or KINDS, correct_gap=correct_gap)
+        if batch:
+            for line in filter(None, map(str.strip, sys.stdin)):
+                rows = [as_row(hit) for hit in find(Query.parse(line.split()))]
+                print(json.dumps({"query": line, "hits": rows}, ensure_ascii=False), flush=True)
+            return 0
+        hits = find(asked[0])
+        if html is not None:
+            write_sheet(opened, " ".join(query or []), hits, html)
+        show(opened, hits, "null" if null else "paths" if paths else "json" if json_lines else "table")
+    return 0
+
+
+def filters(inside: Sequence[Path], after: str | None, before: str | None, where: Sequence[str]) -> Filter | None:
+    """All that a hit must fulfil."""
+    from babelclip.errors import ConfigError
+    from babelclip.search.filters import And, Or, Range
+    from babelclip.search.index import below
+    from babelclip.search.where_text import parse_where
+
+    parts: list[Filter] = []
+    if inside:
+        parts.append(Or(tuple(below(folder.expanduser().absolute()) for folder in inside)))
+    for name, day in (("--after", after), ("--before", before)):
+        if day is not None and not day[:4].isdigit():
+            raise ConfigError(f"{name} {day!r}: expected a day as 2024, 2024-06 or 2024-06-30")
+    if after is not None or before is not None:
+        parts.append(Range("taken", after, before))
+    conditions = parse_where(where)
+    if conditions is not None:
+        parts.append(conditions)
+    return And(tuple(parts)) if parts else None
+
+
+def exact_path(hit: Hit) -> bytes:
+    """The path as the file system has it."""
+    raw = hit.metadata.get("path_bytes")
+    return bytes.fromhex(raw) if isinstance(raw, str) else os.fsencode(hit.path)
+
+
+def as_row(hit: Hit) -> dict[str, Any]:
+    """A hit as data."""
+    row = {"rank": hit.rank, "path": hit.path, "score": round(hit.score, 6), "kind": hit.kind}
+    return row | {name: value for name, value in hit.metadata.items() if name not in NOT_SHOWN}
+
+
+def show(index: Index, hits: Sequence[Hit], form: Literal["null", "paths", "json", "table"]) -> None:
+    """Hits on stdout, best first."""
+    if form in ("null", "paths"):
+        end = b"\0" if form == "null" else b"\n"
+        sys.stdout.flush()
+        sys.stdout.buffer.write(b"".join(exact_path(hit) + end for hit in hits))
+        sys.stdout.buffer.flush()
+        return
+    for hit in hits:
+        if form == "json":
+            print(json.dumps(as_row(hit), ensure_ascii=False))
+        else:
+            page = f"  page {hit.metadata['page']}" if "page" in hit.metadata else ""
+            text = f"  {str(hit.metadata['text'])[:60]!r}" if hit.kind == "text" else ""
+            print(f"{hit.rank:3}  {hit.score:6.3f}  {hit.path}{page}{text}")
+    if not hits:
+        empty = "the index is empty: babelclip index FOLDER fills it" if not index.count() else "nothing was found"
+        print(f"babelclip: {empty}", file=sys.stderr)
+
+
+def write_sheet(index: Index, title: str, hits: Sequence[Hit], path: Path) -> None:
+    """The contact sheet."""
+    from babelclip.search.contact_sheet import render_sheet
+
+    note = index.model()
+    facts = "" if note is None else f"{index.count():,} indexed with {note.model}"
+    path.write_text(render_sheet(title, hits, facts), encoding="utf-8")
+    print(f"babelclip: contact sheet: {path.resolve()}", file=sys.stderr)

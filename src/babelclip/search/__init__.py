@@ -1,0 +1,1 @@
+"""Search: an index over an encoder and a store of vectors."""

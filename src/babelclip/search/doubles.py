@@ -1,0 +1,74 @@
+"""Photos that look the same: near neighbours put together in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from babelclip.search.filters import And, Eq, Filter
+from babelclip.search.index import Hit, Index
+
+NEIGHBOURS = 20
+"""How many of a photo's nearest are looked at; larger groups join through their members."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Photos of one group; the first is the one with the most pixels, then the largest file."""
+
+    hits: tuple[Hit, ...]  # score: the cosine with the first
+
+
+def find_doubles(index: Index, threshold: float, where: Filter | None = None) -> Iterator[Group]:
+    """Groups of photos, each of which has a cosine of at least ``threshold`` with another one of its group; by path."""
+    store = index.store()
+    if store is None:
+        return
+    images: Filter = Eq("kind", "image")
+    condition = images if where is None else And((images, where))
+    leader: dict[str, str] = {}
+
+    def lead(id: str) -> str:
+        while leader.setdefault(id, id) != id:
+            leader[id] = leader[leader[id]]
+            id = leader[id]
+        return id
+
+    for row in store.rows(condition):
+        for hit in store.query(row.vector, NEIGHBOURS, condition):
+            if hit.id != row.id and hit.score >= threshold:
+                leader[lead(hit.id)] = lead(row.id)
+    groups: dict[str, list[str]] = {}
+    for id in leader:
+        groups.setdefault(lead(id), []).append(id)
+    found = [_group(index, ids) for ids in groups.values() if len(ids) > 1]
+    yield from sorted(found, key=lambda group: group.hits[0].path)
+
+
+def _group(index: Index, ids: list[str]) -> Group:
+    store = index.store()
+    assert store is not None
+    rows = [row for row in store.get(ids) if row is not None]
+
+    def pixels(place: int) -> tuple[int, int, str]:
+        facts = rows[place].metadata
+        area = int(facts.get("width", 0)) * int(facts.get("height", 0))
+        return -area, -int(facts.get("size", 0)), str(facts["path"])
+
+    order = sorted(range(len(rows)), key=pixels)
+    scores = np.stack([rows[place].vector for place in order]) @ rows[order[0]].vector
+    return Group(
+        tuple(
+            Hit(
+                rank,
+                str(rows[place].metadata["path"]),
+                rows[place].kind,
+                float(score),
+                rows[place].id,
+                rows[place].metadata,
+            )
+            for rank, (place, score) in enumerate(zip(order, scores, strict=True), start=1)
+        )
+    )

@@ -1,0 +1,69 @@
+"""What an index notes beside its rows: which store answers, by which model, and what is indexed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from babelclip.search.store import StoreError
+from babelclip.search.walk import Wanted
+from babelclip.version import __version__
+
+ANSWERING = "answering"
+"""The name of the store that answers."""
+FILLING = "filling"
+"""... of the one that is filled to take its place."""
+FOLDERS = "folders"
+"""Folders and files that are indexed, and what of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNote:
+    """What an index says of the vectors in one of its stores."""
+
+    model: str
+    fingerprint: str
+    dim: int
+    orientation: str = "upright"  # photos are turned as their EXIF data say
+    babelclip: str = __version__
+
+    def differs(self, asked: ModelNote) -> list[str]:
+        """Why vectors of both may not be mixed: what differs, in words."""
+        compared = ("fingerprint", "dim", "orientation")
+        mine, other = asdict(self), asdict(asked)
+        return [f"{name} {mine[name]}, not {other[name]}" for name in compared if mine[name] != other[name]]
+
+    def as_json(self) -> str:
+        """For a note."""
+        return json.dumps(asdict(self))
+
+
+def model_note(name: str) -> str:
+    """The note that tells the model of a store."""
+    return f"model of {name}"
+
+
+def means_note(name: str) -> str:
+    """The note that holds the means of a store's kinds."""
+    return f"means of {name}"
+
+
+def read_model(notes: Mapping[str, str], name: str) -> ModelNote:
+    """The model of a store. Raises: StoreError where it is not told, or in no form that is known."""
+    try:
+        return ModelNote(**json.loads(notes[model_note(name)]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise StoreError(f"the index does not tell which model made its vectors ({error!r}): make it anew") from error
+
+
+def read_folders(notes: Mapping[str, str]) -> dict[str, Wanted]:
+    """What is indexed."""
+    stored: dict[str, dict[str, Any]] = json.loads(notes.get(FOLDERS, "{}"))
+    return {path: Wanted(**{**options, "exclude": tuple(options["exclude"])}) for path, options in stored.items()}
+
+
+def folders_note(folders: Mapping[str, Wanted]) -> dict[str, str | None]:
+    """The note of what is indexed."""
+    return {FOLDERS: json.dumps({path: asdict(wanted) for path, wanted in folders.items()})}

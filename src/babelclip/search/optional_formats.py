@@ -1,0 +1,83 @@
+"""Formats that need an extra: HEIC photos and PDF pages. Without it they are counted and its install line is told."""
+
+from __future__ import annotations
+
+import io
+import math
+import threading
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from babelclip.errors import ImageError
+from babelclip.prepare.open_image import ImageLimits
+
+if TYPE_CHECKING:
+    from babelclip.search.walk import FileKind
+
+EXTRAS: dict[FileKind, tuple[str, str]] = {"heif": ("heif", "pillow_heif"), "pdf": ("pdf", "pypdfium2")}
+"""Kind of file -> its extra and the package that it brings."""
+PAGE_SIDE = 1024
+"""Pixels of a page's longer side."""
+MOST_PAGES = 2000
+"""All pages of a document are held until it is whole, a hundred kilobytes each."""
+_ONE_DOCUMENT = threading.Lock()  # pdfium is not made for threads
+
+
+def missing_extra(kind: FileKind) -> str | None:
+    """The extra that a kind of file needs and that is not installed."""
+    extra, package = EXTRAS.get(kind, ("", ""))
+    return extra if extra and find_spec(package) is None else None
+
+
+def install_line(extra: str) -> str:
+    """What to type to get an extra."""
+    return f"pip install 'babelclip[{extra}]'"
+
+
+def heif_image(content: bytes, limits: ImageLimits) -> Image.Image:
+    """A HEIC photo, upright as its decoder gives it. Raises: ImageError."""
+    import pillow_heif
+
+    try:
+        opened = pillow_heif.open_heif(io.BytesIO(content), convert_hdr_to_8bit=True)
+        width, height = opened.size
+        if width * height > limits.max_pixels:
+            raise ImageError(f"HEIC photo: has {width * height:,} pixels, the limit is {limits.max_pixels:,}")
+        return opened.to_pillow()
+    except ImageError:
+        raise
+    except Exception as error:  # the decoder raises many kinds
+        raise ImageError("HEIC photo: its data are broken, cut short or unsupported") from error
+
+
+def pdf_pages(content: bytes) -> Iterator[bytes]:
+    """Pictures (PNG) of a document's pages, in order. Raises: ImageError."""
+    import pypdfium2
+
+    try:
+        with _ONE_DOCUMENT:
+            document = pypdfium2.PdfDocument(content)
+            count = len(document)
+    except Exception as error:
+        raise ImageError("PDF document: it is broken or needs a password") from error
+    if count > MOST_PAGES:
+        raise ImageError(f"PDF document: has {count:,} pages, the limit is {MOST_PAGES:,}: split it")
+    try:
+        for number in range(count):
+            with _ONE_DOCUMENT:
+                page = document[number]
+                longest = max(page.get_size())
+                scale = PAGE_SIDE / longest if math.isfinite(longest) and longest > 0 else 1.0
+                image = page.render(scale=scale).to_pil().convert("RGB")
+                page.close()
+            file = io.BytesIO()
+            image.save(file, "PNG", compress_level=1)
+            yield file.getvalue()
+    except Exception as error:
+        raise ImageError("PDF document: one of its pages is broken") from error
+    finally:
+        with _ONE_DOCUMENT:
+            document.close()

@@ -1,0 +1,123 @@
+"""What is asked: texts and images, each with a sign and a weight, become one vector.
+
+./cat.jpg + "at night" - "people"        2:golden retriever + snow
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from babelclip.arrays import Vectors
+from babelclip.encodes import Encodes
+from babelclip.errors import ConfigError
+from babelclip.prepare.kinds import Kind, kind_of
+from babelclip.prepare.open_image import ImageSource
+
+_WEIGHT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?):(?=\S)")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A text or an image of a query."""
+
+    source: str | ImageSource
+    kind: Kind
+    weight: float = 1.0  # below zero: away from it
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Parts that are added up."""
+
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, text: str) -> Query:
+        """A lone text, whatever it looks like."""
+        return cls((Part(text, "text"),))
+
+    @classmethod
+    def image(cls, source: ImageSource) -> Query:
+        """A lone image."""
+        return cls((Part(source, "image"),))
+
+    @classmethod
+    def parse(cls, words: Sequence[str]) -> Query:
+        """Words of a command line: ``+`` and ``-`` alone begin a part, ``2:`` before it is its weight; other words that
+        follow each other are one text. Files of images are images.
+
+        Raises: ConfigError for a sign with nothing after it, or nothing at all.
+        """
+        groups: list[tuple[float, list[str]]] = [(1.0, [])]
+        for word in words:
+            if word in ("+", "-"):
+                if groups[-1][1]:
+                    groups.append((0.0, []))
+                elif len(groups) > 1:
+                    raise ConfigError(
+                        f"{groups[-1][0]:+.0f}"[0] + " is followed by another sign; put a text or an image there"
+                    )
+                groups[-1] = (1.0 if word == "+" else -1.0, [])
+            else:
+                groups[-1][1].append(word)
+        if not groups[-1][1]:
+            raise ConfigError(
+                'nothing to search for; name a text or an image file, as in: ./cat.jpg + "at night" - people'
+            )
+        return cls(tuple(part for sign, group in groups for part in _parts(sign, group)))
+
+
+def _parts(sign: float, words: list[str]) -> list[Part]:
+    """A group's image files are parts of their own, the words between them texts."""
+    parts: list[Part] = []
+    text: list[str] = []
+
+    def end_text() -> None:
+        if text:
+            weight, rest = _weighted(" ".join(text))
+            parts.append(Part(rest, "text", sign * weight))
+            text.clear()
+
+    for word in words:
+        weight, name = _weighted(word)
+        if _is_image(name):
+            end_text()
+            parts.append(Part(name if name[:5].lower() == "data:" else Path(name).expanduser(), "image", sign * weight))
+        else:
+            text.append(word)
+    end_text()
+    return parts
+
+
+def _weighted(word: str) -> tuple[float, str]:
+    found = _WEIGHT.match(word)
+    return (1.0, word) if found is None else (float(found.group(1)), word[found.end() :])
+
+
+def _is_image(word: str) -> bool:
+    return kind_of(word) == "image"
+
+
+def query_vector(encoder: Encodes, query: Query) -> Vectors:
+    """The sum of the parts' vectors by their weights, of length one. (E,)
+
+    Raises: InputError for a part that cannot be embedded; ConfigError where the parts add up to nothing.
+    """
+    total = np.zeros(encoder.dim, np.float32)
+    for part in query.parts:
+        total += np.float32(part.weight) * _vector(encoder, part)
+    norm = float(np.linalg.norm(total))
+    if norm < 1e-6:
+        raise ConfigError("the parts of the query cancel each other out; change a weight or leave one away")
+    return total / np.float32(norm)
+
+
+def _vector(encoder: Encodes, part: Part) -> Vectors:
+    if part.kind == "image":
+        return encoder.encode_image(part.source)
+    return encoder.encode_text(str(part.source))

@@ -1,0 +1,320 @@
+"""The default store: one SQLite file. Rows are the truth; sign bits are scanned in memory, 16-bit vectors rescore.
+
+A write is one transaction in WAL mode, so readers of other processes go on undisturbed and see all of it or nothing,
+and what is killed leaves nothing behind. ``changes`` counts the writes; who holds a scan reads what came since.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from babelclip.arrays import Vectors
+from babelclip.search.filters import Filter
+from babelclip.search.store import Known, Row, Scored, StoreError, check_query, check_rows
+from babelclip.search.stores.sqlite_centers import Centers
+from babelclip.search.stores.sqlite_filters import condition
+from babelclip.search.stores.sqlite_scan import Scan
+
+APPLICATION = 0x62636C70  # "bclp", in the file's header
+FORMAT = 1
+PATIENCE = 60.0
+"""Seconds that a writer waits for another one."""
+AT_ONCE = 4096
+"""Rows that are read at once where all are."""
+
+SCHEMA = """
+CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE stores (number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE NOT NULL, dim INTEGER NOT NULL,
+                     changes INTEGER NOT NULL DEFAULT 0, epoch INTEGER NOT NULL DEFAULT 0);
+"""
+STORE_SCHEMA = """
+CREATE TABLE rows_{n} (row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, kind NOT NULL, metadata NOT NULL,
+                       path AS (json_extract(metadata, '$.path')), taken AS (json_extract(metadata, '$.taken')));
+CREATE INDEX kind_{n} ON rows_{n} (kind);
+CREATE INDEX path_{n} ON rows_{n} (path);
+CREATE INDEX taken_{n} ON rows_{n} (taken);
+CREATE TABLE vectors_{n} (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
+CREATE TABLE bits_{n} (row INTEGER PRIMARY KEY, kind NOT NULL, bits BLOB NOT NULL);
+CREATE TABLE centers_{n} (kind PRIMARY KEY, rows INTEGER NOT NULL, mean BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE gone_{n} (place INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL);
+"""
+
+
+class SqliteDatabase:
+    """A file of notes and stores. Threads may share one."""
+
+    def __init__(self, path: Path, *, create: bool) -> None:
+        """Raises: StoreError where there is no such file, or it is another program's, a newer format's, or damaged."""
+        self.path = path.absolute()
+        self.lock = threading.RLock()
+        if not create and not self.path.is_file():
+            raise StoreError(f"there is no index at {self.path}")
+        if create:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.connection = sqlite3.connect(
+                self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+            )
+            self._prepare()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path} cannot be used as an index: {error}") from error
+        self._opened: dict[str, SqliteStore] = {}
+
+    def _prepare(self) -> None:
+        with self.reading() as cursor:
+            application = cursor.execute("PRAGMA application_id").fetchone()[0]
+            version = cursor.execute("PRAGMA user_version").fetchone()[0]
+            tables = cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if tables and application != APPLICATION:
+                raise StoreError(f"{self.path} is a database of another program; choose another place for the index")
+            if version > FORMAT:
+                raise StoreError(
+                    f"{self.path} has format {version}, this version of babelclip knows {FORMAT}: update it"
+                )
+            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.execute("PRAGMA synchronous = FULL")
+        if not tables:
+            with self.writing() as cursor:
+                if not cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()[
+                    0
+                ]:  # another may have been first
+                    for statement in SCHEMA.split(";"):
+                        cursor.execute(statement)
+                    cursor.execute(f"PRAGMA application_id = {APPLICATION}")
+                    cursor.execute(f"PRAGMA user_version = {FORMAT}")
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:{self.path}"
+
+    def stores(self) -> list[str]:
+        with self.reading() as cursor:
+            return [name for (name,) in cursor.execute("SELECT name FROM stores ORDER BY number")]
+
+    def open(self, name: str) -> SqliteStore:
+        with self.reading() as cursor:
+            found = cursor.execute("SELECT number, dim FROM stores WHERE name = ?", (name,)).fetchone()
+        if found is None:
+            raise StoreError(f"{self.path} holds no store named {name!r}")
+        known = self._opened.get(name)
+        if known is None or known.number != found[0]:
+            known = self._opened[name] = SqliteStore(self, *found)
+        return known
+
+    def create(self, name: str, dim: int) -> SqliteStore:
+        with self.writing() as cursor:
+            try:
+                cursor.execute("INSERT INTO stores (name, dim) VALUES (?, ?)", (name, dim))
+            except sqlite3.IntegrityError as error:
+                raise StoreError(f"{self.path} holds a store named {name!r} already") from error
+            for statement in STORE_SCHEMA.format(n=cursor.lastrowid).split(";"):
+                cursor.execute(statement)
+        return self.open(name)
+
+    def drop(self, name: str) -> None:
+        with self.writing() as cursor:
+            found = cursor.execute("SELECT number FROM stores WHERE name = ?", (name,)).fetchone()
+            if found is None:
+                return
+            for table in ("rows", "vectors", "bits", "centers", "gone"):
+                cursor.execute(f"DROP TABLE {table}_{found[0]}")
+            cursor.execute("DELETE FROM stores WHERE number = ?", found)
+        self._opened.pop(name, None)
+
+    def notes(self) -> dict[str, str]:
+        with self.reading() as cursor:
+            return dict(cursor.execute("SELECT name, value FROM notes"))
+
+    def note(self, changes: Mapping[str, str | None]) -> None:
+        with self.writing() as cursor:
+            for name, value in changes.items():
+                if value is None:
+                    cursor.execute("DELETE FROM notes WHERE name = ?", (name,))
+                else:
+                    cursor.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
+
+    def erase(self) -> None:
+        self.close()
+        for ending in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        with self.lock:
+            self.connection.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Cursor]:
+        """One thread at a time. Raises: StoreError for what SQLite finds wrong."""
+        with self.lock:
+            try:
+                cursor = self.connection.cursor()
+                yield cursor
+            except sqlite3.Error as error:
+                raise StoreError(f"{self.path}: {error}") from error
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Cursor]:
+        """One transaction, kept when the block ends well. Raises: StoreError, also where another writes too long."""
+        with self.reading() as cursor:
+            cursor.execute("BEGIN IMMEDIATE")
+            try:
+                yield cursor
+                cursor.execute("COMMIT")
+            except BaseException:
+                if self.connection.in_transaction:
+                    cursor.execute("ROLLBACK")
+                raise
+
+
+class SqliteStore:
+    """One set of rows of a database."""
+
+    def __init__(self, database: SqliteDatabase, number: int, dim: int) -> None:
+        self.number, self.dim = number, dim
+        self._database = database
+        self._centers = Centers(number, dim)
+        self._scan = Scan(number, dim)
+
+    def upsert(self, rows: Sequence[Row]) -> None:
+        check_rows(rows, self.dim)
+        if not rows:
+            return
+        n = self.number
+        with self._database.writing() as cursor:
+            self._remove(cursor, [row.id for row in rows])
+            entries = [(row.id, row.kind, json.dumps(dict(row.metadata), ensure_ascii=False)) for row in rows]
+            numbers = [
+                cursor.execute(f"INSERT INTO rows_{n} (id, kind, metadata) VALUES (?, ?, ?)", entry).lastrowid
+                for entry in entries
+            ]
+            halves = [row.vector.astype(np.float16) for row in rows]
+            blobs = zip(numbers, (half.tobytes() for half in halves), strict=True)
+            cursor.executemany(f"INSERT INTO vectors_{n} VALUES (?, ?)", blobs)
+            kinds = [row.kind for row in rows]
+            bits = self._centers.bits(cursor, kinds, np.stack(halves).astype(np.float32))
+            cursor.executemany(f"INSERT INTO bits_{n} VALUES (?, ?, ?)", zip(numbers, kinds, bits, strict=True))
+            self._centers.renew_when_grown(cursor, set(kinds))
+            self._changed(cursor)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        with self._database.writing() as cursor:
+            self._remove(cursor, ids)
+            self._changed(cursor)
+
+    def _remove(self, cursor: sqlite3.Cursor, ids: Sequence[str]) -> None:
+        n, wanted = self.number, json.dumps(list(ids))
+        listed = "IN (SELECT value FROM json_each(?))"
+        found = [row for (row,) in cursor.execute(f"SELECT row FROM rows_{n} WHERE id {listed}", (wanted,))]
+        if found:
+            numbers = json.dumps(found)
+            for table in ("rows", "vectors", "bits"):
+                cursor.execute(f"DELETE FROM {table}_{n} WHERE row {listed}", (numbers,))
+            cursor.executemany(f"INSERT INTO gone_{n} (row) VALUES (?)", ((row,) for row in found))
+
+    def _changed(self, cursor: sqlite3.Cursor) -> None:
+        cursor.execute("UPDATE stores SET changes = changes + 1 WHERE number = ?", (self.number,))
+
+    def query(self, vector: Vectors, k: int, where: Filter | None = None) -> list[Scored]:
+        vector = check_query(vector, k, self.dim)
+        with self._database.reading() as cursor:
+            view = self._scan.view(cursor, where)
+        candidates = view.candidates(vector, k)  # other threads may read meanwhile
+        with self._database.reading() as cursor:
+            return self._rescored(cursor, vector, candidates, k)
+
+    def _rescored(self, cursor: sqlite3.Cursor, vector: Vectors, candidates: NDArray[np.int64], k: int) -> list[Scored]:
+        n, listed = self.number, "IN (SELECT value FROM json_each(?))"
+        wanted = json.dumps(candidates.tolist())
+        found = cursor.execute(
+            f"SELECT row, vector FROM vectors_{n} WHERE row {listed} ORDER BY row", (wanted,)
+        ).fetchall()
+        if not found:
+            return []
+        halves = np.frombuffer(b"".join(blob for _, blob in found), np.float16).reshape(len(found), self.dim)
+        scores = halves.astype(np.float32) @ vector
+        best = np.argsort(-scores, kind="stable")[:k]
+        chosen = {found[place][0]: float(scores[place]) for place in best}
+        entries = cursor.execute(
+            f"SELECT row, id, kind, metadata FROM rows_{n} WHERE row {listed}", (json.dumps(list(chosen)),)
+        )
+        scored = {row: Scored(id, kind, json.loads(metadata), chosen[row]) for row, id, kind, metadata in entries}
+        return [scored[row] for row in chosen if row in scored]
+
+    def get(self, ids: Sequence[str]) -> list[Row | None]:
+        n = self.number
+        with self._database.reading() as cursor:
+            found = {
+                entry[0]: self._row(entry)
+                for entry in cursor.execute(
+                    f"SELECT id, kind, metadata, vector FROM rows_{n} JOIN vectors_{n} USING (row) "
+                    "WHERE id IN (SELECT value FROM json_each(?))",
+                    (json.dumps(list(ids)),),
+                )
+            }
+        return [found.get(id) for id in ids]
+
+    def count(self, where: Filter | None = None) -> int:
+        sql, values = condition(where)
+        with self._database.reading() as cursor:
+            return int(cursor.execute(f"SELECT count(*) FROM rows_{self.number} WHERE {sql}", values).fetchone()[0])
+
+    def known(self, where: Filter | None = None) -> Iterator[Known]:
+        for _, id, kind, metadata in self._pages("row, id, kind, metadata", f"rows_{self.number}", where):
+            yield Known(id, kind, json.loads(metadata))
+
+    def rows(self, where: Filter | None = None) -> Iterator[Row]:
+        n = self.number
+        columns = f"rows_{n}.row, id, kind, metadata, vector"
+        for entry in self._pages(columns, f"rows_{n} JOIN vectors_{n} USING (row)", where):
+            yield self._row(entry[1:])
+
+    def _pages(self, columns: str, tables: str, where: Filter | None) -> Iterator[tuple]:  # type: ignore[type-arg]
+        """Page by page, so that writers are not held up by a slow reader."""
+        sql, values = condition(where)
+        last, n = 0, self.number
+        statement = (
+            f"SELECT {columns} FROM {tables} WHERE {sql} AND rows_{n}.row > ? ORDER BY rows_{n}.row LIMIT {AT_ONCE}"
+        )
+        while True:
+            with self._database.reading() as cursor:
+                page = cursor.execute(statement, [*values, last]).fetchall()
+            yield from page
+            if len(page) < AT_ONCE:
+                return
+            last = page[-1][0]
+
+    def _row(self, entry: tuple[str, str, str, bytes]) -> Row:
+        id, kind, metadata, blob = entry
+        return Row(id, kind, np.frombuffer(blob, np.float16).astype(np.float32), json.loads(metadata))
+
+    def verify(self) -> list[str]:
+        n = self.number
+        problems = []
+        with self._database.reading() as cursor:
+            problems += [line for (line,) in cursor.execute("PRAGMA integrity_check") if line != "ok"]
+            for table in ("vectors", "bits"):
+                lonely = "SELECT count(*) FROM {} WHERE row NOT IN (SELECT row FROM {})"
+                for first, second in ((f"rows_{n}", f"{table}_{n}"), (f"{table}_{n}", f"rows_{n}")):
+                    count = cursor.execute(lonely.format(first, second)).fetchone()[0]
+                    problems += [f"{count} rows of {first} have none in {second}"] if count else []
+            if not problems:
+                problems += self._centers.wrong_rows(cursor)
+        return problems
+
+    def compact(self) -> None:
+        with self._database.writing() as cursor:
+            kinds = {kind for (kind,) in cursor.execute(f"SELECT DISTINCT kind FROM rows_{self.number}")}
+            self._centers.renew(cursor, kinds)
+            cursor.execute(f"DELETE FROM gone_{self.number}")
+            self._changed(cursor)
+        with self._database.reading() as cursor:
+            cursor.execute("VACUUM")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")

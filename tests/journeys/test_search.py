@@ -1,0 +1,124 @@
+"""The command line of search, as a person and a script use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ALBUM = ROOT / "src" / "babelclip" / "demo" / "photos"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with photos that are indexed."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(ALBUM, home / "Photos", ignore=shutil.ignore_patterns("*.json"))
+    (home / "Photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
+    done = babelclip(home, "index", "Photos", "--json", "--errors-to", "errors.jsonl")
+    assert done.returncode == 3
+    row = json.loads(done.stdout)
+    assert (row["embedded"], row["failed"]) == (len(list(ALBUM.glob("*.webp"))), 1)
+    assert "broken.jpg" in done.stderr
+    errors = [json.loads(line) for line in (home / "errors.jsonl").read_text().splitlines()]
+    assert [Path(error["path"]).name for error in errors] == ["broken.jpg"]
+    return home
+
+
+def babelclip(home: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "BABELCLIP_DATA": str(home / "data")}
+    command = [sys.executable, "-m", "babelclip", *arguments]
+    return subprocess.run(
+        command, cwd=home, env=environment, input=stdin, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def rows(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_json_lines_best_first(home: Path) -> None:
+    found = rows(babelclip(home, "search", "沙滩", "-k", "4", "--json"))
+    assert [row["rank"] for row in found] == [1, 2, 3, 4]
+    scores = [float(str(row["score"])) for row in found]
+    assert scores == sorted(scores, reverse=True)
+    for row in found:
+        assert row["kind"] == "image"
+        assert Path(str(row["path"])).is_file()
+        assert {"width", "height"} <= row.keys()
+
+
+def test_unquoted_words_and_signed_parts(home: Path) -> None:
+    words = rows(babelclip(home, "search", "a", "dog", "--json"))
+    quoted = rows(babelclip(home, "search", "a dog", "--json"))
+    assert words == quoted
+    found = rows(babelclip(home, "search", "Photos/dog.webp", "+", "snow", "-", "people", "--json", "-k", "3"))
+    assert Path(str(found[0]["path"])).name == "dog.webp"
+
+
+def test_paths_for_pipes(home: Path) -> None:
+    lines = babelclip(home, "search", "cat", "--paths", "-k", "3").stdout.splitlines()
+    nulls = babelclip(home, "search", "cat", "-0", "-k", "3").stdout.split("\0")
+    assert lines == nulls[:-1]
+    assert all(Path(line).is_file() for line in lines)
+
+
+def test_filters(home: Path) -> None:
+    inside = rows(babelclip(home, "search", "cat", "--in", "Photos", "--json", "-k", "60"))
+    assert len(inside) == len(list(ALBUM.glob("*.webp")))
+    assert rows(babelclip(home, "search", "cat", "--in", "elsewhere", "--json")) == []
+    wide = rows(babelclip(home, "search", "cat", "--where", "width>=100", "--json"))
+    assert all(int(str(row["width"])) >= 100 for row in wide)
+    assert babelclip(home, "search", "cat", "--where", "width > 100").returncode == 2
+    assert rows(babelclip(home, "search", "cat", "--after", "2024", "--json")) == []
+
+
+def test_batch(home: Path) -> None:
+    found = rows(babelclip(home, "search", "--batch", "-k", "2", stdin="a dog\n\n一只猫\n"))
+    assert [row["query"] for row in found] == ["a dog", "一只猫"]
+    assert all(len(row["hits"]) == 2 for row in found)  # type: ignore[arg-type]
+
+
+def test_contact_sheet(home: Path) -> None:
+    done = babelclip(home, "search", "a <b>dog</b>", "--html", "sheet.html", "-k", "6")
+    assert done.returncode == 0
+    page = (home / "sheet.html").read_text(encoding="utf-8")
+    assert page.count("data:image/webp;base64,") == 6
+    assert "a &lt;b&gt;dog&lt;/b&gt;" in page
+    assert "<script" not in page
+
+
+def test_doubles(home: Path, tmp_path: Path) -> None:
+    shutil.copy(ALBUM / "dog.webp", tmp_path / "same.webp")
+    shutil.copy(ALBUM / "dog.webp", tmp_path / "again.webp")
+    shutil.copy(ALBUM / "beach.webp", tmp_path / "other.webp")
+    index = str(tmp_path / "index.db")
+    assert babelclip(home, "index", str(tmp_path), "--index", index).returncode == 0
+    groups = rows(babelclip(home, "dupes", "--index", index, "--json"))
+    names = [sorted(Path(hit["path"]).name for hit in group["hits"]) for group in groups]  # type: ignore[attr-defined]
+    assert names == [["again.webp", "same.webp"]]
+
+
+def test_an_index_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
+    done = babelclip(tmp_path, "search", "dog")
+    assert done.returncode == 1
+    assert "no index" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_forget(tmp_path: Path) -> None:
+    shutil.copy(ALBUM / "dog.webp", tmp_path / "dog.webp")
+    assert babelclip(tmp_path, "index", str(tmp_path)).returncode == 0
+    assert (tmp_path / "data" / "index.db").is_file()
+    assert babelclip(tmp_path, "forget").returncode == 2, "it does not ask a script, and does nothing unasked"
+    assert babelclip(tmp_path, "forget", str(tmp_path)).stdout.startswith("1 ")
+    assert babelclip(tmp_path, "forget", "--yes").returncode == 0
+    assert list((tmp_path / "data").iterdir()) == []
+    assert (tmp_path / "dog.webp").is_file()

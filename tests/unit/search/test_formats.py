@@ -1,0 +1,92 @@
+"""Files that are read with the help of an extra, and what is told where it is missing."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pillow_heif
+import pypdfium2
+import pytest
+from PIL import Image
+
+from babelclip.encoder import Encoder
+from babelclip.search import optional_formats
+from babelclip.search.index import Index
+from babelclip.search.walk import Wanted
+
+ALBUM = Path(__file__).parents[3] / "src" / "babelclip" / "demo" / "photos"
+
+
+def write_pdf(path: Path, photos: list[str]) -> None:
+    """A document with a photo on each page."""
+    document = pypdfium2.PdfDocument.new()
+    for name in photos:
+        file = io.BytesIO()
+        Image.open(ALBUM / name).convert("RGB").save(file, "JPEG")
+        image = pypdfium2.PdfImage.new(document)
+        image.load_jpeg(file)
+        width, height = image.get_px_size()
+        image.set_matrix(pypdfium2.PdfMatrix().scale(width, height))
+        page = document.new_page(width, height)
+        page.insert_obj(image)
+        page.gen_content()
+    document.save(path)
+
+
+@pytest.fixture
+def index(tmp_path: Path, encoder: Encoder) -> Index:
+    return Index.open(f"sqlite:{tmp_path / 'index.db'}", encoder, create=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    write_pdf(folder / "album.pdf", ["dog.webp", "cat.webp", "beach.webp"])
+    (folder / "broken.pdf").write_bytes((folder / "album.pdf").read_bytes()[:500])
+    photo = Image.open(ALBUM / "dog.webp").convert("RGB")
+    pillow_heif.from_pillow(photo).save(folder / "dog.heic", quality=90)
+    (folder / "broken.heic").write_bytes((folder / "dog.heic").read_bytes()[:300])
+    return folder
+
+
+def test_pages_and_heic_photos_are_found(index: Index, encoder: Encoder, folder: Path) -> None:
+    with index:
+        report = index.add([folder], Wanted(text=True))
+        assert report.embedded == 2
+        assert sorted(Path(failure.path).name for failure in report.failures) == ["broken.heic", "broken.pdf"]
+        pages = index.search("a cat", 3, kinds=("page",))
+        assert (pages[0].kind, pages[0].metadata["page"]) == ("page", 2)
+        photo = index.vector_of(folder / "dog.heic")
+        assert photo is not None
+        assert float(photo @ encoder.encode_image(ALBUM / "dog.webp")) > 0.97
+        assert index.add([folder], Wanted(text=True)).unchanged == 2
+        assert index.verify() == []
+        (folder / "copy.pdf").write_bytes((folder / "album.pdf").read_bytes())
+        assert index.add([folder], Wanted(text=True)).known_by_content == 1
+        assert index.count() == 7
+
+
+def test_a_shorter_document_leaves_no_page_behind(index: Index, folder: Path) -> None:
+    with index:
+        index.add([folder], Wanted(text=True))
+        write_pdf(folder / "album.pdf", ["beach.webp"])
+        index.add([folder], Wanted(text=True))
+        assert [hit.metadata["page"] for hit in index.search("a cat", 9, kinds=("page",))] == [1]
+
+
+def test_without_the_extra_files_are_counted(index: Index, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optional_formats, "find_spec", lambda name: None)
+    with index:
+        report = index.add([folder], Wanted(text=True))
+        assert dict(report.missing_extras) == {"heif": 2, "pdf": 2}
+        assert (report.embedded, report.failures) == (0, [])
+    assert optional_formats.install_line("heif") == "pip install 'babelclip[heif]'"
+
+
+def test_a_document_of_too_many_pages_is_refused(monkeypatch: pytest.MonkeyPatch, index: Index, folder: Path) -> None:
+    monkeypatch.setattr(optional_formats, "MOST_PAGES", 2)
+    with index:
+        report = index.add([folder / "album.pdf"], Wanted(text=True))
+    assert "3 pages" in report.failures[0].reason

@@ -1,0 +1,112 @@
+"""What people type: queries with signs and weights, conditions, and texts cut into pieces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from babelclip.encoder import Encoder
+from babelclip.errors import ConfigError
+from babelclip.search.filters import And, Eq, Filter, In, Not, Prefix, Range
+from babelclip.search.fuse import Means, in_one_order
+from babelclip.search.places import default_url, index_url
+from babelclip.search.query import Part, Query, query_vector
+from babelclip.search.read_file import PIECE, pieces
+from babelclip.search.store import Scored
+from babelclip.search.where_text import parse_where
+
+CAT = Part(Path("./cat.jpg"), "image")
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["dog"], [Part("dog", "text")]),
+        (["a", "dog", "on", "the", "beach"], [Part("a dog on the beach", "text")]),
+        (["a dog"], [Part("a dog", "text")]),
+        (["./cat.jpg", "+", "at night", "-", "people"], [CAT, Part("at night", "text"), Part("people", "text", -1.0)]),
+        (["2:golden", "retriever", "+", "snow"], [Part("golden retriever", "text", 2.0), Part("snow", "text")]),
+        (["0.5:./cat.jpg", "red"], [Part(Path("./cat.jpg"), "image", 0.5), Part("red", "text")]),
+        (["-", "people", "+", "sea"], [Part("people", "text", -1.0), Part("sea", "text")]),
+        (["at", "12:30"], [Part("at 12:30", "text")]),
+        (["twenty-one"], [Part("twenty-one", "text")]),
+        (["c++"], [Part("c++", "text")]),
+    ],
+)
+def test_queries(words: list[str], parts: list[Part]) -> None:
+    assert list(Query.parse(words).parts) == parts
+
+
+@pytest.mark.parametrize("words", [[], ["+"], ["dog", "-"], ["dog", "+", "-", "cat"]])
+def test_queries_with_nothing_in_a_place(words: list[str]) -> None:
+    with pytest.raises(ConfigError):
+        Query.parse(words)
+
+
+def test_parts_are_added_by_their_weights(encoder: Encoder) -> None:
+    snow, dog = encoder.encode_text(["snow", "dog"])
+    both = query_vector(encoder, Query((Part("snow", "text", 2.0), Part("dog", "text", -1.0))))
+    expected = 2 * snow - dog
+    assert both == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
+    with pytest.raises(ConfigError, match="cancel"):
+        query_vector(encoder, Query((Part("snow", "text"), Part("snow", "text", -1.0))))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("camera=Pixel 8", Eq("camera", "Pixel 8")),
+        ("camera = A|B", In("camera", ("A", "B"))),
+        ("camera!=A", Not(Eq("camera", "A"))),
+        ("width>=1000", Range("width", low=1000)),
+        ("latitude<-3.5", Range("latitude", high=-3.5)),
+        ("path^=/photos/2024=x", Prefix("path", "/photos/2024=x")),
+        ('name="2024"', Eq("name", "2024")),
+        ("name=", Eq("name", "")),
+    ],
+)
+def test_conditions(text: str, expected: Filter) -> None:
+    assert parse_where([text]) == expected
+
+
+def test_conditions_together() -> None:
+    assert parse_where([]) is None
+    assert parse_where(["a=1", "b<2"]) == And((Eq("a", 1), Range("b", high=2)))
+
+
+@pytest.mark.parametrize("text", ["camera", "=5", "1x=5", "a>5", "a b=3"])
+def test_what_is_no_condition_shows_the_forms(text: str) -> None:
+    with pytest.raises(ConfigError, match="field=value"):
+        parse_where([text])
+
+
+def test_pieces_hold_all_words_and_are_short() -> None:
+    text = "word " * 3000 + "\n\n" + "句子很长。" * 900 + "\n\nshort\n\nshorter"
+    found = pieces(text)
+    assert "".join("".join(found).split()) == "".join(text.split())
+    assert max(map(len, found)) <= PIECE + 1
+    assert len(found) < 30
+    assert pieces("one\n\ntwo") == ["one\ntwo"]
+
+
+def test_kinds_are_ordered_without_what_sets_them_apart() -> None:
+    """Texts are all close to a text; the photo that stands out among photos comes first, and cosines stay cosines."""
+    query = np.array([1.0, 0.0], np.float32)
+    means = Means({"image": np.array([0.1, 0.3], np.float32), "text": np.array([0.6, 0.1], np.float32)})
+    texts = [Scored("t1", "text", {}, 0.7), Scored("t2", "text", {}, 0.55)]
+    images = [Scored("i1", "image", {}, 0.3), Scored("i2", "image", {}, 0.1)]
+    assert [hit.id for hit in in_one_order([texts, images], query, means)] == ["i1", "t1", "i2", "t2"]
+    assert [hit.id for hit in in_one_order([texts, images], query, Means())] == ["t1", "t2", "i1", "i2"]
+    again = Means.from_json(means.as_json())
+    assert again.vectors["image"] == pytest.approx(means.vectors["image"])
+
+
+def test_addresses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert index_url("qdrant:somewhere") == "qdrant:somewhere"
+    assert index_url(str(tmp_path / "a.db")) == f"sqlite:{tmp_path / 'a.db'}"
+    monkeypatch.setenv("BABELCLIP_DATA", str(tmp_path))
+    assert default_url() == f"sqlite:{tmp_path / 'index.db'}"
+    monkeypatch.setenv("BABELCLIP_INDEX", "lance:/x")
+    assert default_url() == "lance:/x"
