@@ -50,9 +50,13 @@ class LanceDatabase:
 
     def _names(self) -> list[str]:
         names: list[str] = []
-        while page := self._connection.table_names(page_token=names[-1] if names else None, limit=100):
-            names += page
-        return names
+        token = None
+        while True:
+            page = self._connection.list_tables(page_token=token)
+            names += page.tables
+            token = page.page_token
+            if not token:
+                return names
 
     def stores(self) -> list[str]:
         with self.working():
