@@ -191,6 +191,8 @@ class Index:
         name, store = self._to_fill(reembed)
         chosen = {root: plan[str(root)] for root in (roots if roots and not reembed else map(Path, plan))}
         report = bring_up_to_date(self.database, store, encoder, chosen, [Path(path) for path in plan], progress)
+        if 4 * (report.embedded + report.removed) > report.indexed:
+            store.compact()  # what is derived from so many new rows is made anew
         notes = self.database.notes()
         means = taken_means(store, Means.from_json(notes.get(means_note(name))), KINDS)
         self.database.note({means_note(name): means.as_json()})

@@ -367,12 +367,12 @@ def test_damage_is_found(url: str, index: Index, make_photo: Any, photos: Path) 
     index.add([photos])
     connection = index.database.connection  # type: ignore[attr-defined]
     connection.execute("UPDATE vectors_1 SET vector = zeroblob(768) WHERE row = 1")
-    connection.execute("UPDATE bits_1 SET bits = zeroblob(48) WHERE row = 2")
+    connection.execute("UPDATE codes_1 SET code = zeroblob(96) WHERE row = 2")
     connection.execute("DELETE FROM vectors_1 WHERE row = 3")
     assert len(index.verify()) >= 1
     connection.execute("DELETE FROM rows_1 WHERE row = 3")
-    connection.execute("DELETE FROM bits_1 WHERE row = 3")
+    connection.execute("DELETE FROM codes_1 WHERE row = 3")
     assert sorted(problem.split(": ")[1] for problem in index.verify()) == [
-        "its sign bits are damaged",
+        "its code is damaged",
         "its vector is damaged",
     ]

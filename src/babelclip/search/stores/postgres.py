@@ -1,12 +1,13 @@
-"""PostgreSQL with pgvector (0.7 or newer): 16-bit vectors, candidates by sign bits, compared exactly.
+"""PostgreSQL with pgvector (0.7 or newer): 16-bit vectors; candidates from an index (HNSW), compared exactly.
 
 Tables lie in a schema of their own, ``babelclip`` or the one that the URL names with ``?schema=``. Small stores are
-compared row by row, exactly; larger ones get an index of sign bits (HNSW) when they are compacted, as the default store
-has: around the mean of each kind, of a Matryoshka prefix.
+compared row by row, exactly; larger ones get an index for each kind when they are compacted. pgvector's sign bits
+(``binary_quantize``) are not used: a text's cosines with photos differ too little for them (lab/LOG.md, 2026-11-28).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import threading
@@ -17,20 +18,20 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import numpy as np
 import psycopg
+import psycopg.sql
 from psycopg.types.json import Jsonb
 
 from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError
-from babelclip.search.filters import And, Eq, Filter
+from babelclip.search.filters import Filter
 from babelclip.search.store import Known, Row, Scored, StoreError, check_query, check_rows, visible
 from babelclip.search.stores.postgres_filters import condition
 
 SCHEMA = "babelclip"
-CANDIDATES = 1000
-"""Rows of a kind that the index of bits gives, to be compared exactly: pgvector's largest ``ef_search``."""
+CANDIDATES = 400
+"""Rows of a kind that an index gives, to be compared exactly: pgvector's ``ef_search``."""
 INDEX_FROM = 20_000
-"""From so many rows on compacting makes an index."""
-MOST_BITS = 384
+"""From so many rows of a kind on compacting makes an index of it."""
 AT_ONCE = 2000
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -99,13 +100,13 @@ class PostgresDatabase:
             except psycopg.errors.UniqueViolation as error:
                 raise StoreError(f"{self.url} holds a store named {name!r} already") from error
             assert found is not None
-            rows, centers = f"{self.schema}.rows_{found[0]}", f"{self.schema}.centers_{found[0]}"
+            rows = f"{self.schema}.rows_{found[0]}"
             cursor.execute(
                 f'CREATE TABLE {rows} (id text COLLATE "C" PRIMARY KEY, kind text NOT NULL, metadata jsonb NOT NULL, '
-                f"embedding halfvec({dim}) NOT NULL, bits bit({min(dim, MOST_BITS)}) NOT NULL)"
+                f"embedding halfvec({dim}) NOT NULL)"
             )
             cursor.execute(f"CREATE INDEX ON {rows} USING gin (metadata jsonb_path_ops)")
-            cursor.execute(f"CREATE TABLE {centers} (kind text PRIMARY KEY, mean real[] NOT NULL)")
+            cursor.execute(f"CREATE INDEX ON {rows} (kind)")
         return self.open(name)
 
     def drop(self, name: str) -> None:
@@ -113,7 +114,7 @@ class PostgresDatabase:
             statement = f"DELETE FROM {self.schema}.stores WHERE name = %s RETURNING number"
             found = cursor.execute(statement, (name,)).fetchone()
             if found is not None:
-                cursor.execute(f"DROP TABLE {self.schema}.rows_{found[0]}, {self.schema}.centers_{found[0]}")
+                cursor.execute(f"DROP TABLE {self.schema}.rows_{found[0]}")
 
     def notes(self) -> dict[str, str]:
         with self.working() as cursor:
@@ -161,22 +162,16 @@ class PostgresStore:
     def __init__(self, database: PostgresDatabase, number: int, dim: int) -> None:
         self.dim = dim
         self._database = database
-        self._rows, self._centers = f"{database.schema}.rows_{number}", f"{database.schema}.centers_{number}"
-        self._index = f"bits_{number}"
-        self._bits = min(dim, MOST_BITS)
+        self._rows = f"{database.schema}.rows_{number}"
+        self._index = f"near_{number}_"
 
     def upsert(self, rows: Sequence[Row]) -> None:
         check_rows(rows, self.dim)
+        entries = [(row.id, row.kind, Jsonb(dict(visible(row))), _literal(row.vector)) for row in rows]
         with self._database.working() as cursor:
-            means = self._means(cursor)
-            entries = [
-                (row.id, row.kind, Jsonb(dict(visible(row))), _literal(row.vector), self._sign_bits(row, means))
-                for row in rows
-            ]
             cursor.executemany(
-                f"INSERT INTO {self._rows} VALUES (%s, %s, %s, %s::halfvec, %s::bit({self._bits})) ON CONFLICT (id) "
-                "DO UPDATE SET kind = excluded.kind, metadata = excluded.metadata, embedding = excluded.embedding, "
-                "bits = excluded.bits",
+                f"INSERT INTO {self._rows} VALUES (%s, %s, %s, %s::halfvec) ON CONFLICT (id) DO UPDATE SET "
+                "kind = excluded.kind, metadata = excluded.metadata, embedding = excluded.embedding",
                 entries,
             )
 
@@ -186,45 +181,54 @@ class PostgresStore:
 
     def query(self, vector: Vectors, k: int, where: Filter | None = None) -> list[Scored]:
         vector = check_query(vector, k, self.dim)
-        with self._database.working() as cursor:
-            indexed = cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{self._database.schema}.{self._index}",))
-            if indexed.fetchone() == (False,):
-                return self._compared(cursor, self._rows, vector, k, where)
-            found = []
-            for kind, mean in self._means(cursor).items():
-                found += self._near(cursor, vector, k, Eq("kind", kind), where, mean)
-            rest = self._compared_rest(cursor, vector, k, where)
-        return sorted(found + rest, key=lambda hit: -hit.score)[:k]
-
-    def _compared(
-        self, cursor: Cursor, table: str, vector: Vectors, k: int, where: Filter | None, before: Sequence[object] = ()
-    ) -> list[Scored]:
-        """The best of a table by comparing every row that passes."""
         test, parameters = condition(where)
-        literal = _literal(vector)
+        with self._database.working() as cursor:
+            indexed = self._indexed_kinds(cursor)
+            found = self._best(cursor, vector, k, f"{test} AND kind <> ALL(%s)", [*parameters, indexed])
+            for kind in indexed:
+                passing = f"{test} AND kind = %s"
+                values = [*parameters, kind]
+                counted = (
+                    f"SELECT count(*) FROM (SELECT 1 FROM {self._rows} WHERE {passing} LIMIT {INDEX_FROM}) AS passing"
+                )
+                few = cursor.execute(counted, values).fetchone() < (INDEX_FROM,)  # type: ignore[operator]
+                found += self._best(cursor, vector, k, passing, values, by_index=not few)
+        return sorted(found, key=lambda hit: -hit.score)[:k]
+
+    def _best(
+        self,
+        cursor: Cursor,
+        vector: Vectors,
+        k: int,
+        passing: str,
+        values: Sequence[object],
+        *,
+        by_index: bool = False,
+    ) -> list[Scored]:
+        """The best among rows that pass, each compared, or the candidates that the index gives."""
+        literal, rows = _literal(vector), f"SELECT * FROM {self._rows} WHERE {passing}"
+        if by_index:
+            most = min(1000, max(CANDIDATES, 2 * k))
+            cursor.execute(f"SET LOCAL hnsw.ef_search = {most}")
+            cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")  # goes on where a filter leaves too few
+            cursor.execute("SET LOCAL hnsw.max_scan_tuples = 1000000")
+            rows += f" ORDER BY embedding <#> %s::halfvec({self.dim}) LIMIT {max(most, k)}"
+            values = [*values, literal]
         cursor.execute(
-            f"SELECT id, kind, metadata, -(embedding::vector <#> %s::vector) FROM {table} AS rows WHERE {test} "
-            "ORDER BY embedding::vector <#> %s::vector, id LIMIT %s",
-            [literal, *before, *parameters, literal, k],
+            f"SELECT id, kind, metadata, -(embedding::vector <#> %s::vector) AS score FROM ({rows}) AS rows "
+            "ORDER BY score DESC, id LIMIT %s",
+            [literal, *values, k],
         )
         return [Scored(id, kind, _own(metadata), float(score)) for id, kind, metadata, score in cursor]
 
-    def _near(
-        self, cursor: Cursor, vector: Vectors, k: int, kind: Filter, where: Filter | None, mean: Vectors
-    ) -> list[Scored]:
-        """The best of a kind among the candidates that the index of bits gives."""
-        cursor.execute(f"SET LOCAL hnsw.ef_search = {CANDIDATES}")
-        cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")  # goes on where a filter leaves too few
-        test, parameters = condition(kind if where is None else And((kind, where)))
-        table = f"(SELECT * FROM {self._rows} WHERE {test} ORDER BY bits <~> %s::bit({self._bits}) LIMIT {CANDIDATES})"
-        bits = _signs(vector - mean, self._bits)
-        return self._compared(cursor, table, vector, k, None, [*parameters, bits])
-
-    def _compared_rest(self, cursor: Cursor, vector: Vectors, k: int, where: Filter | None) -> list[Scored]:
-        """The best of the kinds that are too small to have a mean."""
-        test, parameters = condition(where)
-        table = f"(SELECT * FROM {self._rows} WHERE {test} AND kind NOT IN (SELECT kind FROM {self._centers}))"
-        return self._compared(cursor, table, vector, k, None, parameters)
+    def _indexed_kinds(self, cursor: Cursor) -> list[str]:
+        """Kinds that have an index; it is told in the index's comment."""
+        found = cursor.execute(
+            "SELECT obj_description(pg_class.oid) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+            "WHERE nspname = %s AND starts_with(relname, %s) ORDER BY relname",
+            (self._database.schema, self._index),
+        )
+        return [kind for (kind,) in found]
 
     def get(self, ids: Sequence[str]) -> list[Row | None]:
         with self._database.working() as cursor:
@@ -260,53 +264,28 @@ class PostgresStore:
             last = page[-1][0]
 
     def verify(self) -> list[str]:
-        problems = []
-        with self._database.working() as cursor:
-            means = self._means(cursor)
-        statement = "id, kind, metadata, embedding::real[], bits::text"
-        for entry in self._pages(statement, None):
-            row = _row(entry[:4])
-            if not abs(float(np.linalg.norm(row.vector)) - 1) < 3e-3:
-                problems.append(f"row {row.id!r}: its vector is damaged")
-            elif entry[4] != self._sign_bits(row, means):
-                problems.append(f"row {row.id!r}: its sign bits are damaged")
-        return problems
+        return [
+            f"row {row.id!r}: its vector is damaged"
+            for row in self.rows()
+            if not abs(float(np.linalg.norm(row.vector)) - 1) < 3e-3
+        ]
 
     def compact(self) -> None:
-        """Takes the means of the kinds anew, all bits around them, and makes the index where there are many rows."""
+        """Makes an index of each kind that has many rows; those that are there follow every write by themselves."""
         with self._database.working() as cursor:
-            cursor.execute(f"LOCK TABLE {self._rows} IN SHARE ROW EXCLUSIVE MODE")  # nobody writes around an old mean
-            cursor.execute(f"DROP INDEX IF EXISTS {self._database.schema}.{self._index}")
-            cursor.execute(f"DELETE FROM {self._centers}")
-            cursor.execute(
-                f"INSERT INTO {self._centers} SELECT kind, avg(embedding::vector)::real[] FROM {self._rows} "
-                "GROUP BY kind HAVING count(*) >= 256"
-            )
-            # A bit says whether a number is above the mean's: the sign bits of what is left of it.
-            cursor.execute(
-                f"UPDATE {self._rows} AS rows SET bits = binary_quantize(subvector(rows.embedding::vector - "
-                f"centers.mean::vector, 1, {self._bits})) FROM {self._centers} AS centers "
-                "WHERE rows.kind = centers.kind"
-            )
-            cursor.execute(
-                f"UPDATE {self._rows} SET bits = binary_quantize(subvector(embedding::vector, 1, {self._bits})) "
-                f"WHERE kind NOT IN (SELECT kind FROM {self._centers})"
-            )
-            count = cursor.execute(f"SELECT count(*) FROM {self._rows}").fetchone()
-            if count is not None and count[0] >= INDEX_FROM:
-                cursor.execute(f"CREATE INDEX {self._index} ON {self._rows} USING hnsw (bits bit_hamming_ops)")
-
-    def _means(self, cursor: Cursor) -> dict[str, Vectors]:
-        found = cursor.execute(f"SELECT kind, mean FROM {self._centers}")
-        return {kind: np.array(mean, np.float32) for kind, mean in found}
-
-    def _sign_bits(self, row: Row, means: Mapping[str, Vectors]) -> str:
-        half = row.vector.astype(np.float16).astype(np.float32)  # as it is stored
-        return _signs(half - means.get(row.kind, np.float32(0)), self._bits)
-
-
-def _signs(vector: Vectors, width: int) -> str:
-    return "".join("1" if number > 0 else "0" for number in vector[:width])
+            indexed = self._indexed_kinds(cursor)
+            counted = f"SELECT kind FROM {self._rows} GROUP BY kind HAVING count(*) >= %s"
+            many = [kind for (kind,) in cursor.execute(counted, (INDEX_FROM,)).fetchall()]
+            for kind in many:
+                if kind in indexed:
+                    continue
+                name = self._index + hashlib.blake2b(kind.encode(), digest_size=4).hexdigest()
+                shown = psycopg.sql.Literal(kind).as_string(cursor)
+                cursor.execute(
+                    f"CREATE INDEX {name} ON {self._rows} USING hnsw (embedding halfvec_ip_ops) WHERE kind = {shown}"
+                )
+                cursor.execute(f"COMMENT ON INDEX {self._database.schema}.{name} IS {shown}")
+            cursor.execute(f"ANALYZE {self._rows}")  # else the planner guesses that a filter leaves few rows
 
 
 def _literal(vector: Vectors) -> str:

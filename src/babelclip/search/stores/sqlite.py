@@ -1,4 +1,4 @@
-"""The default store: one SQLite file. Rows are the truth; sign bits are scanned in memory, 16-bit vectors rescore.
+"""The default store: one SQLite file. Rows are the truth; codes are scanned in memory, 16-bit vectors rescore.
 
 A write is one transaction in WAL mode, so readers of other processes go on undisturbed and see all of it or nothing,
 and what is killed leaves nothing behind. ``changes`` counts the writes; who holds a scan reads what came since.
@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from babelclip.arrays import Vectors
+from babelclip.search.codes import MOST_NUMBERS, random_rotation
 from babelclip.search.filters import Filter
 from babelclip.search.store import Known, Row, Scored, StoreError, check_query, check_rows
-from babelclip.search.stores.sqlite_centers import Centers
+from babelclip.search.stores.sqlite_codes import Codes
 from babelclip.search.stores.sqlite_filters import condition
 from babelclip.search.stores.sqlite_scan import Scan
 
@@ -33,7 +34,7 @@ AT_ONCE = 4096
 SCHEMA = """
 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE stores (number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE NOT NULL, dim INTEGER NOT NULL,
-                     changes INTEGER NOT NULL DEFAULT 0, epoch INTEGER NOT NULL DEFAULT 0);
+                     rotation BLOB NOT NULL, changes INTEGER NOT NULL DEFAULT 0, epoch INTEGER NOT NULL DEFAULT 0);
 """
 STORE_SCHEMA = """
 CREATE TABLE rows_{n} (row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, kind NOT NULL, metadata NOT NULL,
@@ -42,8 +43,8 @@ CREATE INDEX kind_{n} ON rows_{n} (kind);
 CREATE INDEX path_{n} ON rows_{n} (path);
 CREATE INDEX taken_{n} ON rows_{n} (taken);
 CREATE TABLE vectors_{n} (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
-CREATE TABLE bits_{n} (row INTEGER PRIMARY KEY, kind NOT NULL, bits BLOB NOT NULL);
-CREATE TABLE centers_{n} (kind PRIMARY KEY, rows INTEGER NOT NULL, mean BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE codes_{n} (row INTEGER PRIMARY KEY, kind NOT NULL, code BLOB NOT NULL);
+CREATE TABLE cones_{n} (kind PRIMARY KEY, rows INTEGER NOT NULL, mean BLOB NOT NULL, step REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE gone_{n} (place INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL);
 """
 
@@ -101,7 +102,7 @@ class SqliteDatabase:
 
     def open(self, name: str) -> SqliteStore:
         with self.reading() as cursor:
-            found = cursor.execute("SELECT number, dim FROM stores WHERE name = ?", (name,)).fetchone()
+            found = cursor.execute("SELECT number, dim, rotation FROM stores WHERE name = ?", (name,)).fetchone()
         if found is None:
             raise StoreError(f"{self.path} holds no store named {name!r}")
         known = self._opened.get(name)
@@ -112,7 +113,8 @@ class SqliteDatabase:
     def create(self, name: str, dim: int) -> SqliteStore:
         with self.writing() as cursor:
             try:
-                cursor.execute("INSERT INTO stores (name, dim) VALUES (?, ?)", (name, dim))
+                rotation = random_rotation(min(dim, MOST_NUMBERS)).tobytes()
+                cursor.execute("INSERT INTO stores (name, dim, rotation) VALUES (?, ?, ?)", (name, dim, rotation))
             except sqlite3.IntegrityError as error:
                 raise StoreError(f"{self.path} holds a store named {name!r} already") from error
             for statement in STORE_SCHEMA.format(n=cursor.lastrowid).split(";"):
@@ -124,7 +126,7 @@ class SqliteDatabase:
             found = cursor.execute("SELECT number FROM stores WHERE name = ?", (name,)).fetchone()
             if found is None:
                 return
-            for table in ("rows", "vectors", "bits", "centers", "gone"):
+            for table in ("rows", "vectors", "codes", "cones", "gone"):
                 cursor.execute(f"DROP TABLE {table}_{found[0]}")
             cursor.execute("DELETE FROM stores WHERE number = ?", found)
         self._opened.pop(name, None)
@@ -177,11 +179,12 @@ class SqliteDatabase:
 class SqliteStore:
     """One set of rows of a database."""
 
-    def __init__(self, database: SqliteDatabase, number: int, dim: int) -> None:
+    def __init__(self, database: SqliteDatabase, number: int, dim: int, rotation: bytes) -> None:
         self.number, self.dim = number, dim
         self._database = database
-        self._centers = Centers(number, dim)
-        self._scan = Scan(number, dim)
+        width = min(dim, MOST_NUMBERS)
+        self._codes = Codes(number, dim, np.frombuffer(rotation, np.float32).reshape(width, width))
+        self._scan = Scan(number, self._codes)
 
     def upsert(self, rows: Sequence[Row]) -> None:
         check_rows(rows, self.dim)
@@ -199,9 +202,9 @@ class SqliteStore:
             blobs = zip(numbers, (half.tobytes() for half in halves), strict=True)
             cursor.executemany(f"INSERT INTO vectors_{n} VALUES (?, ?)", blobs)
             kinds = [row.kind for row in rows]
-            bits = self._centers.bits(cursor, kinds, np.stack(halves).astype(np.float32))
-            cursor.executemany(f"INSERT INTO bits_{n} VALUES (?, ?, ?)", zip(numbers, kinds, bits, strict=True))
-            self._centers.renew_when_grown(cursor, set(kinds))
+            codes = self._codes.encode(cursor, kinds, np.stack(halves).astype(np.float32))
+            cursor.executemany(f"INSERT INTO codes_{n} VALUES (?, ?, ?)", zip(numbers, kinds, codes, strict=True))
+            self._codes.renew_when_grown(cursor, set(kinds))
             self._changed(cursor)
 
     def delete(self, ids: Sequence[str]) -> None:
@@ -215,7 +218,7 @@ class SqliteStore:
         found = [row for (row,) in cursor.execute(f"SELECT row FROM rows_{n} WHERE id {listed}", (wanted,))]
         if found:
             numbers = json.dumps(found)
-            for table in ("rows", "vectors", "bits"):
+            for table in ("rows", "vectors", "codes"):
                 cursor.execute(f"DELETE FROM {table}_{n} WHERE row {listed}", (numbers,))
             cursor.executemany(f"INSERT INTO gone_{n} (row) VALUES (?)", ((row,) for row in found))
 
@@ -300,19 +303,19 @@ class SqliteStore:
         problems = []
         with self._database.reading() as cursor:
             problems += [line for (line,) in cursor.execute("PRAGMA integrity_check") if line != "ok"]
-            for table in ("vectors", "bits"):
+            for table in ("vectors", "codes"):
                 lonely = "SELECT count(*) FROM {} WHERE row NOT IN (SELECT row FROM {})"
                 for first, second in ((f"rows_{n}", f"{table}_{n}"), (f"{table}_{n}", f"rows_{n}")):
                     count = cursor.execute(lonely.format(first, second)).fetchone()[0]
                     problems += [f"{count} rows of {first} have none in {second}"] if count else []
             if not problems:
-                problems += self._centers.wrong_rows(cursor)
+                problems += self._codes.wrong_rows(cursor)
         return problems
 
     def compact(self) -> None:
         with self._database.writing() as cursor:
             kinds = {kind for (kind,) in cursor.execute(f"SELECT DISTINCT kind FROM rows_{self.number}")}
-            self._centers.renew(cursor, kinds)
+            self._codes.renew(cursor, kinds)
             cursor.execute(f"DELETE FROM gone_{self.number}")
             self._changed(cursor)
         with self._database.reading() as cursor:
