@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"towers", "prepare", "checkpoint", "evaluate", "vectors", "encodes", "encoder", "runtime.runtime"},
     "demo": {"encodes", "encoder", "vectors"},
     "serve": {"checkpoint", "encodes", "encoder", "prepare", "progress", "runtime.choose", "vectors"},
+    "explain": {"encodes"},
     "search": {"encodes", "prepare", "user_folders", "vectors"},
     "__init__": {
         "encodes",

@@ -1,0 +1,58 @@
+"""``babelclip explain``: where in an image a text is seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from babelclip.cli.options import ModelOptions
+
+
+def explain(
+    image: Path,
+    query: list[str],
+    /,
+    *,
+    out: Path | None = None,
+    cells: Annotated[int, Parameter(validator=Number(gte=2, lte=24))] = 8,
+    model: ModelOptions = ModelOptions(),
+    json_lines: Annotated[bool, Parameter(name="--json")] = False,
+) -> int:
+    """Paint where in an image a text is seen: what carries the score is warm.
+
+    babelclip explain photo.jpg a dog
+
+    Parts of the image are covered one after the other; where the cosine falls, the text was seen.
+
+    Parameters
+    ----------
+    image
+        An image file.
+    query
+        A text, or several parts as for babelclip search.
+    out
+        The PNG to write; beside the image's name, with -where.png at its end, in this folder when left out.
+    cells
+        Into how many parts each side is cut; more is finer and slower.
+    json_lines
+        The numbers as one JSON object on stdout.
+    """
+    from babelclip.explain.occlusion import draw_heat, where_seen
+    from babelclip.prepare.open_image import open_image
+    from babelclip.search.query import Query, query_vector
+
+    target = out or Path(f"{image.stem}-where.png")
+    opened = open_image(image, orientation="upright", alpha="white")
+    encoder = model.open()
+    seen = where_seen(encoder, opened, query_vector(encoder, Query.parse(query)), cells)
+    target.write_bytes(draw_heat(seen))
+    if json_lines:
+        heat = [[round(float(value), 5) for value in row] for row in seen.heat]
+        print(json.dumps({"image": str(image), "cosine": round(seen.cosine, 5), "heat": heat, "png": str(target)}))
+    else:
+        print(f"cosine {seen.cosine:.3f}; painted: {target}")
+    return 0

@@ -1,0 +1,1 @@
+"""Why: where in an image a text is seen."""
