@@ -2,8 +2,9 @@
 #   make demo    the core install (no torch), then queries in many languages over fifty photos
 #   make test    the full install, then style, types and tests
 #
-# And one for what takes many packages from elsewhere:
-#   make test-real    real clients of the server, each installed into an environment of its own (.clients)
+# And one for what takes more than this project's own packages:
+#   make test-real    real clients of the server, each installed into an environment of its own (.clients), and the page
+#                     in Chromium, which must be there: apt-get install chromium
 #
 # Variables:
 #   PYTHON           interpreter that makes the environments (3.11 or newer)
@@ -55,10 +56,10 @@ types: dev
 
 # The wheel journey installs into an environment of the core's packages alone: .venv-core lends it those.
 tests: dev core
-	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -n $(WORKERS) -m 'not network and not weights and not gpu and not clients' $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -n $(WORKERS) -m 'not network and not weights and not gpu and not clients and not browser' $(PYTEST_ARGS)
 
 test-real: dev
-	$(DEV)/bin/pytest -m clients tests/clients $(PYTEST_ARGS)
+	$(DEV)/bin/pytest -m 'clients or browser' tests/clients tests/web $(PYTEST_ARGS)
 
 # Regenerates what tests/house checks to be current.
 docs: dev

@@ -37,6 +37,7 @@ VERBS = {
     "classify": ("classify:classify", "Name what is in an image, among labels that you give."),
     "index": ("index:index", "Index folders of photos, so that they can be found."),
     "search": ("search:search", "Find photos by a text in any language, by an image, or by both."),
+    "ui": ("ui:ui", "Search in the browser."),
     "dupes": ("dupes:dupes", "Show indexed photos that look the same."),
     "forget": ("forget:forget", "Take folders out of the index, or the index away."),
     "explain": ("explain:explain", "Paint where in an image a text is seen."),

@@ -123,12 +123,6 @@ def filters(inside: Sequence[Path], after: str | None, before: str | None, where
     return And(tuple(parts)) if parts else None
 
 
-def exact_path(hit: Hit) -> bytes:
-    """The path as the file system has it."""
-    raw = hit.metadata.get("path_bytes")
-    return bytes.fromhex(raw) if isinstance(raw, str) else os.fsencode(hit.path)
-
-
 def as_row(hit: Hit) -> dict[str, Any]:
     """A hit as data."""
     row = {"rank": hit.rank, "path": hit.path, "score": round(hit.score, 6), "kind": hit.kind}
@@ -137,10 +131,12 @@ def as_row(hit: Hit) -> dict[str, Any]:
 
 def show(index: Index, hits: Sequence[Hit], form: Literal["null", "paths", "json", "table"]) -> None:
     """Hits on stdout, best first."""
+    from babelclip.search.walk import exact_path
+
     if form in ("null", "paths"):
         end = b"\0" if form == "null" else b"\n"
         sys.stdout.flush()
-        sys.stdout.buffer.write(b"".join(exact_path(hit) + end for hit in hits))
+        sys.stdout.buffer.write(b"".join(os.fsencode(exact_path(hit.metadata)) + end for hit in hits))
         sys.stdout.buffer.flush()
         return
     for hit in hits:

@@ -14,7 +14,7 @@ import numpy as np
 
 from babelclip.arrays import Vectors
 from babelclip.encodes import Encodes
-from babelclip.errors import ConfigError
+from babelclip.errors import ConfigError, InputError, ItemsError
 from babelclip.prepare.kinds import Kind, kind_of
 from babelclip.prepare.open_image import ImageSource
 
@@ -118,6 +118,7 @@ def query_vector(encoder: Encodes, query: Query) -> Vectors:
 
 
 def _vector(encoder: Encodes, part: Part) -> Vectors:
-    if part.kind == "image":
-        return encoder.encode_image(part.source)
-    return encoder.encode_text(str(part.source))
+    try:
+        return encoder.encode_image(part.source) if part.kind == "image" else encoder.encode_text(str(part.source))
+    except ItemsError as error:  # there is one item, so its reason says all
+        raise InputError(error.failures[0]) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -19,6 +19,12 @@ HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 TEXT_SUFFIXES = frozenset({".txt", ".md", ".rst", ".srt", ".vtt"})
 SKIPPED_FOLDERS = frozenset({"@eaDir", "node_modules", "__pycache__", "lost+found", "$RECYCLE.BIN"})
 """Folders of other programs; thumbnails and packages lie in them."""
+
+
+def exact_path(metadata: Mapping[str, object]) -> Path:
+    """The path that a row tells, as the file system has it."""
+    raw = metadata.get("path_bytes")
+    return Path(os.fsdecode(bytes.fromhex(raw)) if isinstance(raw, str) else str(metadata["path"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,68 @@
+"""``babelclip ui``: search in the browser."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from babelclip.cli.options import IndexOption, ModelOptions
+
+
+def ui(
+    photos: list[Path] | None = None,
+    /,
+    *,
+    index: IndexOption = None,
+    host: str = "127.0.0.1",
+    port: int = 8090,
+    open_page: Annotated[bool, Parameter(name="--open", negative="--no-open")] = True,
+    model: ModelOptions = ModelOptions(),
+) -> int:
+    """Search in the browser: results as you type, images dropped onto the page, similar ones by a click.
+
+    babelclip ui ~/Photos
+
+    Parameters
+    ----------
+    photos
+        Folders to index first, while the page answers already.
+    host
+        Address to listen at. Whoever can reach it sees the indexed photos: there are no passwords.
+    port
+        Port to listen at; 0 takes a free one.
+    open_page
+        Show the page in the browser, where there is one.
+    """
+    from babelclip.cli.demo import has_display
+    from babelclip.errors import ConfigError, RuntimeUnavailable
+    from babelclip.search.index import Index
+    from babelclip.search.places import default_url, index_url
+
+    try:
+        from babelclip.web.run import run_page
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("fastapi", "starlette", "uvicorn"):
+            raise
+        hint = f"the page needs {error.name}; install it with: pip install 'babelclip[server]'"
+        raise RuntimeUnavailable(hint) from error
+    for path in photos or []:
+        if not path.exists():
+            raise ConfigError(f"{path}: there is no such file or folder")
+
+    def ready(address: str) -> None:
+        print(address, flush=True)
+        if open_page and has_display():
+            webbrowser.open(address)
+
+    def told(line: str) -> None:
+        print(f"babelclip: {line}", file=sys.stderr, flush=True)
+
+    encoder = model.open()
+    url = default_url() if index is None else index_url(index)
+    with Index.open(url, encoder, create=bool(photos)) as opened:
+        run_page(opened, encoder.upright(), photos or [], host=host, port=port, ready=ready, told=told)
+    return 0

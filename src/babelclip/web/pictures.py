@@ -1,0 +1,70 @@
+"""Pictures of indexed photos, always drawn anew: no byte of a file is ever served as it is."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from babelclip.errors import ImageError
+from babelclip.search.index import Index
+from babelclip.search.known_files import is_below
+from babelclip.search.places import thumbnails
+from babelclip.search.store import Row
+from babelclip.search.thumbnail import SIDE, thumbnail
+from babelclip.search.walk import exact_path
+
+LARGE = 1600
+"""Pixels of the longer side in the lightbox."""
+AT_ONCE = 3
+"""Photos that are decoded at the same time, however many the page asks for."""
+
+
+class Pictures:
+    """Small pictures are kept in the user's cache, under the digest of the photo's bytes."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._turn = threading.BoundedSemaphore(AT_ONCE)
+
+    def row(self, id: str) -> Row:
+        """A photo of the index. Raises: ImageError for what is none, or does not lie in an indexed folder."""
+        store = self._index.store()
+        row = None if store is None else store.get([id])[0]
+        if row is None or row.kind != "image":
+            raise ImageError("there is no such photo in the index")
+        path = str(row.metadata.get("path", ""))
+        if not any(is_below(path, folder) for folder in self._index.folders()):
+            raise ImageError("the photo lies outside the indexed folders")
+        return row
+
+    def small(self, id: str) -> bytes:
+        """A WebP picture for the grid. Raises: ImageError."""
+        row = self.row(id)
+        digest = str(row.metadata.get("digest", ""))
+        kept = thumbnails() / digest[:2] / f"{digest}-{SIDE}.webp"
+        if digest.isalnum() and kept.is_file():
+            return kept.read_bytes()
+        picture = self._drawn(row, SIDE)
+        if digest.isalnum():
+            _keep(kept, picture)
+        return picture
+
+    def large(self, id: str) -> bytes:
+        """A WebP picture for the lightbox. Raises: ImageError."""
+        return self._drawn(self.row(id), LARGE)
+
+    def _drawn(self, row: Row, side: int) -> bytes:
+        with self._turn:
+            return thumbnail(exact_path(row.metadata), side)
+
+
+def _keep(place: Path, content: bytes) -> None:
+    """Written aside first, so that nobody reads half of it; a full disk costs only the cache."""
+    aside = place.with_name(f".{place.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(content)
+        aside.replace(place)
+    except OSError:
+        aside.unlink(missing_ok=True)

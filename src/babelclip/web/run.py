@@ -1,0 +1,59 @@
+"""Run the page on this machine, indexing beside it what the user named."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import uvicorn
+
+from babelclip.errors import BabelclipError, ConfigError
+from babelclip.search.index import Index, IndexEncoder
+from babelclip.web.routes import make_page
+
+THIS_MACHINE = ("127.0.0.1", "localhost", "[::1]")
+
+
+def run_page(
+    index: Index,
+    encoder: IndexEncoder,
+    photos: Sequence[Path],
+    *,
+    host: str,
+    port: int,
+    ready: Callable[[str], None],
+    told: Callable[[str], None],
+) -> None:
+    """Serve the page until Ctrl-C.
+
+    ready: called with the address when it answers. told: called with a line when indexing has ended.
+
+    Raises: ConfigError where the address cannot be listened at.
+    """
+    app = make_page(index, encoder, [*THIS_MACHINE, host])
+    listening = _listen(host, port)
+    address = f"http://{'localhost' if host in ('127.0.0.1', '::1') else host}:{listening.getsockname()[1]}"
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    if photos:
+        threading.Thread(target=_fill, args=(index, photos, told), daemon=True).start()
+    ready(address)
+    server.run([listening])
+
+
+def _fill(index: Index, photos: Sequence[Path], told: Callable[[str], None]) -> None:
+    try:
+        report = index.add(photos)
+        told(f"{report.indexed:,} files indexed, {len(report.failures):,} failed")
+    except BabelclipError as error:
+        told(str(error))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen at {host}:{port}: {error.strerror or error}; choose another --port"
+        ) from error

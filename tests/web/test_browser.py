@@ -1,0 +1,174 @@
+"""The page in a real Chromium: search as you type, an image dropped, the keyboard, a phone, and no JavaScript."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from .conftest import CALM, CHROMIUM
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        missing = "these tests need Chromium: apt-get install chromium"
+        pytest.fail(missing) if os.environ.get("BABELCLIP_NEEDS_BROWSER") else pytest.skip(missing)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CALM))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """A page of its own; a word on the console or a refused resource fails the test."""
+    page = browser.new_page(locale="en-US")
+    complaints: list[str] = []
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(address)
+    yield page
+    page.close()
+    assert complaints == []
+
+
+def expect_drawn(page: Page, selector: str) -> None:
+    """The picture has come. (The page's content policy refuses Playwright's own waiting for a function.)"""
+    for _ in range(200):
+        if page.evaluate(f"document.querySelector('{selector}').naturalWidth") > 0:
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"{selector} shows nothing")
+
+
+def test_results_come_as_you_type(page: Page) -> None:
+    page.get_by_role("searchbox").press_sequentially("a panda")
+    expect(page.locator("#results .name").first).to_have_text("panda.jpg")
+    expect(page.get_by_role("status")).to_contain_text("best first")
+    assert "q=a+panda" in page.url
+    page.reload()
+    expect(page.locator("#results .name").first).to_have_text("panda.jpg")
+
+
+def test_small_pictures_are_shown(page: Page) -> None:
+    page.get_by_role("searchbox").fill("zebras")
+    expect(page.locator("#results .name").first).to_have_text("zebras.jpg")
+    picture = page.locator("#results img").first
+    picture.scroll_into_view_if_needed()
+    expect_drawn(page, "#results img")
+
+
+def test_an_image_can_be_dropped(page: Page, photos: Path) -> None:
+    content = base64.b64encode((photos / "flamingo.jpg").read_bytes()).decode()
+    transfer = page.evaluate_handle(
+        """content => {
+            const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "dropped.jpg", { type: "image/jpeg" }));
+            return transfer;
+        }""",
+        content,
+    )
+    page.dispatch_event("body", "dragenter", {"dataTransfer": transfer})
+    page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+    expect(page.locator("#results .name").first).to_have_text("flamingo.jpg")
+
+
+def test_an_image_can_be_chosen(page: Page, photos: Path) -> None:
+    page.get_by_label("Choose an image").set_input_files(photos / "lighthouse.jpg")
+    expect(page.locator("#results .name").first).to_have_text("lighthouse.jpg")
+
+
+def test_the_lightbox_by_keyboard(page: Page) -> None:
+    page.get_by_role("searchbox").fill("a lighthouse")
+    expect(page.locator("#results .name").first).to_have_text("lighthouse.jpg")
+    links = page.locator("#results a")
+    links.first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(links.nth(1)).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    expect(dialog).to_contain_text("lighthouse.jpg")
+    expect_drawn(page, "#large")
+    page.keyboard.press("ArrowRight")
+    expect(dialog).not_to_contain_text("lighthouse.jpg")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(links.nth(1)).to_be_focused()
+
+
+def test_where_and_similar(page: Page) -> None:
+    page.get_by_role("searchbox").fill("a dog")
+    expect(page.locator("#results")).to_contain_text("dog.jpg")
+    page.locator("#results a", has_text="dog.jpg").click()
+    page.get_by_role("button", name="Where is it seen?").click()
+    expect(page.locator("#large")).to_have_attribute("src", re.compile("/where/"))
+    expect(page.locator("#large")).not_to_have_class("busy", timeout=30_000)
+    expect_drawn(page, "#large")
+    page.get_by_role("link", name="Similar ones").click()
+    expect(page.locator("#results .name").first).to_have_text("dog.jpg")
+    assert "like=" in page.url
+
+
+def test_filters(page: Page) -> None:
+    page.get_by_role("searchbox").fill("animal")
+    page.get_by_text("Filters").click()
+    page.get_by_label("taken on or after").fill("2024-01-01")
+    expect(page.locator("#results li")).to_have_count(1)
+    expect(page.locator("#results .name").first).to_have_text("dog.jpg")
+
+
+def test_markup_in_a_query_stays_text(page: Page) -> None:
+    page.get_by_role("searchbox").fill("<img src=x onerror=alert(1)>")
+    expect(page.get_by_role("status")).to_contain_text("best first")
+    page.reload()
+    expect(page.get_by_role("searchbox")).to_have_value("<img src=x onerror=alert(1)>")
+
+
+def test_without_javascript(browser: Browser, address: str) -> None:
+    context = browser.new_context(java_script_enabled=False, locale="en-US")
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_role("searchbox").fill("a panda")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("#results .name").first).to_have_text("panda.jpg")
+    page.locator("#results a").first.click()
+    expect(page.locator("#results .name").first).to_have_text("panda.jpg")
+    assert "like=" in page.url
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_is_wider_than_the_screen(browser: Browser, address: str, scheme: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, locale="en-US")  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(f"{address}/?q=a+dog&after=2000-01-01")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.goto(f"{address}/?q=a+dog")
+    page.locator("#results a").first.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
+def test_chinese(browser: Browser, address: str) -> None:
+    context = browser.new_context(locale="zh-CN")
+    page = context.new_page()
+    page.goto(address)
+    expect(page.get_by_role("button", name="搜索")).to_be_visible()
+    page.get_by_role("searchbox").fill("斑马")
+    expect(page.get_by_role("status")).to_contain_text("最接近的在前")
+    context.close()

@@ -1,0 +1,129 @@
+"""The page's server, asked over HTTP: what it serves, to whom, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from PIL import Image
+
+ALBUM = Path(__file__).parents[2] / "src" / "babelclip" / "demo" / "photos"
+
+
+def ids(page: str) -> list[str]:
+    return re.findall(r'data-id="([0-9a-f]+)"', page)
+
+
+def names(page: str) -> list[str]:
+    return re.findall(r'data-path="[^"]*/([^"/]+)"', page)
+
+
+def test_the_form_works_without_javascript(address: str) -> None:
+    page = httpx.get(f"{address}/", params={"q": "a dog"}).text
+    assert "dog.jpg" in names(page)[:3]
+    assert 'value="a dog"' in page
+    similar = re.search(r'<a href="(/\?like=[^"]+)"', page)
+    assert similar is not None
+    assert len(names(httpx.get(address + similar.group(1).replace("&amp;", "&")).text)) > 10
+
+
+def test_without_a_query_it_shows_what_is_indexed(address: str) -> None:
+    page = httpx.get(f"{address}/").text
+    assert len(names(page)) == len(list(ALBUM.glob("*.webp")))
+    assert "nan" not in page
+
+
+def test_results_are_cells_of_the_page(address: str) -> None:
+    found = httpx.get(f"{address}/results", params={"q": "一只猫"}).json()
+    page = httpx.get(f"{address}/", params={"q": "一只猫"}).text
+    assert ids(found["html"]) == ids(page)
+    assert found["more"] is None
+
+
+def test_an_image_finds_itself(address: str, photos: Path) -> None:
+    found = httpx.post(f"{address}/results", content=(photos / "panda.jpg").read_bytes()).json()
+    assert names(found["html"])[0] == "panda.jpg"
+
+
+@pytest.mark.parametrize("body", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n" + b"\0" * 64])
+def test_what_is_no_image_is_told(address: str, body: bytes) -> None:
+    answer = httpx.post(f"{address}/results", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["detail"]
+
+
+def test_filters(address: str) -> None:
+    dated = httpx.get(f"{address}/", params={"q": "dog", "after": "2024-01-01"}).text
+    assert names(dated) == ["dog.jpg"]
+    assert names(httpx.get(f"{address}/", params={"q": "dog", "before": "2024"}).text) == []
+    assert names(httpx.get(f"{address}/", params={"q": "dog", "kind": "text"}).text) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"start": "-1"}, {"start": "x"}, {"kind": "video"}, {"after": "soon"}, {"start": "99999"}]
+)
+def test_a_wrong_address_is_told_in_the_page(address: str, wrong: dict[str, str]) -> None:
+    answer = httpx.get(f"{address}/", params={"q": "dog", **wrong})
+    assert answer.status_code == 400
+    assert "<form" in answer.text
+
+
+def test_two_languages(address: str) -> None:
+    assert '<html lang="zh">' in httpx.get(f"{address}/", headers={"Accept-Language": "zh-CN,zh;q=0.9"}).text
+    assert '<html lang="en">' in httpx.get(f"{address}/", headers={"Accept-Language": "fr"}).text
+    assert "搜索" in httpx.get(f"{address}/", params={"lang": "zh"}).text
+
+
+def test_pictures_are_drawn_anew(address: str) -> None:
+    id = ids(httpx.get(f"{address}/", params={"q": "a dog"}).text)[0]
+    for route, side in (("thumbnail", 320), ("picture", 1600)):
+        answer = httpx.get(f"{address}/{route}/{id}")
+        assert answer.headers["content-type"] == "image/webp"
+        assert max(Image.open(io.BytesIO(answer.content)).size) <= side
+        assert httpx.get(f"{address}/{route}/{id}").content == answer.content
+
+
+def test_where_is_a_picture(address: str) -> None:
+    id = ids(httpx.get(f"{address}/", params={"q": "a dog"}).text)[0]
+    answer = httpx.get(f"{address}/where/{id}", params={"q": "a dog"}, timeout=60)
+    assert Image.open(io.BytesIO(answer.content)).format == "PNG"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/thumbnail/00000000000000000000000000000000",
+        "/thumbnail/..%2f..%2fsecret.jpg",
+        "/picture/%2e%2e%2fsecret.jpg",
+        "/static/..%2fpage.py",
+        "/static/words.py",
+        "/secret.jpg",
+    ],
+)
+def test_nothing_else_is_served(address: str, path: str) -> None:
+    assert httpx.get(address + path).status_code == 404
+
+
+def test_a_name_that_leads_here_against_the_users_will_is_not_answered(address: str) -> None:
+    port = urlsplit(address).port
+    assert httpx.get(f"{address}/", headers={"Host": f"evil.example:{port}"}).status_code == 400
+    assert httpx.get(f"{address}/", headers={"Host": f"127.0.0.1:{port}"}).status_code == 200
+
+
+def test_the_content_policy_is_strict(address: str) -> None:
+    for path in ("/", "/results?q=dog", "/static/page.js", "/thumbnail/x"):
+        policy = httpx.get(address + path).headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'")
+        assert "unsafe" not in policy
+    page = httpx.get(f"{address}/", params={"q": '"><script>alert(1)</script>'}).text
+    assert "<script>alert" not in page
+    assert "style=" not in page
+
+
+def test_too_large_a_body_is_refused(address: str) -> None:
+    answer = httpx.post(f"{address}/results", content=b"\0" * (33 * 2**20), timeout=60)
+    assert answer.status_code == 413
