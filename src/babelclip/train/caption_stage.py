@@ -92,7 +92,7 @@ class CaptionStage:
         self.module = train_upper_layers(tower, settings.upper_layers)
         self.head = Temperature(settings.first_scale)
         self.rates: Mapping[str, float] = {"log_scale": settings.scale_rate}
-        self._tokenizer, self._images, self._store, self._bank = tokenizer, images, store, bank
+        self._tokenizer, self.images, self._store, self._bank = tokenizer, images, store, bank
         self._settings, self._dims = settings, tuple(dims)
         self._captions = tokenise(tokenizer, [text.text for text in bank.texts])
         self._photo_meanings = np.array([bank.meanings[texts[0][0]] if texts else -1 for texts in bank.photo_texts])
@@ -126,7 +126,7 @@ class CaptionStage:
         with torch.inference_mode():
             before = encode_token_ids(self._before, torch.from_numpy(held), half_precision=settings.half_precision)
         labels = CaptionLabels(
-            self._images.of(all_rows),
+            self.images.of(all_rows),
             self._bank.meanings[places],
             self._photo_meanings[store.photos[all_rows]],
             before.clone(),
@@ -161,10 +161,10 @@ class CaptionStage:
 
     def evaluate(self) -> dict[str, float]:
         """Recall of held-out photos by their own captions, English and others, at 5."""
-        rows = np.intersect1d(self._draw.held_rows, self._images.rows)
+        rows = np.intersect1d(self._draw.held_rows, self.images.rows)
         if not len(rows):
             return {}
-        images, figures = self._images.of(rows), {}
+        images, figures = self.images.of(rows), {}
         for name, (places, owners) in texts_and_owners(self._bank, self._store.photos[rows]).items():
             texts = [self._bank.texts[place].text for place in places]
             vectors = text_vectors(self.module, self._tokenizer, texts, half_precision=self._settings.half_precision)

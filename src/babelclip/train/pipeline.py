@@ -30,6 +30,7 @@ from babelclip.towers.text import TextTower
 from babelclip.towers.vision import VisionTower
 from babelclip.train.artefacts import digest, english_vectors, pruned_vocabulary, target_space, token_table
 from babelclip.train.caption_stage import CaptionSettings, CaptionStage
+from babelclip.train.centering import center_images
 from babelclip.train.class_moves import ClassMoves
 from babelclip.train.curve import draw_curve
 from babelclip.train.data.batches import TokenTable
@@ -271,6 +272,7 @@ def train_image(model: DualEncoder, tokenizer: Tokenizer, table: TokenTable, run
     last = captions("last", recipe.last, model.vision, final_store)
     run.train(last, recipe.last_run)
     model.logit_scale.data.copy_(last.head.log_scale.data)
+    center_images(model.vision, last.images, recipe.centering)
 
 
 def _features(trunk: ImageTrunk, size: int, views: Views, run: _Run) -> FeatureStore:

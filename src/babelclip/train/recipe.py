@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from babelclip.errors import ConfigError
 from babelclip.train.caption_stage import CaptionSettings
+from babelclip.train.centering import CenteringSettings
 from babelclip.train.contrast_recipe import ContrastRecipe
 from babelclip.train.features import Views
 from babelclip.train.image_stage import ImageSettings
@@ -106,6 +107,7 @@ class Recipe:
     final_run: StageRecipe
     last: CaptionSettings  # and the captions against those once more
     last_run: StageRecipe
+    centering: CenteringSettings  # of the finished image vectors
     folder: Path = Path()  # where the recipe lies
 
 

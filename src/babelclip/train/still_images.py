@@ -24,6 +24,7 @@ class StillImages:
 
     rows: NDArray[np.int64]  # (N,) of the store, ascending
     vectors: Tensor  # (N, E), unit length
+    mean_length: float  # of the vectors as the tower gives them
 
     def of(self, rows: NDArray[np.int64]) -> Tensor:
         """Vectors of rows that are among ``self.rows``: (M,) -> (M, E)."""
@@ -47,7 +48,7 @@ def still_images(tower: VisionTower, store: FeatureStore, rows: NDArray[np.int64
     vectors = torch.from_numpy(np.load(file)).float()
     if len(vectors) != len(rows):
         raise DatasetError(f"{file} holds vectors of {len(vectors)} views, the recipe takes {len(rows)}; remove it")
-    return StillImages(rows, F.normalize(vectors, dim=1))
+    return StillImages(rows, F.normalize(vectors, dim=1), float(vectors.norm(dim=1).mean()))
 
 
 @torch.inference_mode()

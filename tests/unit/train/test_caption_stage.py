@@ -64,7 +64,7 @@ def make_stage(word_tokenizer: Tokenizer) -> MakeStage:
         rows = rows_of_views(store, VIEWS)
         things = F.normalize(torch.randn(NUM_PHOTOS, WIDTH, generator=torch.Generator().manual_seed(1)), dim=1)
         noise = torch.randn(len(rows), WIDTH, generator=torch.Generator().manual_seed(2)) * 0.02
-        images = StillImages(rows, F.normalize(things[store.photos[rows]] + noise, dim=1))
+        images = StillImages(rows, F.normalize(things[store.photos[rows]] + noise, dim=1), 1.0)
         bank = TextBank.gather(store.records, {}, {})
         chosen = CaptionSettings(
             batch_size=24, bank_size=16, upper_layers=2, held_groups={"a": 1.0}, held_tokens=64, half_precision=False,
@@ -92,7 +92,7 @@ def test_captions_find_their_images_and_other_texts_stay(make_stage: MakeStage, 
         stage = make_stage(held_weight=weight)
         rows = np.flatnonzero(stage._store.photos % 4 > 0)
         own = [f"w{photo} w{photo}" for photo in stage._store.photos[rows]]
-        tokenizer, images, owners = stage._tokenizer, stage._images.of(rows), np.arange(len(rows))
+        tokenizer, images, owners = stage._tokenizer, stage.images.of(rows), np.arange(len(rows))
         before = text_vectors(stage.module, tokenizer, others, half_precision=False)
         first = recall_of_owners(text_vectors(stage.module, tokenizer, own, half_precision=False), images, owners)
         train(stage, loss_of)
