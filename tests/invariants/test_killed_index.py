@@ -21,7 +21,7 @@ from babelclip.search.store import StoreError
 from babelclip.search.walk import Wanted
 
 SCRIPT = Path(__file__).with_name("index_until_killed.py")
-ROUNDS, FILES, PIECES = 20, 900, 3
+ROUNDS, FILES, PIECES = 20, 600, 3
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "texts"
     folder.mkdir()
     for number in range(FILES):
-        paragraphs = [f"note {number} of {part}, a bridge" for part in ("rivers", "dawn", "spring")]
+        paragraphs = [f"{part} of {number}" for part in ("some river", "early dawn", "all spring")]
         (folder / f"{number:04}.txt").write_text("\n\n".join(paragraphs))
     return folder
 
