@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serve": {"checkpoint", "encodes", "encoder", "prepare", "progress", "runtime.choose", "vectors"},
     "explain": {"encodes"},
     "search": {"encodes", "prepare", "user_folders", "vectors"},
-    "web": {"encodes", "explain", "prepare", "search"},
+    "web": {"encodes", "explain", "prepare", "search", "serve.costs", "vectors"},
     "__init__": {
         "encodes",
         "encoder",

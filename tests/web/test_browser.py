@@ -172,3 +172,21 @@ def test_chinese(browser: Browser, address: str) -> None:
     page.get_by_role("searchbox").fill("斑马")
     expect(page.get_by_role("status")).to_contain_text("最接近的在前")
     context.close()
+
+
+def test_the_playground(browser: Browser, address: str, photos: Path) -> None:
+    page = browser.new_page(locale="en-US")
+    page.goto(f"{address}/playground")
+    page.get_by_label("Texts, one a line").fill("a panda\nзебры")
+    page.locator("#images").set_input_files([photos / "panda.jpg", photos / "zebras.jpg"])
+    expect(page.locator("#chosen li")).to_have_count(2)
+    page.get_by_label("numbers of a vector").select_option("64")
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator("#result td[class^=shade]")).to_have_count(16)
+    cells = [float(text) for text in page.locator("#result td[class^=shade]").all_inner_texts()]
+    assert cells[2] > cells[3], "the panda's photo is closer to the panda"
+    assert cells[7] > cells[6], "the zebras' photo is closer to the zebras"
+    expect(page.locator("#result")).to_contain_text("/v1/embeddings")
+    page.get_by_role("button", name="panda.jpg ×").click()
+    expect(page.locator("#chosen li")).to_have_count(1)
+    page.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from pathlib import Path
@@ -127,3 +128,38 @@ def test_the_content_policy_is_strict(address: str) -> None:
 def test_too_large_a_body_is_refused(address: str) -> None:
     answer = httpx.post(f"{address}/results", content=b"\0" * (33 * 2**20), timeout=60)
     assert answer.status_code == 413
+
+
+def test_the_playground_compares(address: str, photos: Path) -> None:
+    page = httpx.get(f"{address}/playground", params={"texts": "a dog\nein Hund\nthe moon", "dim": "64"}).text
+    cells = [float(cell) for cell in re.findall(r"<td class=\"shade\d\">(-?[\d.]+)</td>", page)]
+    assert len(cells) == 9
+    assert cells[0] == cells[4] == cells[8] == 1.0
+    assert cells[1] > cells[2], "a dog and ein Hund are closer than a dog and the moon"
+    vectors = re.findall(r"<pre>\[([^\]]+)\]</pre>", page)
+    assert [len(vector.split(",")) for vector in vectors] == [64, 64, 64]
+    assert "tokens (" in page
+
+    content = base64.b64encode((photos / "dog.jpg").read_bytes()).decode()
+    body = {"texts": ["a dog", "the moon"], "images": [{"name": "dog's.jpg", "content": content}], "dim": 384}
+    found = httpx.post(f"{address}/playground", json=body).json()["html"]
+    cells = [float(cell) for cell in re.findall(r"<td class=\"shade\d\">(-?[\d.]+)</td>", found)]
+    assert cells[2] > cells[5], "the photo is closer to a dog than to the moon"
+    assert "4,000 for images" in found
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"nothing",
+        b"{}",
+        b'{"texts": [], "images": []}',
+        b'{"texts": ["x"], "images": [{"name": "a", "content": "!"}]}',
+        b'{"texts": ["x"], "images": [{"name": "a", "content": "AAAA"}]}',
+        b'{"texts": ["x"], "images": [], "dim": 4000}',
+    ],
+)
+def test_the_playground_tells_what_is_wrong(address: str, body: bytes) -> None:
+    answer = httpx.post(f"{address}/playground", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["detail"]

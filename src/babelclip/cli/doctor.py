@@ -17,6 +17,12 @@ OPTIONAL = {
     "onnx": "exports model folders: pip install 'babelclip[export]'",
     "onnxscript": "exports model folders: pip install 'babelclip[export]'",
     "pyarrow": "reads and writes parquet: pip install 'babelclip[parquet]'",
+    "fastapi": "the server and the search page: pip install 'babelclip[server]'",
+    "pillow-heif": "indexes HEIC photos: pip install 'babelclip[heif]'",
+    "pypdfium2": "indexes PDF documents: pip install 'babelclip[pdf]'",
+    "psycopg": "an index in PostgreSQL: pip install 'babelclip[postgres]'",
+    "qdrant-client": "an index in Qdrant: pip install 'babelclip[qdrant]'",
+    "lancedb": "an index in LanceDB: pip install 'babelclip[lance]'",
 }
 
 
@@ -39,6 +45,7 @@ def doctor(*, json_lines: Annotated[bool, Parameter(name="--json")] = False) -> 
 
 def examine() -> dict[str, Any]:
     """Everything that doctor says, as plain data."""
+    from babelclip.search.places import default_url
     from babelclip.user_folders import user_cache
     from babelclip.version import __version__
 
@@ -53,6 +60,7 @@ def examine() -> dict[str, Any]:
         "runtimes": runtimes(),
         "bundled model": try_bundled_model(),
         "cache": str(user_cache()),
+        "index": default_url(),
         "hub cache": hub_cache(),
         "offline": os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"),
     }

@@ -37,6 +37,7 @@ def ui(
     open_page
         Show the page in the browser, where there is one.
     """
+    from babelclip import RemoteEncoder
     from babelclip.cli.demo import has_display
     from babelclip.errors import ConfigError, RuntimeUnavailable
     from babelclip.search.index import Index
@@ -63,6 +64,17 @@ def ui(
 
     encoder = model.open()
     url = default_url() if index is None else index_url(index)
+    # A server tells its own price, by the answers that it gives.
+    count = None if isinstance(encoder, RemoteEncoder) else lambda texts: sum(map(len, encoder.tokenize(texts)))
     with Index.open(url, encoder, create=bool(photos)) as opened:
-        run_page(opened, encoder.upright(), photos or [], host=host, port=port, ready=ready, told=told)
+        run_page(
+            opened,
+            encoder.upright(),
+            photos or [],
+            host=host,
+            port=port,
+            ready=ready,
+            told=told,
+            count_tokens=count,
+        )
     return 0

@@ -51,7 +51,7 @@ SMALL_BARS = (
     Bar("998 photos by name, top-1, mean of 40 other languages", "nips2017", ("top1",), 48.0, others=40, aim=72.0),
     Bar("emoji of unseen concepts by name, R@5, mean of all languages", "emoji", T2I, 25.0, aim=50.0),
     Bar("tuxpaint text-to-image R@5, mean of languages with 400 captions", "tuxpaint", T2I, 20.0,
-        least_count=400, aim=40.0),
+        least_count=350, aim=40.0),  # repeats are no queries: of 400 captions at least 356 remain, of fewer at most 322
     *STS_BARS,
     Bar("Tatoeba accuracy to English, mean of 74 languages", "tatoeba", ("to_english",), 70.0, others=74, aim=85.0),
     Bar("Tatoeba, share of languages above 50%", "tatoeba", ("to_english",), 80.0, others=74,

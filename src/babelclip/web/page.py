@@ -49,7 +49,8 @@ def render_page(
 {"".join(render_hit(hit, asked, words) for hit in hits)}</ol>
 {_more(asked, hits, words)}
 </main>
-<footer>{escape(words["indexed"].format(count=f"{count:,}"))} · {escape(words["private"])}</footer>
+<footer>{escape(words["indexed"].format(count=f"{count:,}"))} · {escape(words["private"])}
+<a href="/playground?lang={language}">{escape(words["playground"])}</a></footer>
 {_lightbox(words)}
 </body>
 </html>

@@ -21,12 +21,17 @@ from babelclip.search.walk import exact_path
 from babelclip.web.asked import MOST, PAGE, Asked, find
 from babelclip.web.page import address, render_hit, render_page
 from babelclip.web.pictures import Pictures
+from babelclip.web.playground import CountTokens
+from babelclip.web.playground_routes import router as playground_router
+from babelclip.web.request_body import whole_body
 from babelclip.web.words import words_for
 
 STATIC = Path(__file__).parent / "static"
-KINDS_OF_FILES = {"page.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"}
-LARGEST_IMAGE = 32 * 2**20
-"""Bytes of an image that is dropped onto the page."""
+KINDS_OF_FILES = {
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "playground.js": "text/javascript; charset=utf-8",
+}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -36,14 +41,19 @@ HEADERS = {
 }
 
 
-def make_page(index: Index, encoder: IndexEncoder, hosts: list[str]) -> FastAPI:
+def make_page(
+    index: Index, encoder: IndexEncoder, hosts: list[str], count_tokens: CountTokens | None = None
+) -> FastAPI:
     """An application of the page alone.
 
     hosts: names under which it is reached: another name in a request is one that leads here against the user's will.
+    count_tokens: how many tokens texts are, for the price that the playground tells.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.index, app.state.encoder, app.state.pictures = index, encoder, Pictures(index)
+    app.state.count_tokens = count_tokens
     app.include_router(router)
+    app.include_router(playground_router)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
 
     @app.middleware("http")
@@ -109,12 +119,7 @@ def results(request: Request) -> JSONResponse:
 @router.post("/results")
 async def results_by_image(request: Request) -> JSONResponse:
     """The cells of a search by an image, which is the body."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > LARGEST_IMAGE:
-            raise HTTPException(413, f"the image has more than {LARGEST_IMAGE:,} bytes")
-    return await run_in_threadpool(_cells, request, bytes(body))
+    return await run_in_threadpool(_cells, request, await whole_body(request))
 
 
 def _cells(request: Request, image: bytes | None) -> JSONResponse:

@@ -11,6 +11,7 @@ import uvicorn
 
 from babelclip.errors import BabelclipError, ConfigError
 from babelclip.search.index import Index, IndexEncoder
+from babelclip.web.playground import CountTokens
 from babelclip.web.routes import make_page
 
 THIS_MACHINE = ("127.0.0.1", "localhost", "[::1]")
@@ -25,14 +26,16 @@ def run_page(
     port: int,
     ready: Callable[[str], None],
     told: Callable[[str], None],
+    count_tokens: CountTokens | None = None,
 ) -> None:
     """Serve the page until Ctrl-C.
 
     ready: called with the address when it answers. told: called with a line when indexing has ended.
+    count_tokens: how many tokens texts are; without it the playground tells no price.
 
     Raises: ConfigError where the address cannot be listened at.
     """
-    app = make_page(index, encoder, [*THIS_MACHINE, host])
+    app = make_page(index, encoder, [*THIS_MACHINE, host], count_tokens)
     listening = _listen(host, port)
     address = f"http://{'localhost' if host in ('127.0.0.1', '::1') else host}:{listening.getsockname()[1]}"
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))

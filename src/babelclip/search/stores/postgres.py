@@ -283,9 +283,8 @@ class PostgresStore:
                     continue
                 name = self._index + hashlib.blake2b(kind.encode(), digest_size=4).hexdigest()
                 shown = psycopg.sql.Literal(kind).as_string(cursor)
-                cursor.execute(
-                    f"CREATE INDEX {name} ON {self._rows} USING hnsw (embedding halfvec_ip_ops) {BUILD} WHERE kind = {shown}"
-                )
+                using = f"hnsw (embedding halfvec_ip_ops) {BUILD}"
+                cursor.execute(f"CREATE INDEX {name} ON {self._rows} USING {using} WHERE kind = {shown}")
                 cursor.execute(f"COMMENT ON INDEX {self._database.schema}.{name} IS {shown}")
             cursor.execute(f"ANALYZE {self._rows}")  # else the planner guesses that a filter leaves few rows
 

@@ -44,10 +44,7 @@ class View:
         coded = CodedQuery(self.rotation @ query[: len(self.rotation)])
         found = []
         for code in range(len(self.names)):
-            chosen = self.kinds == code
-            if self.passing is not None:
-                chosen &= self.passing
-            places = np.flatnonzero(chosen)
+            places = self._of_kind(code)
             if len(places) > most:
                 every = len(places) == len(self.rows)
                 columns = self.columns if every else self.columns[:, places]
@@ -56,6 +53,11 @@ class View:
             found.append(places)
         together = np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
         return self.rows[together]
+
+    def _of_kind(self, code: int) -> NDArray[np.int64]:
+        """Places of the rows of a kind that pass."""
+        chosen = self.kinds == code
+        return np.flatnonzero(chosen if self.passing is None else chosen & self.passing)
 
 
 @dataclass(slots=True)
