@@ -22,7 +22,13 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT / "src" / "babelclip" / "demo" / "photos"
 GUIDES = ("get-started.md", "search.md", "evaluate.md", "train.md")
-ASK_AN_INDEX = ("babelclip search", "babelclip dupes", "babelclip forget", "babelclip index --")
+ASK_AN_INDEX = (
+    "babelclip search",
+    "babelclip dupes",
+    "babelclip forget",
+    "babelclip index --",
+    "babelclip classify --indexed",
+)
 DOCUMENTS = ("README.md", "README.zh-CN.md", *(f"docs/guides/{guide}" for guide in GUIDES))
 
 

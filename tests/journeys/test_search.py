@@ -106,6 +106,19 @@ def test_doubles(home: Path, tmp_path: Path) -> None:
     assert names == [["again.webp", "same.webp"]]
 
 
+def test_indexed_photos_are_labelled_without_embedding_them_again(home: Path) -> None:
+    labels = ("--labels", "a dog,a lighthouse,zebras", "--json")
+    indexed = {row["input"]: row["labels"] for row in rows(babelclip(home, "classify", "--indexed", *labels))}
+    assert len(indexed) == len(list(ALBUM.glob("*.webp")))
+    files = [str(home / "Photos" / f"{name}.webp") for name in ("dog", "lighthouse", "zebras")]
+    for row in rows(babelclip(home, "classify", *files, *labels)):
+        mine, again = row["labels"], indexed[row["input"]]
+        assert mine[0]["label"] == again[0]["label"]  # type: ignore[index]
+        assert abs(mine[0]["score"] - again[0]["score"]) < 2e-3  # type: ignore[index]
+    assert babelclip(home, "classify", "--indexed", files[0], *labels).returncode == 2
+    assert babelclip(home, "classify", *labels).returncode == 2
+
+
 def test_an_index_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
     done = babelclip(tmp_path, "search", "dog")
     assert done.returncode == 1

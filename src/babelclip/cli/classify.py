@@ -9,21 +9,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from babelclip.cli.options import ModelOptions
+from babelclip.cli.options import IndexOption, ModelOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
     from babelclip.cli.options import AnyEncoder
+    from babelclip.search.store import Row
 
 DEFAULT_PROMPT = "{}"
+STEP = 2048  # indexed photos that are held at once
 
 
 def classify(
-    images: list[str],
+    images: list[str] | None = None,
     /,
     *,
+    indexed: bool = False,
+    index: IndexOption = None,
+    inside: Annotated[list[Path] | None, Parameter(name="--in")] = None,
     labels: str | None = None,
     labels_file: Path | None = None,
     prompt: list[str] | None = None,
@@ -36,6 +43,8 @@ def classify(
 
     babelclip classify cat.jpg --labels cat,dog,car --prompt "a photo of a {}"
 
+    babelclip classify --indexed --in ~/Photos/2024 --labels people,food,places,documents --top 1 --json
+
     The probabilities are a softmax over these labels with the model's own temperature: they add up to one even when no
     label fits, and they change when labels are added.
 
@@ -43,6 +52,10 @@ def classify(
     ----------
     images
         Image files.
+    indexed
+        Take the photos of the index instead, whose vectors are there already.
+    inside
+        With --indexed: only what lies in this folder. Several times for several.
     labels
         The labels, with commas between them.
     labels_file
@@ -57,27 +70,66 @@ def classify(
     json_lines
         One JSON object per image on stdout instead of a table.
     """
+    from numpy import stack
+
     from babelclip.cli.encode import FailureList, encode_all
     from babelclip.cli.items import from_arguments
     from babelclip.errors import ConfigError
-    from babelclip.vectors import softmax
+    from babelclip.vectors import finish, softmax
 
     names = read_labels(labels, labels_file)
     prompts = prompt or [DEFAULT_PROMPT]
     for sentence in prompts:
         if "{}" not in sentence:
             raise ConfigError(f'--prompt {sentence!r} has no {{}} where the label goes, as in "a photo of a {{}}"')
+    if indexed == bool(images) or (not indexed and (index is not None or inside)):
+        raise ConfigError("name image files, or give --indexed to take the photos of the index (--index, --in)")
     encoder = model.open()
-    if encoder.logit_scale is None:
+    logit_scale = encoder.logit_scale
+    if logit_scale is None:
         raise ConfigError(f"{encoder.name} has no image tower: it cannot classify images")
-    with FailureList(errors_to) as failures:
-        items, vectors = encode_all(encoder, from_arguments(images, "image"), failures)
-    if items:
-        scores = vectors @ label_vectors(encoder, names, prompts).T
-        for item, row, chances in zip(items, scores, softmax(scores * encoder.logit_scale), strict=True):
+    label_rows = label_vectors(encoder, names, prompts)
+
+    def tell(numbers: Iterable[int], shown: Iterable[str], vectors: NDArray[np.float32]) -> None:
+        scores = vectors @ finish(label_rows, vectors.shape[1]).T
+        for number, image, row, chances in zip(numbers, shown, scores, softmax(scores * logit_scale), strict=True):
             order = (-chances).argsort(kind="stable")[:top]
-            show(item.index, item.shown, [(names[i], float(chances[i]), float(row[i])) for i in order], json_lines)
+            show(number, image, [(names[i], float(chances[i]), float(row[i])) for i in order], json_lines)
+
+    if indexed:
+        for first, rows in indexed_photos(index, encoder, inside or []):
+            paths = [str(row.metadata["path"]) for row in rows]
+            tell(range(first, first + len(rows)), paths, stack([row.vector for row in rows]))
+        return 0
+    with FailureList(errors_to) as failures:
+        items, vectors = encode_all(encoder, from_arguments(images or [], "image"), failures)
+    if items:
+        tell([item.index for item in items], [item.shown for item in items], vectors)
     return failures.exit_code(len(items))
+
+
+def indexed_photos(url: str | None, encoder: AnyEncoder, inside: Sequence[Path]) -> Iterator[tuple[int, list[Row]]]:
+    """The photos of an index, some at a time, each time with the number of the first.
+
+    Raises: ModelDiffers where the index is another model's.
+    """
+    from itertools import count, islice
+
+    from babelclip.cli.search import filters
+    from babelclip.search.filters import And, Eq, Filter
+    from babelclip.search.index import Index
+    from babelclip.search.places import default_url, index_url
+
+    chosen: Filter = Eq("kind", "image")
+    folders = filters(inside, None, None, [])
+    with Index.open(default_url() if url is None else index_url(url), encoder) as opened:
+        store = opened.store()
+        rows = iter(()) if store is None else store.rows(chosen if folders is None else And((chosen, folders)))
+        for first in count(0, STEP):
+            part = list(islice(rows, STEP))
+            if not part:
+                return
+            yield first, part
 
 
 def read_labels(labels: str | None, labels_file: Path | None) -> list[str]:
