@@ -217,7 +217,9 @@ def main() -> None:
     else:
         measured = (measure_rate if options.part == "rate" else measure_million)(encoder)
     results = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    results[options.part] = {**measured, "date": now(), "origin": describe_origin(), "model": encoder.facts()}
+    origin = describe_origin(encoder.facts(), None, "", 0)
+    described = {"date": now(), "commit": origin.commit, "machine": origin.machine, "model": encoder.facts()}
+    results[options.part] = measured | described
     options.out.write_text(json.dumps(results, indent=1) + "\n")
     print(json.dumps(measured, indent=1))
 
