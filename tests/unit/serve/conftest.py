@@ -45,6 +45,6 @@ def encoder() -> Encoder:
 
 @pytest.fixture(scope="session")
 def client(encoder: Encoder) -> Iterator[httpx.Client]:
-    settings = ServerSettings(served_names=("jina-clip-v2",), max_items=20, max_body_bytes=200_000)
+    settings = ServerSettings(served_names=("jina-clip-v2",), max_items=20, max_body_bytes=400_000)
     with run_app(make_app(encoder, settings)) as client:
         yield client

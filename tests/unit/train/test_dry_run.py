@@ -40,7 +40,7 @@ def test_parameters_are_those_of_the_real_towers(name: str, folder: Path) -> Non
 def test_rows_and_tokens() -> None:
     needs = stage_needs(plan(), read_folder(bundled_folder()).config)
     assert (needs.towers["text"].rows, needs.towers["text"].tokens) == (64, 64 * 77)
-    assert (needs.towers["vision"].rows, needs.towers["vision"].tokens) == (64, 64 * 50)
+    assert (needs.towers["vision"].rows, needs.towers["vision"].tokens) == (64, 64 * (1 + 9 * 9))
 
 
 def test_what_saves_memory_saves_it_and_costs_time() -> None:
