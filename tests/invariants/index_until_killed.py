@@ -11,7 +11,7 @@ from babelclip.search.walk import Wanted
 
 
 def main(url: str, folder: str) -> None:
-    indexing.BATCH_ROWS, read_file.PIECE = 12, 20
+    indexing.BATCH_ROWS, read_file.PIECE = 6, 20
     with Index.open(url, babelclip.load(threads=1), create=True) as index:
         report = index.add(
             [folder], Wanted(text=True), progress=lambda done, total: print(f"kept {index.count()}", flush=True)
