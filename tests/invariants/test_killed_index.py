@@ -21,7 +21,7 @@ from babelclip.search.store import StoreError
 from babelclip.search.walk import Wanted
 
 SCRIPT = Path(__file__).with_name("index_until_killed.py")
-ROUNDS, FILES, PIECES = 20, 900, 3
+ROUNDS, FILES, PIECES = 20, 600, 3
 
 
 @pytest.fixture
