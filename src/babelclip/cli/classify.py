@@ -118,11 +118,11 @@ def indexed_photos(url: str | None, encoder: AnyEncoder, inside: Sequence[Path])
     from babelclip.cli.search import filters
     from babelclip.search.filters import And, Eq, Filter
     from babelclip.search.index import Index
-    from babelclip.search.places import default_url, index_url
+    from babelclip.search.places import index_url
 
     chosen: Filter = Eq("kind", "image")
     folders = filters(inside, None, None, [])
-    with Index.open(default_url() if url is None else index_url(url), encoder) as opened:
+    with Index.open(index_url(url), encoder) as opened:
         store = opened.store()
         rows = iter(()) if store is None else store.rows(chosen if folders is None else And((chosen, folders)))
         for first in count(0, STEP):

@@ -35,9 +35,9 @@ def dupes(
     from babelclip.cli.search import as_row, filters
     from babelclip.search.doubles import find_doubles
     from babelclip.search.index import Index
-    from babelclip.search.places import default_url, index_url
+    from babelclip.search.places import index_url
 
-    url = default_url() if index is None else index_url(index)
+    url = index_url(index)
     groups = photos = 0
     with Index.open(url, None) as opened:
         for group in find_doubles(opened, threshold, filters(inside or [], None, None, [])):

@@ -32,9 +32,9 @@ def forget(
     from babelclip.errors import ConfigError
     from babelclip.search.index import Index
     from babelclip.search.open_store import open_database
-    from babelclip.search.places import default_url, index_url, thumbnails
+    from babelclip.search.places import index_url, thumbnails
 
-    url = default_url() if index is None else index_url(index)
+    url = index_url(index)
     with Index.open(url, None) as opened:
         if photos:
             print(f"{opened.remove(photos):,} rows taken out of {opened.database.url}")

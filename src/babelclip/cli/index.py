@@ -71,10 +71,10 @@ def index(
     """
     from babelclip.search.index import Index
     from babelclip.search.open_store import open_database
-    from babelclip.search.places import default_url, index_url
+    from babelclip.search.places import index_url
     from babelclip.search.walk import Wanted
 
-    url = default_url() if index is None else index_url(index)
+    url = index_url(index)
     wanted = Wanted(text, hidden, exclude) if text or hidden or exclude else None
     encoder = model.open()
     with Index(open_database(url, create=True), encoder, dim=dim) as opened:

@@ -80,10 +80,10 @@ def search(
     """
     from babelclip.errors import ConfigError
     from babelclip.search.index import KINDS, Index
-    from babelclip.search.places import default_url, index_url
+    from babelclip.search.places import index_url
     from babelclip.search.query import Query
 
-    url = default_url() if index is None else index_url(index)
+    url = index_url(index)
     condition = filters(inside or [], after, before, where or [])
     if batch == bool(query):
         raise ConfigError("name what to search for, or give --batch and one query a line on stdin")

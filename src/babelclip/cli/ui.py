@@ -41,7 +41,7 @@ def ui(
     from babelclip.cli.demo import has_display
     from babelclip.errors import ConfigError, RuntimeUnavailable
     from babelclip.search.index import Index
-    from babelclip.search.places import default_url, index_url
+    from babelclip.search.places import index_url
 
     try:
         from babelclip.web.run import run_page
@@ -63,7 +63,7 @@ def ui(
         print(f"babelclip: {line}", file=sys.stderr, flush=True)
 
     encoder = model.open()
-    url = default_url() if index is None else index_url(index)
+    url = index_url(index)
     # A server tells its own price, by the answers that it gives.
     count = None if isinstance(encoder, RemoteEncoder) else lambda texts: sum(map(len, encoder.tokenize(texts)))
     with Index.open(url, encoder, create=bool(photos)) as opened:

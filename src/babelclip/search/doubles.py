@@ -59,16 +59,5 @@ def _group(index: Index, ids: list[str]) -> Group:
 
     order = sorted(range(len(rows)), key=pixels)
     scores = np.stack([rows[place].vector for place in order]) @ rows[order[0]].vector
-    return Group(
-        tuple(
-            Hit(
-                rank,
-                str(rows[place].metadata["path"]),
-                rows[place].kind,
-                float(score),
-                rows[place].id,
-                rows[place].metadata,
-            )
-            for rank, (place, score) in enumerate(zip(order, scores, strict=True), start=1)
-        )
-    )
+    ranked = enumerate(zip(order, scores, strict=True), start=1)
+    return Group(tuple(Hit.of(rank, rows[place], float(score)) for rank, (place, score) in ranked))

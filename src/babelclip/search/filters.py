@@ -75,11 +75,16 @@ class Range(Filter):
 
     def __post_init__(self) -> None:
         check_field(self.field)
-        bounds = [bound for bound in (self.low, self.high) if bound is not None]
-        for bound in bounds:
+        values = [bound for _, bound in self.bounds]
+        for bound in values:
             check_scalar(self.field, bound)
-        if not bounds or len({isinstance(bound, str) for bound in bounds}) > 1:
-            raise ConfigError(f"Range({self.field!r}, ...) takes one or two bounds of one type, found {bounds}")
+        if not values or len({isinstance(bound, str) for bound in values}) > 1:
+            raise ConfigError(f"Range({self.field!r}, ...) takes one or two bounds of one type, found {values}")
+
+    @property
+    def bounds(self) -> list[tuple[str, Scalar]]:
+        """The bounds that there are, each with its sign."""
+        return [(sign, bound) for sign, bound in ((">=", self.low), ("<", self.high)) if bound is not None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from babelclip.search.indexing import Progress, Report, bring_up_to_date, withou
 from babelclip.search.known_files import row_id
 from babelclip.search.open_store import open_database
 from babelclip.search.query import Query, query_vector
-from babelclip.search.store import Database, Scored, StoreError, VectorStore
+from babelclip.search.store import Database, Known, Row, Scored, StoreError, VectorStore
 from babelclip.search.walk import Wanted, path_text
 from babelclip.vectors import finish
 
@@ -80,6 +80,11 @@ class Hit:
     score: float  # cosine with the query
     id: str
     metadata: Metadata
+
+    @classmethod
+    def of(cls, rank: int, row: Known | Row | Scored, score: float) -> Hit:
+        """A stored row that was found."""
+        return cls(rank, str(row.metadata.get("path", row.id)), row.kind, score, row.id, row.metadata)
 
 
 class Index:
@@ -240,7 +245,7 @@ class Index:
             ordered = in_one_order(found, vector, Means.from_json(notes.get(means_note(notes[ANSWERING]))))
         else:
             ordered = sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.score)
-        return [_hit(rank, scored) for rank, scored in enumerate(ordered[:k], start=1)]
+        return [Hit.of(rank, scored, scored.score) for rank, scored in enumerate(ordered[:k], start=1)]
 
     def vector(self, query: str | Query | Vectors, dim: int) -> Vectors:
         """What is asked as a vector (dim,)."""
@@ -311,7 +316,3 @@ def below(root: Path) -> Filter:
 
 def _kind_and(kind: str, where: Filter | None) -> Filter:
     return Eq("kind", kind) if where is None else And((Eq("kind", kind), where))
-
-
-def _hit(rank: int, scored: Scored) -> Hit:
-    return Hit(rank, str(scored.metadata.get("path", scored.id)), scored.kind, scored.score, scored.id, scored.metadata)

@@ -66,7 +66,6 @@ class Report:
     failures: list[Failure] = field(default_factory=list)
     missing_extras: Counter[str] = field(default_factory=Counter)  # extra -> files that need it
     seconds: float = 0.0
-    complete: bool = False  # whether the run came to its end
 
     @property
     def indexed(self) -> int:
@@ -96,7 +95,6 @@ def bring_up_to_date(
     finally:
         run.write()
     run.remove_gone(folders, elsewhere)
-    run.report.complete = True
     run.report.seconds = time.perf_counter() - start
     keep = {failure.path: failure for failure in run.report.failures}
     roots = [path_text(root) for root in folders]

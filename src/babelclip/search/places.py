@@ -16,8 +16,10 @@ def default_url() -> str:
     return index_url(os.environ.get(INDEX_VARIABLE) or f"sqlite:{user_data() / 'index.db'}")
 
 
-def index_url(given: str) -> str:
-    """A URL as it is; a plain path is a SQLite file's."""
+def index_url(given: str | None) -> str:
+    """A URL as it is; a plain path is a SQLite file's; the default where none is given."""
+    if given is None:
+        return default_url()
     return given if re.match(r"[a-z][a-z0-9+]+:", given) else f"sqlite:{Path(given).expanduser().absolute()}"
 
 

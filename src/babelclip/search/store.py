@@ -7,7 +7,7 @@ them answers is a note.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,9 @@ import numpy as np
 from babelclip.arrays import Vectors
 from babelclip.errors import BabelclipError, ConfigError
 from babelclip.search.filters import Filter, Metadata, check_metadata
+
+ROUNDING = 3e-3
+"""How far from one the length of a 16-bit vector may be."""
 
 
 class StoreError(BabelclipError):
@@ -163,6 +166,16 @@ def check_query(vector: Vectors, k: int, dim: int) -> Vectors:
     if k < 1:
         raise ConfigError(f"k must be at least 1, found {k}")
     return (vector / norm).astype(np.float32)
+
+
+def is_damaged(vector: Vectors) -> bool:
+    """Whether a vector, as 16 bits keep it, is no longer of length one."""
+    return not abs(float(np.linalg.norm(vector)) - 1) < ROUNDING  # NaN fails too
+
+
+def damaged(rows: Iterable[Row]) -> list[str]:
+    """Rows whose vector is damaged, in words."""
+    return [f"row {row.id!r}: its vector is damaged" for row in rows if is_damaged(row.vector)]
 
 
 def visible(row: Row | Known) -> Metadata:

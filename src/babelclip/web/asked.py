@@ -73,12 +73,11 @@ def _query(index: Index, asked: Asked, image: bytes | None) -> Query | Vectors |
     if image is not None:
         return Query.image(image)
     if asked.like:
-        row = _row(index, asked.like)
-        return None if row is None else row
+        return _vector_of(index, asked.like)
     return Query.parse(asked.text.split()) if asked.text.strip() else None
 
 
-def _row(index: Index, id: str) -> Vectors | None:
+def _vector_of(index: Index, id: str) -> Vectors | None:
     store = index.store()
     row = None if store is None else store.get([id])[0]
     return None if row is None else row.vector
@@ -93,6 +92,5 @@ def _some(index: Index, asked: Asked) -> list[Hit]:
         if place >= asked.start + PAGE:
             break
         if place >= asked.start and row.kind in asked.kinds:
-            path = str(row.metadata.get("path", row.id))
-            hits.append(Hit(place + 1, path, row.kind, float(np.nan), row.id, row.metadata))
+            hits.append(Hit.of(place + 1, row, float(np.nan)))
     return hits

@@ -20,10 +20,12 @@ import pyarrow as pa
 from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError
 from babelclip.search.filters import And, Eq, Filter, In, Not, Or, Prefix, Range, Scalar
-from babelclip.search.store import Known, Row, Scored, StoreError, check_query, check_rows, visible
+from babelclip.search.store import Known, Row, Scored, StoreError, check_query, check_rows, damaged, visible
 
 NOTES = "notes"
 PREFIX = "store_"
+WHOLE = ["id", "kind", "metadata", "vector"]
+"""The columns of a row."""
 AT_ONCE = 4096
 TYPES = {"s": "string", "i": "bigint", "f": "double"}
 
@@ -178,7 +180,8 @@ class LanceStore:
     def get(self, ids: Sequence[str]) -> list[Row | None]:
         if not ids:
             return []
-        found = {row.id: row for row in self._rows(f"id IN ({', '.join(map(_text, ids))})")}
+        entries = self._read(WHOLE, f"id IN ({', '.join(map(_text, ids))})")
+        found = {row.id: row for row in map(_row, entries)}
         return [found.get(id) for id in ids]
 
     def count(self, where: Filter | None = None) -> int:
@@ -190,15 +193,7 @@ class LanceStore:
             yield Known(each["id"], each["kind"], json.loads(each["metadata"]))
 
     def rows(self, where: Filter | None = None) -> Iterator[Row]:
-        with self._database.working():
-            self._fresh()
-            test = self._condition(where)
-        yield from self._rows(test)
-
-    def _rows(self, test: str) -> Iterator[Row]:
-        for each in self._read(["id", "kind", "metadata", "vector"], test):
-            vector = np.array(each["vector"], np.float32)
-            yield Row(each["id"], each["kind"], vector, json.loads(each["metadata"]))
+        yield from map(_row, self._scanned(WHOLE, where))
 
     def _scanned(self, columns: list[str], where: Filter | None) -> Iterator[dict[str, Any]]:
         with self._database.working():
@@ -221,15 +216,15 @@ class LanceStore:
         return condition(where, set(self._table.schema.names))
 
     def verify(self) -> list[str]:
-        return [
-            f"row {row.id!r}: its vector is damaged"
-            for row in self.rows()
-            if not abs(float(np.linalg.norm(row.vector)) - 1) < 3e-3
-        ]
+        return damaged(self.rows())
 
     def compact(self) -> None:
         with self._database.working():
             self._fresh().optimize(cleanup_older_than=timedelta(minutes=10))
+
+
+def _row(each: Mapping[str, Any]) -> Row:
+    return Row(each["id"], each["kind"], np.array(each["vector"], np.float32), json.loads(each["metadata"]))
 
 
 def condition(where: Filter | None, columns: set[str]) -> str:
@@ -241,13 +236,10 @@ def condition(where: Filter | None, columns: set[str]) -> str:
             return condition(In(field, (value,)), columns)
         case In(field, values):
             return _any_of(_equal(column, value) for value in values for column in _of(field, value, columns))
-        case Range(field, low, high):
-            bound = low if low is not None else high
-            assert bound is not None
-            bounds = [(sign, each) for sign, each in ((">=", low), ("<", high)) if each is not None]
+        case Range(field):
             return _any_of(
-                " AND ".join(f"{column} {sign} {_value(each)}" for sign, each in bounds)
-                for column in _of(field, bound, columns)
+                " AND ".join(f"{column} {sign} {_value(bound)}" for sign, bound in where.bounds)
+                for column in _of(field, where.bounds[0][1], columns)
             )
         case Prefix(field, start):
             return _any_of(f"starts_with({column}, {_text(start)})" for column in _of(field, start, columns))

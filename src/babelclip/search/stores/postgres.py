@@ -24,7 +24,7 @@ from psycopg.types.json import Jsonb
 from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError
 from babelclip.search.filters import Filter
-from babelclip.search.store import Known, Row, Scored, StoreError, check_query, check_rows, visible
+from babelclip.search.store import Known, Row, Scored, StoreError, check_query, check_rows, damaged, visible
 from babelclip.search.stores.postgres_filters import condition
 
 SCHEMA = "babelclip"
@@ -266,11 +266,7 @@ class PostgresStore:
             last = page[-1][0]
 
     def verify(self) -> list[str]:
-        return [
-            f"row {row.id!r}: its vector is damaged"
-            for row in self.rows()
-            if not abs(float(np.linalg.norm(row.vector)) - 1) < 3e-3
-        ]
+        return damaged(self.rows())
 
     def compact(self) -> None:
         """Makes an index of each kind that has many rows; those that are there follow every write by themselves."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from psycopg.types.json import Jsonb
 
 from babelclip.errors import ConfigError
-from babelclip.search.filters import And, Eq, Filter, In, Not, Or, Prefix, Range, Scalar
+from babelclip.search.filters import And, Eq, Filter, In, Not, Or, Prefix, Range
 
 Condition = tuple[str, list[object]]
 
@@ -22,8 +22,8 @@ def condition(where: Filter | None) -> Condition:
             return "metadata @> %s", [Jsonb({field: value})]
         case In(field, values):
             return f"metadata -> '{field}' = ANY(%s::jsonb[])", [[Jsonb(value) for value in values]]
-        case Range(field, low, high):
-            return _range(field, low, high)
+        case Range():
+            return _range(where)
         case Prefix(field, start):
             return f"({_is(field, 'string')} AND starts_with(metadata ->> '{field}', %s))", [start]
         case And(parts):
@@ -40,9 +40,9 @@ def _is(field: str, kind: str) -> str:
     return f"jsonb_typeof(metadata -> '{field}') = '{kind}'"
 
 
-def _range(field: str, low: Scalar | None, high: Scalar | None) -> Condition:
+def _range(where: Range) -> Condition:
     """Strings compare byte by byte, which is by code points in UTF-8."""
-    bounds = [(sign, bound) for sign, bound in ((">=", low), ("<", high)) if bound is not None]
+    field, bounds = where.field, where.bounds
     is_text = isinstance(bounds[0][1], str)
     value = f"(metadata ->> '{field}')" + (' COLLATE "C"' if is_text else "::numeric")
     cast = "text" if is_text else "numeric"

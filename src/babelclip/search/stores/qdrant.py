@@ -20,7 +20,7 @@ from qdrant_client.http.exceptions import ApiException
 from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError
 from babelclip.search.filters import And, Eq, Filter, In, Not, Or, Prefix, Range, Scalar, matches
-from babelclip.search.store import Known, Row, Scored, StoreError, check_query, check_rows
+from babelclip.search.store import Known, Row, Scored, StoreError, check_query, check_rows, damaged
 
 KEY_VARIABLE = "QDRANT_API_KEY"
 NAMES = uuid.UUID("5f0c1c1e-7d0b-4e43-9a5e-6d3c3f0d9b11")
@@ -192,11 +192,7 @@ class QdrantStore:
             yield from _scrolled(self._client, self._collection, self._compiled(where), with_vectors)
 
     def verify(self) -> list[str]:
-        return [
-            f"row {row.id!r}: its vector is damaged"
-            for row in self.rows()
-            if not abs(float(np.linalg.norm(row.vector)) - 1) < 3e-3
-        ]
+        return damaged(self.rows())
 
     def compact(self) -> None:
         """Qdrant does so by itself."""

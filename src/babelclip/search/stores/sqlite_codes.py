@@ -10,6 +10,7 @@ import numpy as np
 
 from babelclip.arrays import Vectors
 from babelclip.search.codes import MOST_NUMBERS, Rotation, encode_rows
+from babelclip.search.store import is_damaged
 
 FIRST = 256
 """Rows of a kind that give its first mean."""
@@ -95,8 +96,8 @@ class Codes:
             good = []
             for entry in page:
                 sized = len(entry[4]) == 2 * self._dim and len(entry[5]) == 8 * self.words
-                norm = float(np.linalg.norm(np.frombuffer(entry[4], np.float16).astype(np.float32))) if sized else 0.0
-                if abs(norm - 1) < 3e-3 and entry[2] == entry[3]:
+                whole = sized and not is_damaged(np.frombuffer(entry[4], np.float16).astype(np.float32))
+                if whole and entry[2] == entry[3]:
                     good.append(entry)
                 else:
                     problems.append(f"row {entry[1]!r}: its vector is damaged")

@@ -26,8 +26,8 @@ def condition(where: Filter | None) -> Condition:
             return f"{column(field)} = ?", [value]
         case In(field, values):
             return f"{column(field)} IN (SELECT value FROM json_each(?))", [json.dumps(values)]
-        case Range(field, low, high):
-            return _range(field, low, high)
+        case Range():
+            return _range(where)
         case Prefix(field, start):
             end = after(start)
             test = f"{_typed(field, start)} AND {column(field)} >= ?"
@@ -56,8 +56,8 @@ def after(start: str) -> str | None:
     return kept[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)  # between the two lie the surrogates
 
 
-def _range(field: str, low: Scalar | None, high: Scalar | None) -> Condition:
-    bounds = [(sign, bound) for sign, bound in ((">=", low), ("<", high)) if bound is not None]
+def _range(where: Range) -> Condition:
+    field, bounds = where.field, where.bounds
     tests = " AND ".join(f"{column(field)} {sign} ?" for sign, _ in bounds)
     return f"({_typed(field, bounds[0][1])} AND {tests})", [bound for _, bound in bounds]
 
