@@ -30,11 +30,12 @@ def test_the_mean_goes_and_the_rest_stays() -> None:
     pixels = torch.randn(64, 3, 8, 8)
     before = tower(pixels).detach()
     still = StillImages(np.arange(64), F.normalize(before, dim=1), float(before.norm(dim=1).mean()))
-    center_images(tower, still, CenteringSettings(share=0.75, start=4))
+    center_images(tower, still, CenteringSettings(share=0.75, start=4, end=12))
     moved = before - tower(pixels).detach()
     assert moved[:, :4].abs().max() == 0
+    assert moved[:, 12:].abs().max() == 0
     assert moved.std(dim=0).max() < 1e-5, "every image is moved alike"
-    assert moved[0, 4:].numpy() == pytest.approx(0.75 * before.mean(dim=0)[4:].numpy(), rel=0.1, abs=0.05)
+    assert moved[0, 4:12].numpy() == pytest.approx(0.75 * before.mean(dim=0)[4:12].numpy(), rel=0.1, abs=0.05)
     still_there = before - moved
     center_images(tower, still, CenteringSettings())
     assert torch.equal(tower(pixels).detach(), tower(pixels).detach())
