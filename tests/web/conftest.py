@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -22,13 +23,19 @@ CALM = (
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's photos as JPEGs, one of them with a date, one broken."""
+    """The demo's photos as JPEGs, one of them with a date, one turned by EXIF, one as HEIC; and a broken one."""
     folder = tmp_path_factory.mktemp("photos")
     for file in ALBUM.glob("*.webp"):
         picture = Image.open(file).convert("RGB")
         exif = Image.Exif()
         if file.stem == "dog":
             exif.get_ifd(0x8769)[0x9003] = "2024:07:01 12:30:00"
+        if file.stem == "bicycle":
+            pillow_heif.from_pillow(picture).save(folder / "bicycle.heic", quality=90)
+            continue
+        if file.stem == "elephants":
+            picture = picture.transpose(Image.Transpose.ROTATE_90)
+            exif[0x0112] = 6
         picture.save(folder / f"{file.stem}.jpg", quality=92, exif=exif)
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
     (folder.parent / "secret.jpg").write_bytes((folder / "cat.jpg").read_bytes())

@@ -88,10 +88,17 @@ def test_pictures_are_drawn_anew(address: str) -> None:
         assert httpx.get(f"{address}/{route}/{id}").content == answer.content
 
 
-def test_where_is_a_picture(address: str) -> None:
-    id = ids(httpx.get(f"{address}/", params={"q": "a dog"}).text)[0]
+@pytest.mark.parametrize("name", ["dog.jpg", "elephants.jpg", "bicycle.heic"])
+def test_where_is_a_picture(address: str, name: str) -> None:
+    page = httpx.get(f"{address}/", params={"q": name.partition(".")[0]}).text
+    id = ids(page)[names(page).index(name)]
     answer = httpx.get(f"{address}/where/{id}", params={"q": "a dog"}, timeout=60)
-    assert Image.open(io.BytesIO(answer.content)).format == "PNG"
+    assert answer.status_code == 200, answer.text
+    painted, shown = (
+        Image.open(io.BytesIO(content)) for content in (answer.content, httpx.get(f"{address}/picture/{id}").content)
+    )
+    assert painted.format == "PNG"
+    assert abs(painted.width / painted.height - shown.width / shown.height) < 0.02  # both upright
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,11 @@ def explain(
         The numbers as one JSON object on stdout.
     """
     from babelclip.explain.occlusion import draw_heat, where_seen
-    from babelclip.prepare.open_image import open_image
+    from babelclip.search.open_photo import open_photo
     from babelclip.search.query import Query, query_vector
 
     target = out or Path(f"{image.stem}-where.png")
-    opened = open_image(image, orientation="upright", alpha="white")
+    opened = open_photo(image)
     encoder = model.open()
     seen = where_seen(encoder, opened, query_vector(encoder, Query.parse(query)), cells)
     target.write_bytes(draw_heat(seen))

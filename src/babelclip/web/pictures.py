@@ -6,9 +6,12 @@ import os
 import threading
 from pathlib import Path
 
+from PIL import Image
+
 from babelclip.errors import ImageError
 from babelclip.search.index import Index
 from babelclip.search.known_files import is_below
+from babelclip.search.open_photo import open_photo
 from babelclip.search.places import thumbnails
 from babelclip.search.store import Row
 from babelclip.search.thumbnail import SIDE, thumbnail
@@ -53,6 +56,12 @@ class Pictures:
     def large(self, id: str) -> bytes:
         """A WebP picture for the lightbox. Raises: ImageError."""
         return self._drawn(self.row(id), LARGE)
+
+    def whole(self, id: str) -> Image.Image:
+        """The photo itself, upright, to be looked at by the model. Raises: ImageError."""
+        row = self.row(id)
+        with self._turn:
+            return open_photo(exact_path(row.metadata))
 
     def _drawn(self, row: Row, side: int) -> bytes:
         with self._turn:

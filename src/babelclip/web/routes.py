@@ -13,11 +13,9 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from babelclip.errors import BabelclipError, ConfigError, InputError
 from babelclip.explain.occlusion import draw_heat, where_seen
-from babelclip.prepare.open_image import open_image
 from babelclip.search.index import Hit, Index, IndexEncoder
 from babelclip.search.query import Query as SearchQuery
 from babelclip.search.query import query_vector
-from babelclip.search.walk import exact_path
 from babelclip.web.asked import MOST, PAGE, Asked, find
 from babelclip.web.page import address, render_hit, render_page
 from babelclip.web.pictures import Pictures
@@ -159,8 +157,7 @@ def where(request: Request, id: str, q: Text) -> Response:
     """Where in a photo the text is seen."""
     state = request.app.state
     try:
-        row = state.pictures.row(id)
-        opened = open_image(exact_path(row.metadata), orientation="upright", alpha="white")
+        opened = state.pictures.whole(id)
     except InputError as error:
         raise HTTPException(404, str(error)) from error
     encoder: IndexEncoder = state.encoder

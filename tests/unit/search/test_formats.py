@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from babelclip.encoder import Encoder
+from babelclip.errors import ImageError
 from babelclip.search import optional_formats
 from babelclip.search.index import Index
+from babelclip.search.open_photo import open_photo
 from babelclip.search.walk import Wanted
 
 ALBUM = Path(__file__).parents[3] / "src" / "babelclip" / "demo" / "photos"
@@ -83,6 +85,19 @@ def test_without_the_extra_files_are_counted(index: Index, folder: Path, monkeyp
         assert dict(report.missing_extras) == {"heif": 2, "pdf": 2}
         assert (report.embedded, report.failures) == (0, [])
     assert optional_formats.install_line("heif") == "pip install 'babelclip[heif]'"
+
+
+def test_a_photo_is_opened_upright_whatever_its_format(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = Image.open(ALBUM / "dog.webp").convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.jpg", exif=exif)
+    assert open_photo(folder / "turned.jpg").size == open_photo(folder / "dog.heic").size == photo.size
+    with pytest.raises(ImageError, match="broken"):
+        open_photo(folder / "broken.heic")
+    monkeypatch.setattr(optional_formats, "find_spec", lambda name: None)
+    with pytest.raises(ImageError, match=r"babelclip\[heif\]"):
+        open_photo(folder / "dog.heic")
 
 
 def test_a_document_of_too_many_pages_is_refused(monkeypatch: pytest.MonkeyPatch, index: Index, folder: Path) -> None:
