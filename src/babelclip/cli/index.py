@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from babelclip.search.index import Index
     from babelclip.search.indexing import Failure, Progress, Report
     from babelclip.search.walk import Wanted
+    from babelclip.search.watching import Changes
 
 SHOWN = 20  # failures that are named one by one
 
@@ -61,11 +63,11 @@ def index(
     reembed
         Embed everything anew, as after a change of the model; the old vectors answer until all are there.
     watch
-        Stay, and index what changes as it changes. Ctrl-C ends it.
+        Stay, and index what changes some seconds after it has. Ctrl-C ends it.
     errors_to
         List failed files in this file too, as JSON lines.
     json_lines
-        One JSON object on stdout for each run.
+        One JSON object on stdout for each run; with --watch, for each that changed anything.
     quiet
         Show no progress.
     """
@@ -80,29 +82,32 @@ def index(
     with Index(open_database(url, create=True), encoder, dim=dim) as opened:
         if not reembed:
             opened.check_model()
-        code = run_once(opened, photos or [], wanted, reembed, errors_to, json_lines, quiet)
+        telling = Telling(errors_to, json_lines, quiet)
+        code = run_once(opened, photos or [], wanted, reembed, telling)
         if watch:
-            keep_fresh(opened, errors_to, json_lines, quiet)
+            keep_fresh(opened, telling)
     return code
 
 
-def run_once(
-    index: Index,
-    photos: list[Path],
-    wanted: Wanted | None,
-    reembed: bool,
-    errors_to: Path | None,
-    json_lines: bool,
-    quiet: bool,
-) -> int:
+@dataclass
+class Telling:
+    """How runs are told, and what has been told before."""
+
+    errors_to: Path | None
+    json_lines: bool
+    quiet: bool
+    failures: set[Failure] = field(default_factory=set)
+
+
+def run_once(index: Index, photos: list[Path], wanted: Wanted | None, reembed: bool, telling: Telling) -> int:
     """One run, and what it has to say."""
     from babelclip.cli.main import DONE, PARTLY
 
-    with shown_progress(progress_wanted(quiet)) as progress:
+    with shown_progress(progress_wanted(telling.quiet)) as progress:
         report = index.add(photos, wanted, progress=progress, reembed=reembed)
-    tell(index, report, json_lines)
-    if errors_to is not None:
-        write_failures(report.failures, errors_to)
+    tell(index, report, telling)
+    if telling.errors_to is not None:
+        write_failures(report.failures, telling.errors_to)
     return PARTLY if report.failures else DONE
 
 
@@ -130,18 +135,20 @@ def shown_progress(show: bool) -> Iterator[Progress]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def tell(index: Index, report: Report, json_lines: bool) -> None:
-    """What a run did: to stdout; what failed: to stderr."""
+def tell(index: Index, report: Report, telling: Telling) -> None:
+    """What a run did: to stdout; what failed, once: to stderr."""
     from babelclip.search.optional_formats import install_line
 
-    for failure in report.failures[:SHOWN]:
+    failures = [failure for failure in report.failures if failure not in telling.failures]
+    telling.failures.update(failures)
+    for failure in failures[:SHOWN]:
         print(f"babelclip: not indexed: {failure.path}: {failure.reason}", file=sys.stderr)
-    if len(report.failures) > SHOWN:
-        print(f"babelclip: and {len(report.failures) - SHOWN} more (--errors-to FILE lists them all)", file=sys.stderr)
+    if len(failures) > SHOWN:
+        print(f"babelclip: and {len(failures) - SHOWN} more (--errors-to FILE lists them all)", file=sys.stderr)
     for extra, count in report.missing_extras.items():
         print(f"babelclip: {count} {extra} files need: {install_line(extra)}", file=sys.stderr)
-    if json_lines:
-        print(json.dumps(as_row(index, report), ensure_ascii=False))
+    if telling.json_lines:
+        print(json.dumps(as_row(index, report), ensure_ascii=False), flush=True)
         return
     parts = [
         f"{count:,} {what}"
@@ -155,7 +162,7 @@ def tell(index: Index, report: Report, json_lines: bool) -> None:
     ]
     rate = f" ({report.embedded / report.seconds:.0f} a second)" if report.embedded >= 10 else ""
     done = ", ".join(parts) or "nothing has changed"
-    print(f"{report.indexed:,} files indexed: {done} in {report.seconds:.1f} s{rate}")
+    print(f"{report.indexed:,} files indexed: {done} in {report.seconds:.1f} s{rate}", flush=True)
 
 
 def as_row(index: Index, report: Report) -> dict[str, Any]:
@@ -179,12 +186,46 @@ def write_failures(failures: list[Failure], path: Path) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def keep_fresh(index: Index, errors_to: Path | None, json_lines: bool, quiet: bool) -> None:
+def keep_fresh(index: Index, telling: Telling) -> None:
     """Run again whenever something changes, until Ctrl-C."""
-    from babelclip.search.watching import changes
+    from babelclip.search.watching import Watch, pause_after
 
-    folders = [Path(path) for path in index.folders()]
-    if not quiet:
-        print(f"babelclip: watching {len(folders)} folders; Ctrl-C ends it", file=sys.stderr)
-    for changed in changes(folders):
-        run_once(index, changed, None, False, errors_to, json_lines, quiet)
+    watch = Watch()
+    away: frozenset[Path] = frozenset()
+    if not telling.quiet:
+        print(f"babelclip: watching {len(index.folders()):,} folders; Ctrl-C ends it", file=sys.stderr)
+    while True:
+        # What other processes have added or forgotten counts; the first look finds what changed during the first run.
+        index.check_model()
+        changes = watch.look({Path(path): wanted for path, wanted in index.folders().items()})
+        for folder in sorted(changes.away - away):
+            print(f"babelclip: {folder} is not there; what is known of it stays", file=sys.stderr)
+        for folder in sorted(away - changes.away):
+            print(f"babelclip: {folder} is back", file=sys.stderr)
+        away = changes.away
+        if changes.folders and not refresh(index, changes, telling):
+            watch.forget(changes.folders)
+        time.sleep(pause_after(changes))
+
+
+def refresh(index: Index, changes: Changes, telling: Telling) -> bool:
+    """A run over what has changed, told where it did anything. False where it could not be done this time."""
+    from babelclip.errors import ConfigError
+    from babelclip.search.index import ModelDiffers
+    from babelclip.search.indexing import read_failures
+    from babelclip.search.store import StoreError
+
+    try:
+        with shown_progress(progress_wanted(telling.quiet)) as progress:
+            report = index.add(changes.folders, progress=progress, leave=changes.unsettled)
+    except ModelDiffers:
+        raise
+    except (ConfigError, StoreError, OSError) as error:  # a folder has gone meanwhile, another process writes too long
+        print(f"babelclip: tried again later: {error}", file=sys.stderr)
+        return False
+    done = report.embedded or report.known_by_content or report.removed
+    if done or not telling.failures.issuperset(report.failures):
+        tell(index, report, telling)
+    if telling.errors_to is not None:
+        write_failures(list(read_failures(index.database).values()), telling.errors_to)
+    return True

@@ -173,13 +173,15 @@ class Index:
         *,
         progress: Progress = without_progress,
         reembed: bool = False,
+        leave: Iterable[Path] = (),
     ) -> Report:
         """Index folders and files: what is new or changed is embedded, what is gone from them is taken out.
 
         Can be stopped at any moment; the next run goes on.
 
         paths: all that have been indexed before, when left out. wanted: as last time when left out. reembed: all of
-        them into a new set of vectors, which answers when it is complete; until then the old one does.
+        them into a new set of vectors, which answers when it is complete; until then the old one does. leave: files
+        that are not looked at, and stay as they are known.
 
         Raises: ConfigError for a path that is not there, StoreError where nothing can be kept.
         """
@@ -195,7 +197,7 @@ class Index:
         self.database.note(folders_note(plan))
         name, store = self._to_fill(reembed)
         chosen = {root: plan[str(root)] for root in (roots if roots and not reembed else map(Path, plan))}
-        report = bring_up_to_date(self.database, store, encoder, chosen, [Path(path) for path in plan], progress)
+        report = bring_up_to_date(self.database, store, encoder, chosen, map(Path, plan), progress, leave)
         if 4 * (report.embedded + report.removed) > report.indexed:
             store.compact()  # what is derived from so many new rows is made anew
         notes = self.database.notes()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from babelclip.encodes import StreamItem
 from babelclip.errors import InputError
 from babelclip.prepare.ahead import prepare_ahead
 from babelclip.prepare.open_image import ImageSource
+from babelclip.search.drives import drives_away, note_drives
 from babelclip.search.filters import Metadata, Scalar
 from babelclip.search.known_files import KnownFiles, is_below, row_id
 from babelclip.search.optional_formats import missing_extra
@@ -80,15 +81,19 @@ def bring_up_to_date(
     folders: Mapping[Path, Wanted],
     elsewhere: Iterable[Path] = (),
     progress: Progress = without_progress,
+    leave: Iterable[Path] = (),
 ) -> Report:
     """Embed what is new in folders, and take out what is gone from them.
 
-    elsewhere: other indexed folders, which may lie inside these: what is below them is left to them.
+    elsewhere: other indexed folders, which may lie inside these: what is below them is left to them. leave: files that
+    are not looked at; what is known of them stays.
     """
     start = time.perf_counter()
     failed_before = read_failures(database)
     run = _Run(store, KnownFiles.of(store), Report(), progress)
-    todo = run.compare(folders, failed_before)
+    run.leave(leave)
+    away = drives_away(database, folders)
+    todo = run.compare(folders, failed_before, away)
     try:
         run.embed(encoder, "image", [file for file in todo if file.kind != "text"])
         run.embed(encoder, "text", [file for file in todo if file.kind == "text"])
@@ -100,6 +105,7 @@ def bring_up_to_date(
     roots = [path_text(root) for root in folders]
     others = {path: each for path, each in failed_before.items() if not any(is_below(path, root) for root in roots)}
     write_failures(database, {**others, **keep})
+    note_drives(database, folders, away)
     return run.report
 
 
@@ -128,11 +134,17 @@ class _Run:
         self._written = time.perf_counter()
         self._total = self._done = 0
 
-    def compare(self, folders: Mapping[Path, Wanted], failed: Mapping[str, Failure]) -> list[FoundFile]:
+    def leave(self, files: Iterable[Path]) -> None:
+        """Take files for seen: they are neither read nor gone."""
+        self._seen |= {path_id(path) for path in files}
+
+    def compare(
+        self, folders: Mapping[Path, Wanted], failed: Mapping[str, Failure], away: Container[Path]
+    ) -> list[FoundFile]:
         """Files that have to be read."""
         todo = []
         for root, wanted in folders.items():
-            for found in walk(root, wanted):
+            for found in [Unreadable(root, "its drive is not there")] if root in away else walk(root, wanted):
                 if isinstance(found, Unreadable):
                     self.report.failures.append(Failure(path_text(found.path), found.reason))
                     self._not_looked_at.append(path_text(found.path))
