@@ -294,12 +294,20 @@ def _to_rgb(image: Image.Image, orientation: str, alpha: str, name: str, *, owne
             rgb = image if owned else image.copy()
         else:
             rgb = _without_transparency(image).convert("RGB")
-        return rgb if turn is None else rgb.transpose(turn)
+        return rgb if turn is None else _turned(rgb, turn)
     except MemoryError as error:
         raise ImageError(f"{name}: there is not enough memory to decode {image.width} x {image.height}") from error
     except Exception as error:  # decoders raise many kinds for broken data
         what = f"its {image.format} data are broken" if owned else "it cannot be loaded: it is closed, broken"
         raise ImageError(f"{name}: {what}, cut short or unsupported") from error
+
+
+def _turned(image: Image.Image, turn: Image.Transpose) -> Image.Image:
+    """Upright, and no longer saying that it is to be turned: who opens it once more must not turn it twice."""
+    turned = image.transpose(turn)
+    for note in ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"):
+        turned.info.pop(note, None)
+    return turned
 
 
 def _without_transparency(image: Image.Image) -> Image.Image:

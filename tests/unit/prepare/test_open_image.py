@@ -121,6 +121,7 @@ def test_upright_undoes_each_orientation_once(kind: str, orientation: int) -> No
     data = encoded(stored, kind, exif=exif, **options)
 
     shown = open_image(data, orientation="upright")
+    assert open_image(shown, orientation="upright").tobytes() == shown.tobytes()  # not turned twice
     assert shown.size == (32, 48)
     for point, color in (((4, 4), (255, 0, 0)), ((28, 4), (0, 255, 0)), ((4, 40), (0, 0, 0)), ((28, 40), (0, 0, 0))):
         assert np.abs(np.subtract(shown.getpixel(point), color)).max() < 12
