@@ -15,12 +15,11 @@ from cyclopts import Parameter
 from babelclip.cli.options import IndexOption, ModelOptions, progress_wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from babelclip.search.index import Index
     from babelclip.search.indexing import Failure, Progress, Report
     from babelclip.search.walk import Wanted
-    from babelclip.search.watching import Changes
 
 SHOWN = 20  # failures that are named one by one
 
@@ -203,12 +202,13 @@ def keep_fresh(index: Index, telling: Telling) -> None:
         for folder in sorted(away - changes.away):
             print(f"babelclip: {folder} is back", file=sys.stderr)
         away = changes.away
-        if changes.folders and not refresh(index, changes, telling):
-            watch.forget(changes.folders)
+        folders = [folder for folder in changes.folders if str(folder) in index.folders()]  # not forgotten meanwhile
+        if folders and not refresh(index, folders, changes.unsettled, telling):
+            watch.forget(folders)
         time.sleep(pause_after(changes))
 
 
-def refresh(index: Index, changes: Changes, telling: Telling) -> bool:
+def refresh(index: Index, folders: list[Path], unsettled: Iterable[Path], telling: Telling) -> bool:
     """A run over what has changed, told where it did anything. False where it could not be done this time."""
     from babelclip.errors import ConfigError
     from babelclip.search.index import ModelDiffers
@@ -217,7 +217,7 @@ def refresh(index: Index, changes: Changes, telling: Telling) -> bool:
 
     try:
         with shown_progress(progress_wanted(telling.quiet)) as progress:
-            report = index.add(changes.folders, progress=progress, leave=changes.unsettled)
+            report = index.add(folders, progress=progress, leave=unsettled)
     except ModelDiffers:
         raise
     except (ConfigError, StoreError, OSError) as error:  # a folder has gone meanwhile, another process writes too long
