@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 
 from babelclip.errors import ConfigError
+from babelclip.search.export import export_rows
 from babelclip.search.filters import And, Eq, Filter, In, Not, Or, Prefix, Range, matches
+from babelclip.search.index_notes import ModelNote
 from babelclip.search.open_store import open_database
 from babelclip.search.store import Database, Row, StoreError, VectorStore, visible
 
@@ -405,3 +408,16 @@ def test_an_index_of_postgresql_finds_what_comparing_all_finds(postgres: str, mo
     store.delete([row.id for row in images[:1000]])
     assert store.query(images[5].vector, 1)[0].id != "image-5"
     database.erase()
+
+
+def test_rows_can_be_exported(store: VectorStore, tmp_path: Path) -> None:
+    store.upsert(make_rows(40))
+    where = Range("size", 10_000, None)
+    file = tmp_path / "rows.jsonl"
+    assert export_rows(store.rows(where), ModelNote("m", "f", DIM), file) == store.count(where) == 30
+    exported = {line["id"]: line for line in map(json.loads, file.read_text(encoding="utf-8").splitlines())}
+    for row in store.rows(where):
+        line = exported.pop(row.id)
+        assert np.array_equal(np.array(line["vector"], np.float32), row.vector)
+        assert {"path": line["path"], **line["metadata"]} == row.metadata
+    assert not exported

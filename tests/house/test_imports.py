@@ -60,6 +60,7 @@ TORCH_MODULES = {
 FUNCTION_LEVEL_IMPORTS = ("cli/", "runtime/choose.py", "search/open_store.py", "__init__.py")
 # Optional parts that a setting chooses, imported where it has chosen them.
 CHOSEN_PARTS = {
+    ("search/export.py", "pyarrow"),
     ("search/optional_formats.py", "pillow_heif"),
     ("search/optional_formats.py", "pypdfium2"),
     ("train/curve.py", "matplotlib"),

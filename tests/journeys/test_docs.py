@@ -22,7 +22,8 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT / "src" / "babelclip" / "demo" / "photos"
 GUIDES = ("get-started.md", "search.md", "evaluate.md", "train.md")
-ASK_AN_INDEX = tuple(f"babelclip {verb}" for verb in ("search", "dupes", "forget", "index --", "classify --indexed"))
+INDEX_VERBS = ("search", "dupes", "export", "forget", "index --", "classify --indexed")
+ASK_AN_INDEX = tuple(f"babelclip {verb}" for verb in INDEX_VERBS)
 DOCUMENTS = ("README.md", "README.zh-CN.md", *(f"docs/guides/{guide}" for guide in GUIDES))
 
 

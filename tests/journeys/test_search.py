@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +105,46 @@ def test_doubles(home: Path, tmp_path: Path) -> None:
     groups = rows(babelclip(home, "dupes", "--index", index, "--json"))
     names = [sorted(Path(hit["path"]).name for hit in group["hits"]) for group in groups]  # type: ignore[attr-defined]
     assert names == [["again.webp", "same.webp"]]
+
+
+def test_export(home: Path, tmp_path: Path) -> None:
+    lines = rows(babelclip(home, "export", "-"))
+    assert len(lines) == len(list(ALBUM.glob("*.webp")))
+    dog = next(line for line in lines if str(line["path"]).endswith("dog.webp"))
+    embedded = rows(babelclip(home, "embed", "Photos/dog.webp"))[0]
+    assert np.dot(np.array(dog["vector"]), np.array(embedded["vector"])) > 0.999
+    assert len(str(dog["fingerprint"])) == 32
+    done = babelclip(
+        home, "export", str(tmp_path / "wide.npz"), "--where", "width>=100", "--in", "Photos", "--kind", "image"
+    )
+    assert done.stdout.startswith(f"{len(lines)} rows of 384 numbers each, by babelclip-small: "), done.stderr
+    assert np.load(tmp_path / "wide.npz")["vectors"].shape == (len(lines), 384)
+    assert rows(babelclip(home, "export", "-", "--kind", "text")) == []
+    assert rows(babelclip(home, "export", "-", "--after", "2024")) == []
+    assert babelclip(home, "export", "photos.csv").returncode == 2
+    assert not (home / "photos.csv").exists()
+
+
+def test_a_killed_export_never_looks_complete(home: Path, tmp_path: Path) -> None:
+    """Each row waits for a line on stdin that never comes, so the kill meets an export that has begun."""
+    script = (
+        "import sys, babelclip\n"
+        "from pathlib import Path\n"
+        "from babelclip.search.export import export_rows\n"
+        "with babelclip.Index.open(sys.argv[1], None) as index:\n"
+        "    rows = index.store().rows()\n"
+        "    said = lambda: print('row', flush=True) or sys.stdin.readline()\n"
+        "    export_rows(rows, index.model(), Path(sys.argv[2]), said)\n"
+    )
+    for name in ("a.jsonl", "a.npz", "a.npy", "a.parquet"):
+        out = tmp_path / name
+        command = [sys.executable, "-c", script, f"sqlite:{home / 'data' / 'index.db'}", str(out)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"row\n"
+            process.kill()
+        assert not out.exists()
+        assert not list(tmp_path.glob("a.*")), "nothing beside it has its name either"
 
 
 def test_indexed_photos_are_labelled_without_embedding_them_again(home: Path) -> None:

@@ -39,6 +39,7 @@ VERBS = {
     "search": ("search:search", "Find photos by a text in any language, by an image, or by both."),
     "ui": ("ui:ui", "Search in the browser."),
     "dupes": ("dupes:dupes", "Show indexed photos that look the same."),
+    "export": ("export:export", "Write what is indexed, vectors included, for other tools."),
     "forget": ("forget:forget", "Take folders out of the index, or the index away."),
     "explain": ("explain:explain", "Paint where in an image a text is seen."),
     "demo": ("demo:demo", "Find photos with queries in many languages, offline."),

@@ -1,0 +1,75 @@
+"""``babelclip export``: an index's rows and vectors as a file for other tools."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from babelclip.cli.options import IndexOption, progress_wanted
+
+
+def export(
+    file: Annotated[Path, Parameter(allow_leading_hyphen=True)],
+    /,
+    *,
+    index: IndexOption = None,
+    inside: Annotated[list[Path] | None, Parameter(name="--in")] = None,
+    after: str | None = None,
+    before: str | None = None,
+    where: list[str] | None = None,
+    kind: list[Literal["image", "page", "text"]] | None = None,
+    quiet: bool = False,
+) -> int:
+    """Write what is indexed, vectors included, to a file for other tools.
+
+    babelclip export vectors.parquet
+
+    babelclip export - --after 2024 | jq .path
+
+    Parameters
+    ----------
+    file
+        Its ending says the form: .jsonl, .npz, .npy (and .npy.jsonl beside it) or .parquet; - for JSON lines on stdout.
+    inside
+        Only what lies in this folder. Several times for several.
+    after
+        Only what was taken on or after this day (2024, 2024-06 or 2024-06-30).
+    before
+        Only what was taken before this day.
+    where
+        A condition on metadata, as for babelclip search. Several times for several, which must all hold.
+    kind
+        Only photos (image), pages of documents (page) or texts (text). Several times for several.
+    quiet
+        Show no progress.
+    """
+    from babelclip.cli.search import filters
+    from babelclip.progress import progress_bar
+    from babelclip.search.export import JsonLines, check_export, export_rows, write_rows
+    from babelclip.search.filters import And, In
+    from babelclip.search.index import Index
+    from babelclip.search.places import index_url
+    from babelclip.search.store import StoreError
+
+    url = index_url(index)
+    condition = filters(inside or [], after, before, where or [])
+    if kind:
+        condition = And((In("kind", tuple(kind)), *([] if condition is None else [condition])))
+    to_stdout = str(file) == "-"
+    if not to_stdout:
+        check_export(file)
+    with Index.open(url, None) as opened:
+        store, note = opened.store(), opened.model()
+        if store is None or note is None:
+            raise StoreError(f"the index {opened.database.url} is empty: babelclip index FOLDER fills it")
+        with progress_bar(progress_wanted(quiet), "exporting", range(store.count(condition))) as each:
+            rows = store.rows(condition)
+            if to_stdout:
+                write_rows(rows, JsonLines(sys.stdout, note), each)
+                return 0
+            count = export_rows(rows, note, file, each)
+    print(f"{count:,} rows of {note.dim} numbers each, by {note.model}: {file}")
+    return 0
