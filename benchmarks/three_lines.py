@@ -1,0 +1,104 @@
+"""The README's three lines from a clone to a search of one's own folder, typed as they stand there, each timed.
+
+    python benchmarks/three_lines.py --photos ../shared/data/eval/images/coco_captions.tar.gz
+
+The clone is of this checkout's last commit, from the local disk, into an empty folder. pip's cache is left out of use, so
+the set-up includes fetching every package from whatever index pip is set to. The photos of the archive become ~/Photos.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from babelclip.evaluate.results import describe_origin, now
+from babelclip.evaluate.tar_samples import members
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "benchmarks" / "results" / "three_lines.json"
+
+
+def lines_of_readme() -> list[str]:
+    """The three lines, this checkout for the address."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```console\n(git clone ADDRESS .*?)```", text, re.DOTALL)
+    lines: list[str] = blocks[0].strip().replace("ADDRESS", shlex.quote(str(ROOT))).splitlines()
+    assert len(blocks) == 1, "the README shows one way from a clone to a search"
+    assert len(lines) == 3, "they are three lines"
+    return lines
+
+
+def unpack(archive: Path, folder: Path) -> tuple[int, int]:
+    """The archive's photos as files: how many, and how many pixels in all."""
+    folder.mkdir()
+    count = pixels = 0
+    with tarfile.open(archive) as packed:
+        for member in filter(lambda member: member.is_image, members(packed)):
+            file = folder / f"{count:05}{member.suffix}"
+            file.write_bytes(member.read())
+            with Image.open(file) as image:
+                pixels += image.width * image.height
+            count += 1
+    return count, pixels
+
+
+def typed(lines: list[str], folder: Path) -> tuple[list[float], str]:
+    """Seconds of each line, all typed into one shell, and what the last one printed."""
+    script = "set -e\necho $EPOCHREALTIME >&3\n"
+    for number, line in enumerate(lines):
+        script += f"{line} > {folder}/said-{number}\necho $EPOCHREALTIME >&3\nexport HOME={folder}\n"
+    ours = ("BABELCLIP_", "XDG_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    with (folder / "times").open("wb") as times:
+        subprocess.run(
+            ["bash", "-c", f"exec 3>{times.name}\n{script}"],
+            cwd=folder,
+            env={**environment, "PIP_NO_CACHE_DIR": "1"},
+            check=True,
+        )
+    stamps = [float(stamp.replace(",", ".")) for stamp in (folder / "times").read_text().split()]
+    seconds = [after - before for before, after in zip(stamps, stamps[1:], strict=False)]
+    return seconds, (folder / f"said-{len(lines) - 1}").read_text()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="a tar archive that has photos in it")
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    lines = lines_of_readme()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        count, pixels = unpack(options.photos, folder / "Photos")
+        seconds, found = typed(lines, folder)
+        listed = [folder / "babelclip" / ".venv-core" / "bin" / "pip", "list", "--format", "json"]
+        packages = json.loads(subprocess.run(listed, capture_output=True, check=True).stdout)
+    assert str(Path("Photos")) in found, "the search found photos"
+    origin = describe_origin({}, None, "", 0)
+    result = {
+        "date": now(),
+        "commit": origin.commit,
+        "machine": origin.machine,
+        "photos": count,
+        "megapixels_each": round(pixels / count / 1e6, 2),
+        "packages": len(packages),
+        "hits": len(found.splitlines()),
+        "set_up_seconds": round(seconds[0], 1),
+        "index_seconds": round(seconds[1], 1),
+        "search_seconds": round(seconds[2], 2),
+    }
+    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
