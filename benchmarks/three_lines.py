@@ -2,8 +2,8 @@
 
     python benchmarks/three_lines.py --photos ../shared/data/eval/images/coco_captions.tar.gz
 
-The clone is of this checkout's last commit, from the local disk, into an empty folder. pip's cache is left out of use, so
-the set-up includes fetching every package from whatever index pip is set to. The photos of the archive become ~/Photos.
+The clone is of this checkout's last commit, from the local disk, into an empty folder. pip's cache is not used, so the
+set-up includes fetching every package from whatever index pip is set to. The photos of the archive become ~/Photos.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import shlex
 import subprocess
 import tarfile
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image
@@ -66,8 +67,13 @@ def typed(lines: list[str], folder: Path) -> tuple[list[float], str]:
             check=True,
         )
     stamps = [float(stamp.replace(",", ".")) for stamp in (folder / "times").read_text().split()]
-    seconds = [after - before for before, after in zip(stamps, stamps[1:], strict=False)]
+    seconds = [after - before for before, after in pairwise(stamps)]
     return seconds, (folder / f"said-{len(lines) - 1}").read_text()
+
+
+def output_of(command: list[str | Path]) -> str:
+    """What a command prints."""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def main() -> None:
@@ -76,18 +82,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     lines = lines_of_readme()
+    load = round(os.getloadavg()[0], 1)  # what else the machine was doing
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         count, pixels = unpack(options.photos, folder / "Photos")
         seconds, found = typed(lines, folder)
-        listed = [folder / "babelclip" / ".venv-core" / "bin" / "pip", "list", "--format", "json"]
-        packages = json.loads(subprocess.run(listed, capture_output=True, check=True).stdout)
-    assert str(Path("Photos")) in found, "the search found photos"
-    origin = describe_origin({}, None, "", 0)
+        clone = folder / "babelclip"
+        packages = json.loads(output_of([clone / ".venv-core" / "bin" / "pip", "list", "--format", "json"]))
+        commit = output_of(["git", "-C", clone, "rev-parse", "HEAD"]).strip()
+        assert f"{folder}/Photos/" in found, "the search found photos"
     result = {
         "date": now(),
-        "commit": origin.commit,
-        "machine": origin.machine,
+        "commit": commit,
+        "machine": describe_origin({}, None, "", 0).machine,
+        "load_before": load,
         "photos": count,
         "megapixels_each": round(pixels / count / 1e6, 2),
         "packages": len(packages),

@@ -4,8 +4,8 @@
     <!-- /table -->
 
 Kinds: ``bars`` (several result files, by commas, become columns), ``tasks``, ``forms`` and ``languages:TASK``;
-``training``, ``memory``, ``finetune`` and ``serving`` for the files of benchmarks/nano.py, training_memory.py,
-finetune.py and serving.py.
+``training``, ``memory``, ``finetune``, ``serving`` and ``three_lines`` for the files of benchmarks/nano.py,
+training_memory.py, finetune.py, serving.py and three_lines.py.
 A third field ``zh`` gives Chinese headings. Paths are relative to the project's root.
 
     python tools/render_tables.py            rewrite the tables of all documents
@@ -131,11 +131,43 @@ def serving_table(content: dict[str, Any], _: Tongue) -> str:
     return markdown([f"{content['model']}, {content['machine']['usable_cores']} cores", "measured"], rows)
 
 
+THREE_LINES_WORDS = {
+    "en": (
+        "line",
+        "seconds, {cores} cores",
+        "clone from a local disk, and set-up: {packages} packages fetched",
+        "index {photos} photos of {size} megapixels",
+        "search, loading the model included",
+    ),
+    "zh": (
+        "命令",
+        "秒（{cores} 核）",
+        "从本地磁盘克隆并安装：下载 {packages} 个软件包",
+        "索引 {photos} 张 {size} 百万像素的照片",
+        "搜索，含加载模型",
+    ),
+}
+
+
+def three_lines_table(content: dict[str, Any], tongue: Tongue) -> str:
+    """The time of each of the README's three lines."""
+    facts = {
+        "cores": content["machine"]["usable_cores"],
+        "packages": content["packages"],
+        "photos": content["photos"],
+        "size": content["megapixels_each"],
+    }
+    first, second, *lines = (words.format(**facts) for words in THREE_LINES_WORDS[tongue])
+    seconds = (content[f"{name}_seconds"] for name in ("set_up", "index", "search"))
+    return markdown([first, second], [[line, f"{taken:.1f}"] for line, taken in zip(lines, seconds, strict=True)])
+
+
 BENCHMARKS: dict[str, Callable[[dict[str, Any], Tongue], str]] = {
     "training": training_table,
     "memory": memory_table,
     "finetune": finetune_table,
     "serving": serving_table,
+    "three_lines": three_lines_table,
 }
 """Kind of a table of a benchmark's own file -> what makes it."""
 

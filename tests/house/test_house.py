@@ -76,6 +76,16 @@ def test_both_readmes_have_the_same_sections_and_numbers() -> None:
     assert without_comments[0] == without_comments[1], "the two READMEs show different commands"
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_three_lines_lead_from_a_clone_to_a_search(name: str) -> None:
+    blocks = re.findall(r"```console\n(git clone .*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 1
+    clone, index, search = blocks[0].splitlines()
+    assert clone.endswith(" && make core")
+    for line, verb in ((index, "index"), (search, "search")):  # tests/journeys/test_docs.py runs both
+        assert line.startswith(f".venv-core/bin/babelclip {verb} ")
+
+
 def test_readme_tree_matches_the_tree() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     tree = text.split("<!-- tree -->")[1].split("<!-- /tree -->")[0]

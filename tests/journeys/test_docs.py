@@ -38,7 +38,7 @@ def blocks(language: str) -> Iterator[tuple[str, str]]:
 def commands() -> Iterator[tuple[str, str]]:
     """(document, line) of every babelclip command; comments stay, the shell drops them."""
     for document, code in blocks("console"):
-        for line in code.splitlines():
+        for line in code.replace(".venv-core/bin/", "").splitlines():
             if line.startswith("babelclip train ") and "--dry-run" not in line:
                 yield document, f"{line} --dry-run"
             elif line.startswith("babelclip "):
