@@ -67,11 +67,11 @@ class JsonLines:
     def __init__(self, file: IO[str], note: ModelNote) -> None:
         self._file = file
         self._told = {"model": note.model, "fingerprint": note.fingerprint, "dim": note.dim}
+        self._numbers = ", ".join(["%.9g"] * note.dim)  # nine digits read back to the same float32
 
     def add(self, row: Row) -> None:
-        # The shortest forms that read back to the same float32.
-        vector = [float(text) for text in row.vector.astype(np.str_)]
-        self._file.write(json.dumps(shown(row) | self._told | {"vector": vector}, ensure_ascii=False) + "\n")
+        head = json.dumps(shown(row) | self._told, ensure_ascii=False).removesuffix("}")
+        self._file.write(f'{head}, "vector": [{self._numbers % tuple(row.vector.tolist())}]}}\n')
 
     def finish(self) -> None:
         self._file.flush()
