@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pillow_heif
@@ -15,6 +16,7 @@ from PIL import Image
 
 ALBUM = Path(__file__).parents[2] / "src" / "babelclip" / "demo" / "photos"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+COMMAND = [sys.executable, "-m", "babelclip"]
 CALM = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -43,15 +45,42 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def address(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of `babelclip ui`, with the photos indexed."""
+def environment(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Of commands that have the photos in their default index."""
     home = tmp_path_factory.mktemp("home")
     environment = {**os.environ, "BABELCLIP_DATA": str(home), "BABELCLIP_CACHE": str(home / "cache")}
-    babelclip = [sys.executable, "-m", "babelclip"]
-    subprocess.run([*babelclip, "index", str(photos)], env=environment, capture_output=True, check=False)
-    command = [*babelclip, "ui", "--port", "0", "--no-open"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+    subprocess.run([*COMMAND, "index", str(photos)], env=environment, capture_output=True, check=False)
+    return environment
+
+
+@pytest.fixture(scope="session")
+def address(environment: dict[str, str]) -> Iterator[str]:
+    """Of `babelclip ui`, with the photos indexed."""
+    with running(["ui", "--no-open"], environment) as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="session")
+def served(environment: dict[str, str]) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`babelclip serve --ui`, with the photos indexed."""
+    with running(["serve", "--ui"], environment) as pair:
+        yield pair
+
+
+@contextmanager
+def running(
+    command: list[str], environment: dict[str, str], log: Path | None = None
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A server's address and its process; log: where its stderr goes."""
+    with (
+        open(log or os.devnull, "w", encoding="utf-8") as errors,
+        subprocess.Popen(
+            [*COMMAND, *command, "--port", "0"], env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as server,
+    ):
         assert server.stdout is not None
-        yield server.stdout.readline().strip()
-        server.terminate()
-        assert server.wait(20) is not None
+        try:
+            yield server.stdout.readline().strip(), server
+        finally:
+            server.terminate()
+            assert server.wait(40) is not None

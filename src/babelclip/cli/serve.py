@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from babelclip.cli.options import IndexOption
+
 if TYPE_CHECKING:
+    from babelclip.serve.beside import MakeNeighbour
+    from babelclip.serve.run import Address
     from babelclip.serve.settings import Mode
 
 SAGEMAKER_MODEL = Path("/opt/ml/model")
@@ -27,6 +32,10 @@ def serve(
     fetch_allow: tuple[str, ...] = (),
     cache: Path | None = None,
     log: Literal["json", "none"] = "json",
+    ui: bool = False,
+    index: IndexOption = None,
+    page_name: tuple[str, ...] = (),
+    ui_without_keys: bool = False,
 ) -> int:
     """Answer the Jina embeddings API over HTTP, and what OpenAI's, Voyage's, Cohere's and Weaviate's clients send.
 
@@ -57,9 +66,17 @@ def serve(
         Keep vectors in this folder and answer from it what was computed before.
     log
         json: a line for every request on stderr. none: only what goes wrong outside of requests.
+    ui
+        The search page of an index and the playground too, as babelclip ui has them, at / of the same address. The
+        page asks for no key and no password: whoever reaches it sees the indexed photos.
+    page_name
+        A name by which the page is reached, where a proxy passes it on, as photos.example.org. Several times for
+        several. This machine's own names and all addresses in numbers are answered without.
+    ui_without_keys
+        With --ui and --keys: show the page to everybody all the same. The keys guard the API alone.
     """
     from babelclip.bundled import bundled_folder
-    from babelclip.errors import RuntimeUnavailable
+    from babelclip.errors import ConfigError, RuntimeUnavailable
 
     try:
         from babelclip.serve.fetch_image import FetchPolicy
@@ -79,12 +96,43 @@ def serve(
         fetch=FetchPolicy(enabled=fetch_urls or bool(fetch_allow), allow=fetch_allow),
         cache=cache,
     )
+    if (index or page_name or ui_without_keys) and not ui:
+        raise ConfigError("--index, --page-name and --ui-without-keys are for --ui")
     address = Address(
-        host=host or ("0.0.0.0" if in_cloud else "127.0.0.1"), port=port, keys=keys, open_to_all=no_keys, mode=mode
+        host=host or ("0.0.0.0" if in_cloud else "127.0.0.1"),
+        port=port,
+        keys=keys,
+        open_to_all=no_keys,
+        mode=mode,
+        page=ui,
+        page_without_keys=ui_without_keys,
     )
     write_to_stderr(log == "json")
-    run_server(model or (_default_model(mode, bundled_folder()),), settings, address)
+    with ExitStack() as stack:
+        page = _page(stack, index, page_name, address) if ui else None
+        run_server(model or (_default_model(mode, bundled_folder()),), settings, address, page)
     return 0
+
+
+def _page(stack: ExitStack, index: str | None, names: tuple[str, ...], address: Address) -> MakeNeighbour:
+    """What makes the page of an index beside the API. Raises: StoreError where there is no such index, at once."""
+    from babelclip.search.index import Index
+    from babelclip.search.places import index_url
+    from babelclip.serve.beside import Neighbour
+    from babelclip.serve.own_encoder import OwnEncoder
+    from babelclip.web.curl import Api
+    from babelclip.web.routes import PLACES, make_page
+
+    url = index_url(index)
+    Index.open(url, None).close()  # before the models are loaded; whether they fit is seen after that
+
+    def made(encoder: OwnEncoder) -> Neighbour:
+        opened = stack.enter_context(Index.open(url, encoder))
+        api = Api(url="", needs_key=address.keys is not None)
+        page = make_page(opened, encoder, names=[address.host, *names], count_tokens=encoder.count_tokens, api=api)
+        return Neighbour(page, PLACES)
+
+    return made
 
 
 def _default_model(mode: Mode, bundled: Path) -> Path:

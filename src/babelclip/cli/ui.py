@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import webbrowser
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from babelclip.cli.options import IndexOption, ModelOptions
+from babelclip.cli.options import KEY_VARIABLE, IndexOption, ModelOptions
+
+if TYPE_CHECKING:
+    from babelclip.encoder import Encoder
 
 
 def ui(
@@ -19,6 +25,7 @@ def ui(
     index: IndexOption = None,
     host: str = "127.0.0.1",
     port: int = 8090,
+    page_name: tuple[str, ...] = (),
     open_page: Annotated[bool, Parameter(name="--open", negative="--no-open")] = True,
     model: ModelOptions = ModelOptions(),
 ) -> int:
@@ -34,6 +41,9 @@ def ui(
         Address to listen at. Whoever can reach it sees the indexed photos: there are no passwords.
     port
         Port to listen at; 0 takes a free one.
+    page_name
+        A name by which the page is reached, where a proxy passes it on, as photos.example.org. Several times for
+        several. This machine's own names and all addresses in numbers are answered without.
     open_page
         Show the page in the browser, where there is one.
     """
@@ -44,6 +54,7 @@ def ui(
     from babelclip.search.places import index_url
 
     try:
+        from babelclip.web.curl import Api
         from babelclip.web.run import run_page
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("fastapi", "starlette", "uvicorn"):
@@ -64,17 +75,26 @@ def ui(
 
     encoder = model.open()
     url = index_url(index)
-    # A server tells its own price, by the answers that it gives.
-    count = None if isinstance(encoder, RemoteEncoder) else lambda texts: sum(map(len, encoder.tokenize(texts)))
+    count, api = None, Api()
+    if isinstance(encoder, RemoteEncoder):  # a server tells its own price, by the answers that it gives
+        api = Api(str(encoder.facts()["remote"]), needs_key=KEY_VARIABLE in os.environ)
+    else:
+        count = partial(_tokens, encoder)
     with Index.open(url, encoder, create=bool(photos)) as opened:
         run_page(
             opened,
-            encoder.upright(),
+            encoder,
             photos or [],
             host=host,
             port=port,
             ready=ready,
             told=told,
+            names=page_name,
             count_tokens=count,
+            api=api,
         )
     return 0
+
+
+def _tokens(encoder: Encoder, texts: Sequence[str]) -> int:
+    return sum(map(len, encoder.tokenize(texts)))

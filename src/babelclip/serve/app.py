@@ -14,6 +14,7 @@ from starlette.responses import Response
 from babelclip.encoder import Encoder
 from babelclip.serve.answers import error_answer, refusal_answer
 from babelclip.serve.bad_requests import InvalidInput, Wrong
+from babelclip.serve.beside import Beside, Neighbour
 from babelclip.serve.cache import VectorCache
 from babelclip.serve.door import Door
 from babelclip.serve.embeddings import Kitchen
@@ -45,9 +46,16 @@ def make_app(encoder: Encoder, settings: ServerSettings | None = None, *, keys: 
 
 
 def application(
-    served_by_name: dict[str, Served], settings: ServerSettings, keys: KeyFile | None, metrics: Metrics | None = None
+    served_by_name: dict[str, Served],
+    settings: ServerSettings,
+    keys: KeyFile | None,
+    metrics: Metrics | None = None,
+    neighbour: Neighbour | None = None,
 ) -> FastAPI:
-    """An application over models by name. Raises: ConfigError when the cache cannot be used."""
+    """An application over models by name, and what runs beside it, behind the same door.
+
+    Raises: ConfigError when the cache cannot be used.
+    """
     threads = ThreadPoolExecutor(settings.decoding_threads, thread_name_prefix="prepare")
     metrics = metrics or Metrics()
     kitchen = Kitchen(ImageFetcher(settings.fetch), threads, metrics)
@@ -77,6 +85,8 @@ def application(
     app.add_exception_handler(Refusal, _on_refusal)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
+    if neighbour is not None:
+        app.add_middleware(Beside, neighbour=neighbour)
     app.add_middleware(Door, journal=app.state.journal, settings=settings)
     return app
 

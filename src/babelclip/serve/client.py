@@ -75,6 +75,7 @@ class RemoteEncoder:
         self.dim = int(card["dimensions"])
         self.dims = tuple(card.get("matryoshka") or (self.dim,))
         self.logit_scale: float | None = card.get("logit_scale")
+        self.reading = None  # what scores mean is with the model's folder, which lies elsewhere
         self._facts = dict(card.get("facts") or {})
         self._most_items = int(card.get("max_items", TEXTS_A_REQUEST))
         prepare = card.get("image_prepare")
@@ -211,9 +212,9 @@ class RemoteEncoder:
         source = cast("ImageSource", image)
         try:
             if self._preparer is not None:
-                content = _png(Image.fromarray(self._preparer.crop(source)))
+                content = as_png(Image.fromarray(self._preparer.crop(source)))
             elif isinstance(source, Image.Image | np.ndarray):
-                content = _png(open_image(source))
+                content = as_png(open_image(source))
             else:
                 content = read_file(source)
         except ImageError as error:
@@ -309,7 +310,8 @@ def _image_prepare(stated: Mapping[str, Any]) -> ImagePrepareConfig:
         ) from error
 
 
-def _png(image: Image.Image) -> bytes:
+def as_png(image: Image.Image) -> bytes:
+    """The file that an image is sent as."""
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=1)  # lossless: the vector must not differ
     return file.getvalue()

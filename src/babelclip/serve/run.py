@@ -19,8 +19,11 @@ from babelclip.checkpoint.folder import ModelFolder, read_logit_scale
 from babelclip.errors import ConfigError
 from babelclip.prepare.text import TextPreparer
 from babelclip.serve.app import application
+from babelclip.serve.beside import MakeNeighbour
+from babelclip.serve.journal import LOGGER
 from babelclip.serve.keys import KeyFile
 from babelclip.serve.metrics import Metrics
+from babelclip.serve.own_encoder import OwnEncoder
 from babelclip.serve.patience import ImpatientProtocol
 from babelclip.serve.served import Description, Served
 from babelclip.serve.settings import Mode, ServerSettings
@@ -39,6 +42,8 @@ class Address:
     keys: Path | None = None
     open_to_all: bool = False
     mode: Mode = "api"
+    page: bool = False  # the search page is beside the API; it knows no keys
+    page_without_keys: bool = False  # ... although the API asks for some
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -52,6 +57,24 @@ class Address:
                 f"{self.host} can be reached from elsewhere, so say who may come in: --keys FILE "
                 "(make one with: babelclip keys create), or --no-keys for everybody"
             )
+        if self.page:
+            self._check_page()
+
+    def _check_page(self) -> None:
+        if self.mode != "api":
+            raise ConfigError(f"--mode {self.mode} has no page; leave out --ui")
+        if self.keys is not None and not self.page_without_keys:
+            raise ConfigError(
+                "--keys guards the API alone: with --ui whoever reaches the server sees the indexed photos, and embeds "
+                "on the page for nothing. Run the page apart, on this machine alone: babelclip ui --model "
+                "http://HOST:PORT; or say --ui-without-keys"
+            )
+
+    @property
+    def shows_photos_to_others(self) -> bool:
+        """Whether the page is likely to be reached by others than this machine's user: a server with keys has guests,
+        be it through a proxy."""
+        return self.page and (self.keys is not None or not _is_loopback(self.host))
 
 
 def _is_loopback(host: str) -> bool:
@@ -63,8 +86,15 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def run_server(models: Sequence[str | Path], settings: ServerSettings, address: Address) -> None:
+def run_server(
+    models: Sequence[str | Path],
+    settings: ServerSettings,
+    address: Address,
+    neighbour: MakeNeighbour | None = None,
+) -> None:
     """Serve until SIGTERM or Ctrl-C; prints the address when it can answer.
+
+    neighbour: makes what runs beside the API, around the first of the models.
 
     Raises: ConfigError, FolderError, KeyFileError before anything is started; TowerLost when a model does not start.
     """
@@ -76,11 +106,15 @@ def run_server(models: Sequence[str | Path], settings: ServerSettings, address: 
         raise ConfigError("--served-name is for one model; several answer to their own names")
     with contextlib.ExitStack() as stack:
         keys = None if address.keys is None else stack.enter_context(KeyFile(address.keys))
-        asyncio.run(_serve(folders, settings, address, keys))
+        asyncio.run(_serve(folders, settings, address, keys, neighbour))
 
 
 async def _serve(
-    folders: Sequence[ModelFolder], settings: ServerSettings, address: Address, keys: KeyFile | None
+    folders: Sequence[ModelFolder],
+    settings: ServerSettings,
+    address: Address,
+    keys: KeyFile | None,
+    make_neighbour: MakeNeighbour | None,
 ) -> None:
     workers = [Worker(str(folder.path)) for folder in folders]
     try:
@@ -92,8 +126,14 @@ async def _serve(
                 metrics.watch_starts(folder.name, partial(getattr, worker, "starts"))
                 served = _served(folder, worker, settings)
                 models.update(dict.fromkeys((folder.name, *settings.served_names), served))
+            neighbour = None
+            if make_neighbour is not None:
+                neighbour = make_neighbour(OwnEncoder(models[folders[0].name], asyncio.get_running_loop()))
+            if address.shows_photos_to_others:
+                said = "whoever reaches this server sees the indexed photos: the page asks for no key and no password"
+                LOGGER.warning("page_open_to_all", extra={"facts": {"host": address.host, "means": said}})
             config = uvicorn.Config(
-                application(models, settings, keys, metrics),
+                application(models, settings, keys, metrics, neighbour),
                 http=ImpatientProtocol,
                 log_level="warning",
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -17,6 +16,7 @@ from babelclip.prepare.open_image import stated_size
 from babelclip.search.index import IndexEncoder
 from babelclip.serve.costs import Usage, image_tokens
 from babelclip.vectors import similarity
+from babelclip.web.curl import Api, ImageFile, curl_line
 
 CountTokens = Callable[[Sequence[str]], int]
 Words = Mapping[str, str]
@@ -47,12 +47,12 @@ class Tried:
 
 
 def try_things(
-    encoder: IndexEncoder, things: Sequence[Thing], dim: int | None, count_tokens: CountTokens | None
+    encoder: IndexEncoder, things: Sequence[Thing], dim: int, count_tokens: CountTokens | None, api: Api
 ) -> Tried:
     """Embed and compare. Raises: InputError, ConfigError for what cannot be embedded."""
     if not things or len(things) > MOST:
         raise ConfigError(f"give from 1 to {MOST} texts and images")
-    vectors = np.empty((len(things), dim or encoder.dim), np.float32)
+    vectors = np.empty((len(things), dim), np.float32)
     texts = [place for place, thing in enumerate(things) if thing.image is None]
     images = [place for place, thing in enumerate(things) if thing.image is not None]
     try:
@@ -69,22 +69,9 @@ def try_things(
             text_tokens=count_tokens([things[place].name for place in texts]),
             image_tokens=sum(image_tokens(width, height) for width, height in sizes),
         )
-    return Tried(tuple(things), vectors, similarity(vectors, vectors), usage, _request(encoder, things, dim))
-
-
-def _request(encoder: IndexEncoder, things: Sequence[Thing], dim: int | None) -> str:
-    """The same by curl from a server; an image is put in by the shell."""
-    entries = [
-        json.dumps({"text": thing.name}, ensure_ascii=False) if thing.image is None else '{"image": "\0"}'
-        for thing in things
-    ]
-    width = "" if dim is None else f'"dimensions": {dim}, '
-    body = f'{{"model": {json.dumps(encoder.name)}, {width}"input": [{", ".join(entries)}]}}'
-    quoted = shlex.quote(body)
-    for thing in things:
-        if thing.image is not None:
-            quoted = quoted.replace("\0", f"'\"$(base64 -w0 {shlex.quote(thing.name)})\"'", 1)
-    return f"curl http://localhost:8080/v1/embeddings -H 'Content-Type: application/json' -d {quoted}"
+    items = [thing.name if thing.image is None else ImageFile(thing.name) for thing in things]
+    request = curl_line(api, encoder.name, items, dim)
+    return Tried(tuple(things), vectors, similarity(vectors, vectors), usage, request)
 
 
 def render_tried(tried: Tried, words: Words) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse
 
-from babelclip.errors import ConfigError, InputError
+from babelclip.errors import BabelclipError, ConfigError
 from babelclip.search.index import IndexEncoder
-from babelclip.web.playground import Thing, render_playground, render_tried, try_things
+from babelclip.web.curl import Api
+from babelclip.web.playground import Thing, Words, render_playground, render_tried, try_things
 from babelclip.web.request_body import whole_body
+from babelclip.web.status import status_of
 from babelclip.web.words import words_for
 
 router = APIRouter()
@@ -25,18 +29,18 @@ def playground(request: Request) -> HTMLResponse:
     language, words = words_for(given.get("lang"), request.headers.get("accept-language", ""))
     encoder: IndexEncoder = request.app.state.encoder
     widths = {encoder.dim, *(width for width in (64, 96, 128, 256, 512, 768) if width < encoder.dim)}
-    texts, result, problem, dim = given.get("texts", "")[:20_000], "", None, encoder.dim
+    texts, result, problem, status, dim = given.get("texts", "")[:20_000], "", None, 200, encoder.dim
     try:
         dim = _width(given.get("dim"), encoder)
         lines = [Thing(line.strip()) for line in texts.splitlines() if line.strip()]
         if lines:
-            result = render_tried(try_things(encoder, lines, dim, request.app.state.count_tokens), words)
-    except (InputError, ConfigError) as error:
-        problem = words["failed"] + str(error)
+            result = _rendered(request, lines, dim, words)
+    except BabelclipError as error:
+        problem, status = words["failed"] + str(error), status_of(error)
     rendered = render_playground(
         language=language, words=words, widths=sorted(widths), texts=texts, dim=dim, result=result, problem=problem
     )
-    return HTMLResponse(rendered, 400 if problem else 200)
+    return HTMLResponse(rendered, status)
 
 
 @router.post("/playground")
@@ -57,7 +61,15 @@ def _tried(request: Request, body: bytes) -> JSONResponse:
         dim = _width(str(given.get("dim") or ""), encoder)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"the request is not of the playground's form ({type(error).__name__})") from error
-    return JSONResponse({"html": render_tried(try_things(encoder, things, dim, request.app.state.count_tokens), words)})
+    return JSONResponse({"html": _rendered(request, things, dim, words)})
+
+
+def _rendered(request: Request, things: Sequence[Thing], dim: int, words: Words) -> str:
+    state = request.app.state
+    api: Api = state.api
+    if not api.url:  # this server's own, by the name that it was reached by
+        api = replace(api, url=f"{request.base_url}v1")
+    return render_tried(try_things(state.encoder, things, dim, state.count_tokens, api), words)
 
 
 def _width(given: str | None, encoder: IndexEncoder) -> int:

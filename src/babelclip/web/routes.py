@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, Response
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from fastapi.routing import APIRoute
 
 from babelclip.errors import BabelclipError, ConfigError, InputError
 from babelclip.explain.occlusion import draw_heat, where_seen
@@ -17,11 +17,14 @@ from babelclip.search.index import Hit, Index, IndexEncoder
 from babelclip.search.query import Query as SearchQuery
 from babelclip.search.query import query_vector
 from babelclip.web.asked import MOST, PAGE, Asked, find
+from babelclip.web.curl import Api
+from babelclip.web.own_names import OwnNames
 from babelclip.web.page import address, render_hit, render_page
 from babelclip.web.pictures import Pictures
 from babelclip.web.playground import CountTokens
 from babelclip.web.playground_routes import router as playground_router
 from babelclip.web.request_body import whole_body
+from babelclip.web.status import status_of
 from babelclip.web.words import words_for
 
 STATIC = Path(__file__).parent / "static"
@@ -40,19 +43,26 @@ HEADERS = {
 
 
 def make_page(
-    index: Index, encoder: IndexEncoder, hosts: list[str], count_tokens: CountTokens | None = None
+    index: Index,
+    encoder: IndexEncoder,
+    *,
+    names: Iterable[str] = (),
+    count_tokens: CountTokens | None = None,
+    api: Api | None = None,
 ) -> FastAPI:
     """An application of the page alone.
 
-    hosts: names under which it is reached: another name in a request is one that leads here against the user's will.
-    count_tokens: how many tokens texts are, for the price that the playground tells.
+    encoder: turns photos as the model itself does, so that the playground shows what a server answers; the index turns
+    them upright by itself. names: by which it is reached, beside this machine's own (see ``OwnNames``). count_tokens:
+    how many tokens texts are, for the price that the playground tells. api: where its request goes to; a server on this
+    machine when left out.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.index, app.state.encoder, app.state.pictures = index, encoder, Pictures(index)
-    app.state.count_tokens = count_tokens
+    app.state.count_tokens, app.state.api = count_tokens, api or Api()
     app.include_router(router)
     app.include_router(playground_router)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
+    app.add_middleware(OwnNames, names=tuple(names))
 
     @app.middleware("http")
     async def add_headers(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -62,9 +72,13 @@ def make_page(
 
     @app.exception_handler(BabelclipError)
     async def tell(request: Request, error: BabelclipError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 400 if isinstance(error, InputError | ConfigError) else 500)
+        return JSONResponse({"detail": str(error)}, status_of(error))
 
     return app
+
+
+def _paths(*routers: APIRouter) -> list[str]:
+    return [route.path for each in routers for route in each.routes if isinstance(route, APIRoute)]
 
 
 router = APIRouter()
@@ -90,12 +104,12 @@ def page(request: Request) -> HTMLResponse:
     """The page with the results of its address."""
     given = request.query_params
     language, words = words_for(given.get("lang"), request.headers.get("accept-language", ""))
-    index, problem, asked, hits = _index(request), None, Asked(), list[Hit]()
+    index, problem, status, asked, hits = _index(request), None, 200, Asked(), list[Hit]()
     try:
         asked = _asked(request)
         hits = find(index, asked)
-    except (InputError, ConfigError) as error:
-        problem = words["failed"] + str(error)
+    except BabelclipError as error:
+        problem, status = words["failed"] + str(error), status_of(error)
     rendered = render_page(
         asked,
         hits,
@@ -105,7 +119,7 @@ def page(request: Request) -> HTMLResponse:
         count=index.count(),
         problem=problem,
     )
-    return HTMLResponse(rendered, 400 if problem else 200)
+    return HTMLResponse(rendered, status)
 
 
 @router.get("/results")
@@ -177,3 +191,7 @@ def static(name: str) -> Response:
 def health(request: Request) -> dict[str, Any]:
     """Whether it answers, and how much is indexed."""
     return {"status": "ok", "indexed": _index(request).count()}
+
+
+PLACES = frozenset(path[1:].partition("/")[0] for path in _paths(router, playground_router)) - {"health"}
+"""First parts of the page's paths, for a server that has others beside them and a /health of its own."""

@@ -11,10 +11,9 @@ import uvicorn
 
 from babelclip.errors import BabelclipError, ConfigError
 from babelclip.search.index import Index, IndexEncoder
+from babelclip.web.curl import Api
 from babelclip.web.playground import CountTokens
 from babelclip.web.routes import make_page
-
-THIS_MACHINE = ("127.0.0.1", "localhost", "[::1]")
 
 
 def run_page(
@@ -26,16 +25,18 @@ def run_page(
     port: int,
     ready: Callable[[str], None],
     told: Callable[[str], None],
+    names: Sequence[str] = (),
     count_tokens: CountTokens | None = None,
+    api: Api | None = None,
 ) -> None:
     """Serve the page until Ctrl-C.
 
     ready: called with the address when it answers. told: called with a line when indexing has ended.
-    count_tokens: how many tokens texts are; without it the playground tells no price.
+    count_tokens: how many tokens texts are; without it the playground tells no price. names, api: as for ``make_page``.
 
     Raises: ConfigError where the address cannot be listened at.
     """
-    app = make_page(index, encoder, [*THIS_MACHINE, host], count_tokens)
+    app = make_page(index, encoder, names=[host, *names], count_tokens=count_tokens, api=api)
     listening = _listen(host, port)
     address = f"http://{'localhost' if host in ('127.0.0.1', '::1') else host}:{listening.getsockname()[1]}"
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))

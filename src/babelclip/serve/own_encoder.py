@@ -1,0 +1,183 @@
+"""A served model as an encoder: what runs beside the API uses the model that the worker process holds already.
+
+It waits in the same queues as requests of the API, and its vectors may come out of the same cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Literal, cast
+
+import numpy as np
+from PIL import Image
+
+from babelclip.arrays import Vectors
+from babelclip.encodes import TEXTS_ONLY, StreamItem, checked, collect, stream_by_kind
+from babelclip.errors import ConfigError, ImageError, InputError, RuntimeUnavailable, TextError, UnknownTask
+from babelclip.prepare.image import ImagePreparer
+from babelclip.prepare.kinds import is_one_image, is_one_text
+from babelclip.prepare.open_image import ImageSource
+from babelclip.progress import progress_bar
+from babelclip.serve.bad_requests import Busy
+from babelclip.serve.client import as_png
+from babelclip.serve.priced import Priced
+from babelclip.serve.served import Served
+from babelclip.vectors import finish
+
+ITEMS_AT_ONCE = 64
+PATIENCE = 120.0  # seconds for so many; a request of the API may take as long
+
+Finish = Callable[[Vectors], Vectors]
+
+
+class OwnEncoder:
+    """Texts and images to vectors, for threads other than that of the server's event loop, which must not wait.
+
+    As with ``RemoteEncoder`` an image is brought here to the square that the model sees, and goes on as a PNG: the
+    vector is the same, and how photos are turned is chosen here.
+    """
+
+    def __init__(self, served: Served, loop: asyncio.AbstractEventLoop) -> None:
+        """loop: the one that the server runs in."""
+        about = served.description
+        self.name, self.dim = about.name, about.dim
+        self.reading = None
+        self._served, self._loop = served, loop
+        self._preparer = None if about.image_prepare is None else ImagePreparer(about.image_prepare)
+
+    def upright(self) -> OwnEncoder:
+        """As ``Encoder.upright``."""
+        if self._preparer is None:
+            return self
+        turned = copy(self)
+        turned._preparer = ImagePreparer(replace(self._preparer.config, orientation="upright"), self._preparer.limits)
+        return turned
+
+    def facts(self) -> dict[str, str | int | None]:
+        """As ``Encoder.facts``: the worker has told them."""
+        return {"model": self.name, **self._served.description.facts, "dim": self.dim}
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Of texts as the model reads them."""
+        return sum(self._served.price_text(text, None, truncate=True, place="").tokens for text in texts)
+
+    def encode_text(
+        self,
+        texts: str | Iterable[str],
+        *,
+        task: str | None = None,
+        dim: int | None = None,
+        normalize: bool = True,
+        max_tokens: int | None = None,
+        progress: bool = False,
+    ) -> Vectors:
+        """As ``Encoder.encode_text``, but that only the model's own limit can cut texts, and cuts are not told.
+
+        Raises: ItemsError, ConfigError, UnknownTask; RuntimeUnavailable while the model is being started anew.
+        """
+        if max_tokens is not None:
+            raise ConfigError("max_tokens cannot be told to a served model: it cuts texts at its own limit")
+        lone = is_one_text(texts)
+        items = [texts] if lone else cast("Iterable[object]", texts)
+        results = self._texts(items, task, _finish(dim, normalize))
+        with progress_bar(progress, "texts", items) as advance:
+            vectors = collect(results, dim or self.dim, advance)
+        return vectors[0] if lone else vectors
+
+    def encode_image(
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        dim: int | None = None,
+        normalize: bool = True,
+        progress: bool = False,
+    ) -> Vectors:
+        """As ``Encoder.encode_image``.
+
+        Raises: ItemsError, ConfigError; RuntimeUnavailable while the model is being started anew.
+        """
+        if self._preparer is None:
+            raise ConfigError(f"{self.name} {TEXTS_ONLY}")
+        lone = is_one_image(images)
+        items = [images] if lone else cast("Iterable[object]", images)
+        results = self._images(items, _finish(dim, normalize))
+        with progress_bar(progress, "images", items) as advance:
+            vectors = collect(results, dim or self.dim, advance)
+        return vectors[0] if lone else vectors
+
+    def stream(
+        self,
+        items: Iterable[str | ImageSource],
+        *,
+        kind: Literal["auto", "text", "image"] = "auto",
+        dim: int | None = None,
+    ) -> Iterator[StreamItem]:
+        """As ``Encoder.stream``."""
+        end = _finish(dim, True)
+        return stream_by_kind(
+            items, kind, lambda texts: self._texts(texts, None, end), lambda images: self._images(images, end)
+        )
+
+    def _texts(self, texts: Iterable[object], task: str | None, end: Finish) -> Iterator[Vectors | InputError]:
+        known = self._served.description.tasks
+        if task is not None and task not in known:
+            raise UnknownTask(f"unknown task {task!r}; {self.name} knows {', '.join(known) or 'none'}")
+
+        def priced(text: object) -> Priced | InputError:
+            good = checked(text)
+            return self._served.price_text(good, task, truncate=True, place="") if isinstance(good, str) else good
+
+        return self._results(texts, priced, end, TextError)
+
+    def _images(self, images: Iterable[object], end: Finish) -> Iterator[Vectors | InputError]:
+        preparer = self._preparer
+
+        def priced(image: object) -> Priced | InputError:
+            if preparer is None:
+                return ImageError(f"{self.name} {TEXTS_ONLY}")
+            try:
+                square = as_png(Image.fromarray(preparer.crop(cast("ImageSource", image))))
+                return self._served.price_image(square)
+            except ImageError as error:
+                return error
+
+        return self._results(images, priced, end, ImageError)
+
+    def _results(
+        self,
+        items: Iterable[object],
+        priced: Callable[[object], Priced | InputError],
+        end: Finish,
+        kind: type[InputError],
+    ) -> Iterator[Vectors | InputError]:
+        """One result an item, in order."""
+        source = iter(items)
+        while part := list(islice(source, ITEMS_AT_ONCE)):
+            taken = [priced(item) for item in part]
+            found = iter(self._wait([item for item in taken if not isinstance(item, InputError)]))
+            for item in taken:
+                result: Any = item if isinstance(item, InputError) else next(found)
+                if isinstance(result, Exception) and not isinstance(result, InputError):
+                    raise RuntimeUnavailable(f"{self.name} failed; the server's log knows more") from result
+                if not isinstance(result, Exception):
+                    result = end(result) if np.isfinite(result).all() else kind("the model gave no vector for it")
+                yield result
+
+    def _wait(self, items: Sequence[Priced]) -> Sequence[Vectors | Exception]:
+        if not items:
+            return []
+        waiting = asyncio.run_coroutine_threadsafe(self._served.vectors(items), self._loop)
+        try:
+            return waiting.result(PATIENCE)
+        except (Busy, TimeoutError) as error:
+            waiting.cancel()
+            raise RuntimeUnavailable(str(error) or "the model takes too long; try again later") from error
+
+
+def _finish(dim: int | None, normalize: bool) -> Finish:
+    """What cuts and normalises a raw vector (E,)."""
+    return lambda row: finish(row[None], dim, normalize)[0]
