@@ -177,7 +177,10 @@ def test_other_processes_may_add_and_forget_folders(watcher: Watcher, photos: Pa
     shutil.copy(ALBUM / "lighthouse.webp", more)
     assert watcher.next_run()["embedded"] == 1
     assert watcher.names() == ["lighthouse.webp", "zebras.webp"], "what is forgotten is not watched any longer"
-    assert watcher.stop() == 130
+    command = [sys.executable, "-m", "babelclip", "forget", "--yes"]
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=PATIENCE)
+    assert watcher.process.wait(timeout=PATIENCE) == 1
+    until(lambda: watcher.has_said("was taken away"))
 
 
 def test_stopped_while_it_indexes_nothing_is_half_written(watcher: Watcher, photos: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from babelclip.encoder import Encoder
 from babelclip.search.index import Index
+from babelclip.search.store import StoreError
 from babelclip.search.walk import Wanted
 from babelclip.search.watching import LONGEST, SHARE, SHORTEST, Changes, Watch, pause_after
 
@@ -156,3 +157,16 @@ def test_the_empty_place_of_a_drive_is_not_emptied(index: Index, make_photo: Any
     assert (report.known_by_content, report.removed, report.failures) == (1, 1, []), "now it is a folder like others"
     (place / "other.png").unlink()
     assert index.add().removed == 1
+
+
+def test_a_database_that_was_taken_away_says_so(index: Index, make_photo: Any, tmp_path: Path) -> None:
+    folder = make_photo("a.png", 1).parent
+    index.add([folder])
+    with Index.open(index.database.url, None) as other:
+        other.database.erase()
+    make_photo("b.png", 2)
+    for use in (index.count, index.folders, index.add):
+        with pytest.raises(StoreError, match="was taken away"):
+            use()
+    with Index.open(index.database.url, None, create=True), pytest.raises(StoreError, match="another put in its place"):
+        index.count()

@@ -56,6 +56,7 @@ class SqliteDatabase:
         """Raises: StoreError where there is no such file, or it is another program's, a newer format's, or damaged."""
         self.path = path.absolute()
         self.lock = threading.RLock()
+        self._file: tuple[int, int] | None = None
         if not create and not self.path.is_file():
             raise StoreError(f"there is no index at {self.path}")
         if create:
@@ -65,9 +66,17 @@ class SqliteDatabase:
                 self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
             )
             self._prepare()
+            self._file = self._file_now()
         except sqlite3.Error as error:
             raise StoreError(f"{self.path} cannot be used as an index: {error}") from error
         self._opened: dict[str, SqliteStore] = {}
+
+    def _file_now(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _prepare(self) -> None:
         with self.reading() as cursor:
@@ -154,8 +163,10 @@ class SqliteDatabase:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Cursor]:
-        """One thread at a time. Raises: StoreError for what SQLite finds wrong."""
+        """One thread at a time. Raises: StoreError for what SQLite finds wrong, and for a file that has gone."""
         with self.lock:
+            if self._file is not None and self._file != self._file_now():  # SQLite would go on with what nobody sees
+                raise StoreError(f"{self.path} was taken away, or another put in its place, while it was open")
             try:
                 cursor = self.connection.cursor()
                 yield cursor
