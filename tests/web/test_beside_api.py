@@ -176,13 +176,13 @@ def test_what_cannot_be_served_is_told_before_it_starts(environment: dict[str, s
 
 def command_in(page: str) -> str:
     """The request that a playground shows, as a person copies it."""
-    found = re.search(r"<pre>((?:curl|\{ printf) .*?)</pre>", page, re.DOTALL)
+    found = re.search(r"<pre[^>]*>((?:curl|\{ printf) .*?)</pre>", page, re.DOTALL)
     assert found is not None, page
     return unescape(found.group(1))
 
 
 def vectors_in(page: str) -> list[list[float]]:
-    return [json.loads(numbers) for numbers in re.findall(r"<pre>(\[[^\]]+\])</pre>", page)]
+    return [json.loads(numbers) for numbers in re.findall(r"<pre[^>]*>(\[[^\]]+\])</pre>", page)]
 
 
 def answer_of(command: str, folder: Path, environment: dict[str, str]) -> list[list[float]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from .conftest import CALM, CHROMIUM
@@ -190,3 +191,41 @@ def test_the_playground(browser: Browser, address: str, photos: Path) -> None:
     page.get_by_role("button", name="panda.jpg ×").click()
     expect(page.locator("#chosen li")).to_have_count(1)
     page.close()
+
+
+VIEWS = ("nothing asked", "results", "filters", "lightbox", "lightbox with where", "a failure", "playground")
+
+
+def show(page: Page, address: str, view: str, photo: Path) -> None:
+    """Bring the page into a state."""
+    if view == "playground":
+        page.goto(f"{address}/playground")
+        page.get_by_label("Texts, one a line").fill("a panda\nзебры\n一只猫")
+        page.locator("#images").set_input_files(photo)
+        page.get_by_role("button", name="Compare").click()
+        expect(page.locator("#result td[class^=shade]")).to_have_count(16)
+        page.locator("#result summary").first.click()
+        return
+    page.goto({"nothing asked": address, "a failure": f"{address}/?start=x"}.get(view, f"{address}/?q=a+dog"))
+    if view == "filters":
+        page.get_by_text("Filters").click()
+    if view.startswith("lightbox"):
+        page.locator("#results a").first.click()
+        expect_drawn(page, "#large")
+    if view.endswith("where"):
+        page.get_by_role("button", name="Where is it seen?").click()
+        expect(page.locator("#large")).not_to_have_class("busy", timeout=30_000)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_axe_finds_nothing_in_the_way(
+    browser: Browser, address: str, photos: Path, view: str, scheme: str, width: int
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, locale="en-US")  # type: ignore[arg-type]
+    page = context.new_page()
+    show(page, address, view, photos / "panda.jpg")
+    found = Axe().run(page)
+    context.close()
+    assert found.response["violations"] == [], found.generate_report()

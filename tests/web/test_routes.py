@@ -143,7 +143,7 @@ def test_the_playground_compares(address: str, photos: Path) -> None:
     assert len(cells) == 9
     assert cells[0] == cells[4] == cells[8] == 1.0
     assert cells[1] > cells[2], "a dog and ein Hund are closer than a dog and the moon"
-    vectors = re.findall(r"<pre>\[([^\]]+)\]</pre>", page)
+    vectors = re.findall(r"<pre[^>]*>\[([^\]]+)\]</pre>", page)
     assert [len(vector.split(",")) for vector in vectors] == [64, 64, 64]
     assert "tokens (" in page
 

@@ -85,8 +85,9 @@ def _page(hit: Hit, words: Words) -> str:
 
 
 def _picture(hit: Hit, name: str) -> str:
+    """Without words of its own: the name stands below it, and would be read out twice."""
     if hit.kind == "image":
-        return f'<img src="/thumbnail/{escape(hit.id)}" alt="{escape(name)}" loading="lazy" decoding="async">'
+        return f'<img src="/thumbnail/{escape(hit.id)}" alt="" loading="lazy" decoding="async">'
     text = str(hit.metadata.get("text", ""))[:300] if hit.kind == "text" else name
     return f'<span class="words" dir="auto">{escape(text)}</span>'
 

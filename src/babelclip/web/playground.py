@@ -88,7 +88,7 @@ def render_tried(tried: Tried, words: Words) -> str:
     )
     vectors = "".join(
         f"<details><summary dir='auto'>{escape(_short(name))}</summary>"
-        f"<pre>{escape(json.dumps([round(float(number), 6) for number in vector]))}</pre></details>\n"
+        f"{_scrolled(json.dumps([round(float(number), 6) for number in vector]), name)}</details>\n"
         for name, vector in zip(names, tried.vectors, strict=True)
     )
     price = ""
@@ -99,9 +99,14 @@ def render_tried(tried: Tried, words: Words) -> str:
 <thead><tr><td></td>{heads}</tr></thead>
 <tbody>{rows}</tbody></table></div>
 {price}<h2>{escape(words["request"])}</h2>
-<pre>{escape(tried.request)}</pre>
+{_scrolled(tried.request, words["request"])}
 <h2>{escape(words["vectors"])}</h2>
 {vectors}"""
+
+
+def _scrolled(text: str, label: str) -> str:
+    """Text that may be longer than its box, which the keyboard must reach to scroll it."""
+    return f'<pre role="group" aria-label="{escape(_short(label))}" tabindex="0">{escape(text)}</pre>'
 
 
 def _parts(usage: Usage) -> dict[str, Any]:
