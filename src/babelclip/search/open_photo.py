@@ -12,14 +12,14 @@ from babelclip.search.optional_formats import heif_image, install_line, missing_
 from babelclip.search.walk import HEIF_SUFFIXES
 
 
-def open_photo(path: Path) -> Image.Image:
-    """An RGB image, upright, what is transparent on white.
+def open_photo(path: Path, least: int | None = None) -> Image.Image:
+    """An RGB image, upright, what is transparent on white; least: as for ``open_image``.
 
     Raises: ImageError for what cannot be opened, and for a HEIC photo where its extra is not installed: the index may
     have been made where it was.
     """
     if path.suffix.lower() not in HEIF_SUFFIXES:
-        return open_image(path, orientation="upright", alpha="white")
+        return open_image(path, orientation="upright", alpha="white", least=least)
     extra = missing_extra("heif")
     if extra is not None:
         raise ImageError(f"HEIC photo: {install_line(extra)}")

@@ -13,7 +13,7 @@ SIDE = 320
 
 def thumbnail(path: Path, side: int = SIDE) -> bytes:
     """A WebP picture of a photo. Raises: ImageError."""
-    image = open_photo(path)
+    image = open_photo(path, side)
     image.thumbnail((side, side))
     file = io.BytesIO()
     image.save(file, "WEBP", quality=80)

@@ -19,8 +19,8 @@ from babelclip.search.walk import exact_path
 
 LARGE = 1600
 """Pixels of the longer side in the lightbox."""
-AT_ONCE = 3
-"""Photos that are decoded at the same time, however many the page asks for."""
+AT_ONCE = max(1, min(3, (os.cpu_count() or 1) - 1))
+"""Photos that are decoded at the same time, however many the page asks for; a core is left for searching."""
 
 
 class Pictures:

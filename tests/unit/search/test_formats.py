@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pillow_heif
 import pypdfium2
 import pytest
@@ -15,6 +16,7 @@ from babelclip.errors import ImageError
 from babelclip.search import optional_formats
 from babelclip.search.index import Index
 from babelclip.search.open_photo import open_photo
+from babelclip.search.thumbnail import thumbnail
 from babelclip.search.walk import Wanted
 
 ALBUM = Path(__file__).parents[3] / "src" / "babelclip" / "demo" / "photos"
@@ -85,6 +87,21 @@ def test_without_the_extra_files_are_counted(index: Index, folder: Path, monkeyp
         assert dict(report.missing_extras) == {"heif": 2, "pdf": 2}
         assert (report.embedded, report.failures) == (0, [])
     assert optional_formats.install_line("heif") == "pip install 'babelclip[heif]'"
+
+
+def test_a_thumbnail_of_a_large_photo_is_decoded_small(tmp_path: Path) -> None:
+    large = Image.open(ALBUM / "dog.webp").convert("RGB").resize((2400, 1800))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    large.save(tmp_path / "large.jpg", exif=exif)
+    small = open_photo(tmp_path / "large.jpg", 320)
+    assert 320 <= min(small.size) < 640
+    assert small.height > small.width  # turned all the same
+    shown = np.asarray(Image.open(io.BytesIO(thumbnail(tmp_path / "large.jpg"))), np.float32)
+    slow = large.transpose(Image.Transpose.ROTATE_270)
+    slow.thumbnail((320, 320))
+    assert shown.shape == (320, 240, 3)
+    assert np.abs(shown - np.asarray(slow, np.float32)).mean() < 6
 
 
 def test_a_photo_is_opened_upright_whatever_its_format(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ async function show(wanted, { body = null, append = false } = {}) {
   running?.abort();
   running = new AbortController();
   results.classList.add("busy");
+  if (!append) forget();
   try {
     const answer = await fetch(`/results?${wanted}`, { method: body ? "POST" : "GET", body, signal: running.signal });
     const found = await answer.json();
@@ -37,6 +38,11 @@ async function show(wanted, { body = null, append = false } = {}) {
     else return;
   }
   results.classList.remove("busy");
+}
+
+// Pictures that have not come yet of what goes away now: the browser would wait for them before it asks for more.
+function forget() {
+  for (const picture of results.querySelectorAll("img")) if (!picture.complete) picture.removeAttribute("src");
 }
 
 function search() {
