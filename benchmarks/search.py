@@ -1,9 +1,12 @@
-"""How fast and how right search is here: indexing against the bare encoder, a million rows, recall on what is real.
+"""How fast and how right search is here: indexing against the bare encoder, a million rows, recall on what is real, and
+how soon the page shows a result.
 
     python benchmarks/search.py rate                           indexing 1-megapixel JPEGs, beside the bare encoder
     python benchmarks/search.py million                        a million rows: filling, memory, disk, a query's time
     python benchmarks/search.py recall --data ../shared/data --work DIR
                                                                recall@10 against comparing all, sentences and photos
+    python benchmarks/search.py page --data ../shared/data     the page in Chromium over 50,000 photos: from the last
+                                                               key to the first result and to its thumbnail
 
 Results go to benchmarks/results/search.json, each part dated. The million is resampled from real vectors with noise: it
 measures time and memory, not recall. Vectors of `recall` are kept in DIR, so that a run that was stopped goes on.
@@ -35,6 +38,7 @@ from babelclip.search.index import Index
 from babelclip.search.open_store import open_database
 from babelclip.search.store import Row, VectorStore
 from babelclip.vectors import finish
+from search_page import find_chromium, measure_page
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks" / "results" / "search.json"
@@ -204,7 +208,7 @@ def photos_of(folder: Path) -> Iterator[bytes]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("rate", "million", "recall"))
+    parser.add_argument("part", choices=("rate", "million", "recall", "page"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--out", type=Path, default=OUT)
@@ -214,6 +218,11 @@ def main() -> None:
         if options.data is None or options.work is None or not options.data.is_dir():
             parser.error("recall needs --data, the folder of training data, and --work, a folder to keep vectors in")
         measured = measure_recall(encoder, options.data, options.work)
+    elif options.part == "page":
+        chromium = find_chromium()
+        if options.data is None or not options.data.is_dir() or chromium is None:
+            parser.error("page needs --data, the folder of training data, and Chromium: apt-get install chromium")
+        measured = measure_page(encoder, photos_of(options.data / "train"), chromium)
     else:
         measured = (measure_rate if options.part == "rate" else measure_million)(encoder)
     results = json.loads(options.out.read_text()) if options.out.is_file() else {}

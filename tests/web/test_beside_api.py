@@ -78,7 +78,7 @@ def test_the_page_finds_what_it_finds_alone(served: Served, address: str, photos
     content = (photos / "elephants.jpg").read_bytes()  # one that EXIF turns
     found = [httpx.post(f"{each}/results", content=content, timeout=60).json() for each in (served[0], address)]
     assert found[0] == found[1]
-    assert re.findall(r'data-score="([\d.]+)"', found[0]["html"])[0] == "1.000"
+    assert re.findall(r'data-score="cosine ([\d.]+)"', found[0]["html"])[0] == "1.000"
     id = re.findall(r'data-id="(\w+)"', found[0]["html"])[0]
     seen = [httpx.get(f"{each}/where/{id}", params={"q": "an elephant"}, timeout=90) for each in (served[0], address)]
     assert seen[0].content == seen[1].content

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import io
 import re
+import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from PIL import Image
+
+from .conftest import running
 
 ALBUM = Path(__file__).parents[2] / "src" / "babelclip" / "demo" / "photos"
 
@@ -170,3 +173,13 @@ def test_the_playground_tells_what_is_wrong(address: str, body: bytes) -> None:
     answer = httpx.post(f"{address}/playground", content=body)
     assert answer.status_code == 400
     assert answer.json()["detail"]
+
+
+def test_pictures_that_nobody_waits_for_are_not_drawn(environment: dict[str, str], tmp_path: Path) -> None:
+    with running(["ui", "--no-open"], {**environment, "BABELCLIP_CACHE": str(tmp_path)}) as (address, _):
+        wanted = ids(httpx.get(address).text)
+        for id in wanted[1:41]:
+            with socket.create_connection(("127.0.0.1", urlsplit(address).port)) as connection:  # type: ignore[arg-type]
+                connection.sendall(f"GET /thumbnail/{id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert httpx.get(f"{address}/thumbnail/{wanted[0]}", timeout=60).status_code == 200
+        assert len(list(tmp_path.rglob("*.webp"))) < 30

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from babelclip.errors import BabelclipError, ConfigError, InputError
 from babelclip.explain.occlusion import draw_heat, where_seen
@@ -20,13 +22,16 @@ from babelclip.web.asked import MOST, PAGE, Asked, find
 from babelclip.web.curl import Api
 from babelclip.web.own_names import OwnNames
 from babelclip.web.page import address, render_hit, render_page
-from babelclip.web.pictures import Pictures
+from babelclip.web.pictures import AT_ONCE, Pictures
 from babelclip.web.playground import CountTokens
 from babelclip.web.playground_routes import router as playground_router
 from babelclip.web.request_body import whole_body
 from babelclip.web.status import status_of
+from babelclip.web.turns import Turns
 from babelclip.web.words import words_for
 
+SEARCHES_AT_ONCE = 2
+"""Each keeps a core busy for some hundredths of a second."""
 STATIC = Path(__file__).parent / "static"
 KINDS_OF_FILES = {
     "page.css": "text/css; charset=utf-8",
@@ -40,6 +45,21 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+
+class StrictHeaders:
+    """Middleware that adds ``HEADERS`` to every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def passed_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, passed_on)
 
 
 def make_page(
@@ -62,13 +82,9 @@ def make_page(
     app.state.count_tokens, app.state.api = count_tokens, api or Api()
     app.include_router(router)
     app.include_router(playground_router)
+    app.state.searches, app.state.drawings = Turns(SEARCHES_AT_ONCE), Turns(AT_ONCE)
     app.add_middleware(OwnNames, names=tuple(names))
-
-    @app.middleware("http")
-    async def add_headers(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        answer = await go_on(request)
-        answer.headers.update(HEADERS)
-        return answer
+    app.add_middleware(StrictHeaders)
 
     @app.exception_handler(BabelclipError)
     async def tell(request: Request, error: BabelclipError) -> JSONResponse:
@@ -123,15 +139,17 @@ def page(request: Request) -> HTMLResponse:
 
 
 @router.get("/results")
-def results(request: Request) -> JSONResponse:
+async def results(request: Request) -> Response:
     """The cells of a search by text, or of what is similar to a photo."""
-    return _cells(request, None)
+    turns: Turns = request.app.state.searches
+    return await turns.run(request, partial(_cells, request, None))
 
 
 @router.post("/results")
-async def results_by_image(request: Request) -> JSONResponse:
+async def results_by_image(request: Request) -> Response:
     """The cells of a search by an image, which is the body."""
-    return await run_in_threadpool(_cells, request, await whole_body(request))
+    turns: Turns = request.app.state.searches
+    return await turns.run(request, partial(_cells, request, await whole_body(request)))
 
 
 def _cells(request: Request, image: bytes | None) -> JSONResponse:
@@ -147,15 +165,19 @@ def _cells(request: Request, image: bytes | None) -> JSONResponse:
 
 
 @router.get("/thumbnail/{id}")
-def small_picture(request: Request, id: str) -> Response:
+async def small_picture(request: Request, id: str) -> Response:
     """A photo for the grid."""
-    return _picture(request.app.state.pictures.small, id)
+    state = request.app.state
+    turns: Turns = state.drawings
+    return await turns.run(request, partial(_picture, state.pictures.small, id))
 
 
 @router.get("/picture/{id}")
-def large_picture(request: Request, id: str) -> Response:
+async def large_picture(request: Request, id: str) -> Response:
     """A photo for the lightbox."""
-    return _picture(request.app.state.pictures.large, id)
+    state = request.app.state
+    turns: Turns = state.drawings
+    return await turns.run(request, partial(_picture, state.pictures.large, id))
 
 
 def _picture(draw: Callable[[str], bytes], id: str) -> Response:

@@ -1,0 +1,28 @@
+"""Work waits for its turn, and is not begun when whoever asked for it has gone: who types asks for something new after
+every few keys, and what the last letters wanted must not wait for pictures of what is no longer shown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import Response
+
+GONE = 499
+"""As nginx notes it; nobody is there to read it."""
+
+
+class Turns:
+    """So much work at once, in threads, in the order in which it was asked for."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free = asyncio.Semaphore(at_once)
+
+    async def run(self, request: Request, work: Callable[[], Response]) -> Response:
+        """What ``work`` answers; raises what it raises."""
+        if request.method == "GET":
+            await request.body()  # it has none; after its end comes that the client has gone
+        async with self._free:
+            return Response(status_code=GONE) if await request.is_disconnected() else await run_in_threadpool(work)
