@@ -4,8 +4,8 @@
     <!-- /table -->
 
 Kinds: ``bars`` (several result files, by commas, become columns), ``tasks``, ``forms`` and ``languages:TASK``;
-``training``, ``memory``, ``finetune``, ``serving`` and ``three_lines`` for the files of benchmarks/nano.py,
-training_memory.py, finetune.py, serving.py and three_lines.py.
+``training``, ``memory``, ``finetune``, ``serving``, ``three_lines``, and ``chances`` and ``mixed``, for the files of
+benchmarks/nano.py, training_memory.py, finetune.py, serving.py, three_lines.py and reading.py.
 A third field ``zh`` gives Chinese headings. Paths are relative to the project's root.
 
     python tools/render_tables.py            rewrite the tables of all documents
@@ -162,12 +162,34 @@ def three_lines_table(content: dict[str, Any], tongue: Tongue) -> str:
     return markdown([first, second], [[line, f"{taken:.1f}"] for line, taken in zip(lines, seconds, strict=True)])
 
 
+def chances_table(content: dict[str, Any], _: Tongue) -> str:
+    """Chances that were told, and how many of them came true, for pairs told ten percent or more."""
+    rows = []
+    for name, bins in content["chances"].items():
+        told = [f"{100 * row['told']:.0f}% / {100 * row['true']:.0f}%" for row in bins if row["told"] >= 0.1]
+        rows.append([name, *told, *[""] * (4 - len(told))])
+    return markdown(["told / came true", "10 to 30%", "30 to 50%", "50 to 70%", "above 70%"], rows)
+
+
+def mixed_table(content: dict[str, Any], _: Tongue) -> str:
+    """What photos and texts that are found together can be ranked by."""
+    sizes = list(dict.fromkeys((row["photos"], row["texts"]) for row in content["mixed"]))
+    found = {(row["ranked_by"], row["photos"], row["texts"]): row for row in content["mixed"]}
+    rows = [
+        [name, *(f"{found[name, *size]['photo']:.0f}% / {found[name, *size]['text']:.0f}%" for size in sizes)]
+        for name in dict.fromkeys(row["ranked_by"] for row in content["mixed"])
+    ]
+    return markdown(["ranked by", *(f"{photos} photos, {texts} texts" for photos, texts in sizes)], rows)
+
+
 BENCHMARKS: dict[str, Callable[[dict[str, Any], Tongue], str]] = {
     "training": training_table,
     "memory": memory_table,
     "finetune": finetune_table,
     "serving": serving_table,
     "three_lines": three_lines_table,
+    "chances": chances_table,
+    "mixed": mixed_table,
 }
 """Kind of a table of a benchmark's own file -> what makes it."""
 

@@ -29,6 +29,7 @@ from babelclip.prepare.kinds import is_one_image, is_one_text
 from babelclip.prepare.open_image import ImageSource
 from babelclip.prepare.text import TextPreparer
 from babelclip.progress import progress_bar
+from babelclip.reading import Reading, read_reading
 from babelclip.runtime.choose import RuntimeName, open_runtime
 from babelclip.runtime.isolate import as_input_error, batches_by_length, run_isolated
 from babelclip.runtime.runtime import Runtime
@@ -67,17 +68,19 @@ class Encoder:
         dims: Sequence[int],
         logit_scale: float | None = None,
         facts: Mapping[str, str | int | None] | None = None,
+        reading: Reading | None = None,
     ) -> None:
         """
         image_preparer: None for a model that embeds texts only.
         dims: the widths that the model was trained for, ascending; the last is the width of its vectors.
         logit_scale: what the model multiplies cosines of a text and an image by, before a softmax.
-        facts: what else ``facts()`` shall tell.
+        facts: what else ``facts()`` shall tell. reading: what the model's scores mean.
         """
         self.name = name
         self.dims = tuple(dims)
         self.dim = self.dims[-1]
         self.logit_scale = logit_scale
+        self.reading = reading
         self._runtime = runtime
         self.text_preparer = text_preparer
         self.image_preparer = image_preparer
@@ -257,6 +260,7 @@ def open_encoder(
 ) -> Encoder:
     """The encoder of a model folder, or of a model on the hub. Options and errors: see ``babelclip.load``."""
     folder = open_folder(source, revision=revision)
+    fingerprint = folder.fingerprint()
     return Encoder(
         name=folder.name,
         runtime=open_runtime(folder, runtime, device, dtype, threads),
@@ -264,7 +268,8 @@ def open_encoder(
         image_preparer=None if folder.image_prepare is None else ImagePreparer(folder.image_prepare),
         dims=folder.config.dims,
         logit_scale=read_logit_scale(folder),
-        facts={"revision": folder.revision, "fingerprint": folder.fingerprint()},
+        facts={"revision": folder.revision, "fingerprint": fingerprint},
+        reading=read_reading(folder.path, fingerprint),
     )
 
 

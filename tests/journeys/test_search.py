@@ -56,6 +56,17 @@ def test_json_lines_best_first(home: Path) -> None:
         assert {"width", "height"} <= row.keys()
 
 
+def test_a_lone_text_is_told_the_chance_of_each_photo(home: Path) -> None:
+    """What is in the album stands far above what is not; for parts that were added up no chance was ever fitted."""
+    there = rows(babelclip(home, "search", "a dog", "--json"))[0]
+    absent = rows(babelclip(home, "search", "invoice of a dentist", "--json"))[0]
+    assert float(str(there["chance"])) > 5 * float(str(absent["chance"]))
+    table = babelclip(home, "search", "a dog").stdout.splitlines()
+    assert f"{float(str(there['chance'])):.0%}" in table[0]
+    assert "chance" not in rows(babelclip(home, "search", "Photos/dog.webp", "--json"))[0]
+    assert "chance" not in rows(babelclip(home, "search", "a dog", "-", "people", "--json"))[0]
+
+
 def test_unquoted_words_and_signed_parts(home: Path) -> None:
     words = rows(babelclip(home, "search", "a", "dog", "--json"))
     quoted = rows(babelclip(home, "search", "a dog", "--json"))

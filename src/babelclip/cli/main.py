@@ -43,7 +43,7 @@ VERBS = {
     "forget": ("forget:forget", "Take folders out of the index, or the index away."),
     "explain": ("explain:explain", "Paint where in an image a text is seen."),
     "demo": ("demo:demo", "Find photos with queries in many languages, offline."),
-    "model": ("model:app", "List, pull, export and verify model folders."),
+    "model": ("model:app", "List, pull, export, calibrate and verify model folders."),
     "evaluate": ("evaluate:evaluate", "Measure a model on the evaluation sets."),
     "train": ("train:train", "Train a model from a recipe."),
     "mine": ("mine:mine", "Find hard negatives for training on triplets."),

@@ -11,7 +11,8 @@ from cyclopts import App, Parameter
 if TYPE_CHECKING:
     from babelclip.checkpoint.folder import ModelFolder
 
-app = App(name="model", help="List, pull, export and verify model folders.")
+app = App(name="model", help="List, pull, export, calibrate and verify model folders.")
+app.command("babelclip.cli.calibrate:calibrate", name="calibrate")
 
 
 def open_any(source: str | None, revision: str | None = None) -> ModelFolder:

@@ -74,7 +74,7 @@ def search(
     html
         Write a contact sheet: one HTML file with small pictures inside it.
     correct_gap
-        Where photos and texts are found together, compare them without what sets the two kinds apart.
+        Where photos and texts are found together, rank each by how far it stands out among its kind.
     json_lines
         One JSON object a hit, best first.
     """
@@ -125,7 +125,9 @@ def filters(inside: Sequence[Path], after: str | None, before: str | None, where
 
 def as_row(hit: Hit) -> dict[str, Any]:
     """A hit as data."""
-    row = {"rank": hit.rank, "path": hit.path, "score": round(hit.score, 6), "kind": hit.kind}
+    row: dict[str, Any] = {"rank": hit.rank, "path": hit.path, "score": round(hit.score, 6), "kind": hit.kind}
+    if hit.chance is not None:
+        row["chance"] = round(hit.chance, 4)
     return row | {name: value for name, value in hit.metadata.items() if name not in NOT_SHOWN}
 
 
@@ -145,7 +147,8 @@ def show(index: Index, hits: Sequence[Hit], form: Literal["null", "paths", "json
         else:
             page = f"  page {hit.metadata['page']}" if "page" in hit.metadata else ""
             text = f"  {str(hit.metadata['text'])[:60]!r}" if hit.kind == "text" else ""
-            print(f"{hit.rank:3}  {hit.score:6.3f}  {hit.path}{page}{text}")
+            chance = "" if hit.chance is None else f"{hit.chance:4.0%}"
+            print(f"{hit.rank:3}  {hit.score:6.3f}  {chance:4}  {hit.path}{page}{text}")
     if not hits:
         empty = "the index is empty: babelclip index FOLDER fills it" if not index.count() else "nothing was found"
         print(f"babelclip: {empty}", file=sys.stderr)

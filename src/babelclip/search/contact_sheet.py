@@ -51,10 +51,11 @@ def _cell(hit: Hit) -> str:
     path = Path(hit.path)
     place = f"{escape(hit.path)}"
     moment = f" · {escape(str(hit.metadata['taken'])[:10])}" if "taken" in hit.metadata else ""
+    chance = "" if hit.chance is None else f" · {hit.chance:.0%}"
     page = f" · page {hit.metadata['page']}" if "page" in hit.metadata else ""
     return (
         f"<li>{_picture(hit, path)}<p>{hit.rank}. {escape(path.name)}{page}</p>"
-        f'<p class="soft">{hit.score:.3f}{moment}<br>{place}</p></li>'
+        f'<p class="soft">{hit.score:.3f}{chance}{moment}<br>{place}</p></li>'
     )
 
 

@@ -1,65 +1,85 @@
-"""Hits of several kinds in one order: stored means take away what separates texts from images.
+"""Hits of several kinds in one order: by how far each cosine lies above what its kind gives by chance (``cohort.py``).
 
-Vectors of texts and of images lie around means of their own, so a text is closer to any text than to the best photo
-(the modality gap; Liang et al. 2022, arXiv:2203.02053). For one query the gap adds the same to every row of a kind,
-``q . mean(kind)``: it is taken away, and the order within a kind stays that of the cosine.
+A text is closer to any text than to the best photo, so plain cosines let texts crowd out photos. Taking away the means
+alone does not mend it, because a query's cosines with texts also vary more (lab/LOG.md). Within a kind the order stays
+that of the cosine.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 
 from babelclip.arrays import Vectors
+from babelclip.cohort import Cohort
 from babelclip.search.filters import Eq
 from babelclip.search.store import Scored, VectorStore
 
 SAMPLE = 5000
-"""Rows of a kind that a mean is taken over."""
+"""Rows of a kind that a cohort is taken over."""
 GROWTH = 4
-"""A mean is taken anew when its kind has so many times more rows."""
+"""A cohort is taken anew when its kind has so many times more rows."""
+LEAST = 100
+"""Fewer rows make no cohort; more make one that comes before the model's, which knows nothing of what is indexed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
-    """The mean of each kind (E,), and of how many rows there were when it was taken."""
+class OwnCohorts:
+    """Those of an index's kinds, and of how many rows there were when each was taken."""
 
-    vectors: dict[str, Vectors] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
+    cohorts: Mapping[str, Cohort] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> str:
         """For a note."""
-        packed = {kind: base64.b64encode(mean.astype("<f4").tobytes()).decode() for kind, mean in self.vectors.items()}
-        return json.dumps({"means": packed, "counts": self.counts})
+        return json.dumps(
+            {"cohorts": {kind: cohort.as_json() for kind, cohort in self.cohorts.items()}, "counts": dict(self.counts)}
+        )
 
     @classmethod
-    def from_json(cls, text: str | None) -> Means:
-        """Of a note; None gives no means."""
+    def from_json(cls, text: str | None) -> OwnCohorts:
+        """Of a note; None gives none."""
         if text is None:
             return cls()
         stored = json.loads(text)
-        unpacked = {kind: np.frombuffer(base64.b64decode(mean), "<f4") for kind, mean in stored["means"].items()}
-        return cls(unpacked, stored["counts"])
+        return cls({kind: Cohort.from_json(cohort) for kind, cohort in stored["cohorts"].items()}, stored["counts"])
+
+    def with_those(self, of_model: Mapping[str, Cohort], width: int) -> dict[str, Cohort]:
+        """One cohort a kind: the index's own, else the model's, cut to the ``width`` of the index's vectors."""
+        cut = {kind: cohort.at(width) for kind, cohort in of_model.items()}
+        if "image" in cut:
+            cut["page"] = cut["image"]  # pages are images too; nothing closer is known of them
+        return {**cut, **self.cohorts}
 
 
-def taken_means(store: VectorStore, before: Means, kinds: Sequence[str] = ("image", "page", "text")) -> Means:
-    """The means of a store's kinds; those that have not grown much stay."""
-    vectors, counts = dict(before.vectors), dict(before.counts)
+def taken_cohorts(store: VectorStore, before: OwnCohorts, kinds: Sequence[str]) -> OwnCohorts:
+    """The cohorts of a store's kinds; those that have not grown much stay."""
+    cohorts, counts = dict(before.cohorts), dict(before.counts)
     for kind in kinds:
         count = store.count(Eq("kind", kind))
-        if count and count >= GROWTH * counts.get(kind, 0):
+        if count >= max(LEAST, GROWTH * counts.get(kind, 0)):
             sample = np.stack([row.vector for row in islice(store.rows(Eq("kind", kind)), SAMPLE)])
-            vectors[kind], counts[kind] = sample.mean(axis=0), count
-    return Means(vectors, counts)
+            cohorts[kind], counts[kind] = Cohort.of(sample), count
+    return OwnCohorts(cohorts, counts)
 
 
-def in_one_order(found: Sequence[Sequence[Scored]], query: Vectors, means: Means) -> list[Scored]:
-    """Hits of several kinds, best first by their cosines less the gap; the cosines that they tell stay."""
-    gaps = {kind: float(query @ mean) / float(np.linalg.norm(query)) for kind, mean in means.vectors.items()}
+def in_one_order(found: Sequence[Sequence[Scored]], query: Vectors, cohorts: Mapping[str, Cohort]) -> list[Scored]:
+    """Hits of several kinds, best first by their standard scores; by plain cosine where a kind has no cohort."""
     every = [hit for hits in found for hit in hits]
-    return sorted(every, key=lambda hit: gaps.get(hit.kind, 0.0) - hit.score)
+    if any(hit.kind not in cohorts for hit in every):
+        return sorted(every, key=lambda hit: -hit.score)
+    ranked = [
+        (float(score), hit)
+        for hits in found
+        for score, hit in zip(_standard_scores(hits, query, cohorts), hits, strict=True)
+    ]
+    return [hit for _, hit in sorted(ranked, key=lambda pair: -pair[0])]
+
+
+def _standard_scores(hits: Sequence[Scored], query: Vectors, cohorts: Mapping[str, Cohort]) -> Vectors:
+    cosines = np.array([hit.score for hit in hits], np.float32)
+    return cohorts[hits[0].kind].standard_scores(query, cosines) if hits else cosines

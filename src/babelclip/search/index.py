@@ -12,17 +12,19 @@ from typing import Literal, Protocol
 import numpy as np
 
 from babelclip.arrays import Vectors
+from babelclip.cohort import Cohort
 from babelclip.encodes import Encodes, StreamItem
 from babelclip.errors import ConfigError
 from babelclip.prepare.open_image import ImageSource
+from babelclip.reading import Reading
 from babelclip.search.filters import And, Eq, Filter, Metadata, Prefix
-from babelclip.search.fuse import Means, in_one_order, taken_means
+from babelclip.search.fuse import OwnCohorts, in_one_order, taken_cohorts
 from babelclip.search.index_notes import (
     ANSWERING,
     FILLING,
     ModelNote,
+    cohorts_note,
     folders_note,
-    means_note,
     model_note,
     read_folders,
     read_model,
@@ -45,6 +47,11 @@ class IndexEncoder(Encodes, Protocol):
     @property
     def name(self) -> str:
         """Of the model."""
+        ...
+
+    @property
+    def reading(self) -> Reading | None:
+        """What its scores mean; None where nobody has fitted that."""
         ...
 
     def facts(self) -> dict[str, str | int | None]:
@@ -80,11 +87,12 @@ class Hit:
     score: float  # cosine with the query
     id: str
     metadata: Metadata
+    chance: float | None = None  # 0 to 1, of a photo to be what a lone text says (``Reading.chance``)
 
     @classmethod
-    def of(cls, rank: int, row: Known | Row | Scored, score: float) -> Hit:
+    def of(cls, rank: int, row: Known | Row | Scored, score: float, chance: float | None = None) -> Hit:
         """A stored row that was found."""
-        return cls(rank, str(row.metadata.get("path", row.id)), row.kind, score, row.id, row.metadata)
+        return cls(rank, str(row.metadata.get("path", row.id)), row.kind, score, row.id, row.metadata, chance)
 
 
 class Index:
@@ -201,8 +209,8 @@ class Index:
         if 4 * (report.embedded + report.removed) > report.indexed:
             store.compact()  # what is derived from so many new rows is made anew
         notes = self.database.notes()
-        means = taken_means(store, Means.from_json(notes.get(means_note(name))), KINDS)
-        self.database.note({means_note(name): means.as_json()})
+        own = taken_cohorts(store, OwnCohorts.from_json(notes.get(cohorts_note(name))), KINDS)
+        self.database.note({cohorts_note(name): own.as_json()})
         if notes.get(FILLING) == name:
             self._answer_with(name, notes.get(ANSWERING))
         return report
@@ -231,8 +239,8 @@ class Index:
         """The ``k`` best, best first.
 
         query: a text, a ``Query`` of texts and images, or a vector (E,) of the model. kinds: only these. correct_gap:
-        where kinds are mixed, the stored means take away what separates texts from images, so that neither crowds out
-        the other; within a kind the order is that of the cosine either way.
+        where kinds are mixed, each hit is ranked by how far it lies above what its kind gives by chance, so that
+        neither crowds out the other; within a kind the order is that of the cosine either way.
 
         Raises: InputError for a query that cannot be embedded.
         """
@@ -243,11 +251,30 @@ class Index:
         found = [store.query(vector, k, _kind_and(kind, where)) for kind in kinds]
         found = [hits for hits in found if hits]
         if len(found) > 1 and correct_gap:
-            notes = self.database.notes()
-            ordered = in_one_order(found, vector, Means.from_json(notes.get(means_note(notes[ANSWERING]))))
+            ordered = in_one_order(found, vector, self._cohorts(store.dim))
         else:
             ordered = sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.score)
-        return [Hit.of(rank, scored, scored.score) for rank, scored in enumerate(ordered[:k], start=1)]
+        chances = self._chances(query, vector, ordered[:k])
+        return [
+            Hit.of(rank, scored, scored.score, chance)
+            for rank, (scored, chance) in enumerate(zip(ordered, chances, strict=False), start=1)
+        ]
+
+    def _cohorts(self, width: int) -> dict[str, Cohort]:
+        notes = self.database.notes()
+        own = OwnCohorts.from_json(notes.get(cohorts_note(notes[ANSWERING])))
+        reading = None if self._encoder is None else self._encoder.reading
+        return own.with_those({} if reading is None else reading.cohorts, width)
+
+    def _chances(self, query: str | Query | Vectors, vector: Vectors, hits: Sequence[Scored]) -> Sequence[float | None]:
+        """What the scores of photos mean where a lone text was asked, which is what readings are fitted on."""
+        reading = None if self._encoder is None else self._encoder.reading
+        lone = isinstance(query, str) or (isinstance(query, Query) and query.is_one_text)
+        cosines = np.array([hit.score for hit in hits], np.float32)
+        found = reading.chance(vector, cosines) if reading is not None and lone else None
+        if found is None:
+            return [None] * len(hits)
+        return [float(chance) if hit.kind == "image" else None for hit, chance in zip(hits, found, strict=True)]
 
     def vector(self, query: str | Query | Vectors, dim: int) -> Vectors:
         """What is asked as a vector (dim,)."""
@@ -285,7 +312,7 @@ class Index:
         self.database.note({ANSWERING: name, FILLING: None})
         if before is not None:
             self.database.drop(before)
-            self.database.note({model_note(before): None, means_note(before): None})
+            self.database.note({model_note(before): None, cohorts_note(before): None})
 
     def store(self) -> VectorStore | None:
         """The store that answers now: another process may have put a new one in its place."""

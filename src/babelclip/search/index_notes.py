@@ -45,9 +45,9 @@ def model_note(name: str) -> str:
     return f"model of {name}"
 
 
-def means_note(name: str) -> str:
-    """The note that holds the means of a store's kinds."""
-    return f"means of {name}"
+def cohorts_note(name: str) -> str:
+    """The note that holds the cohorts of a store's kinds."""
+    return f"cohorts of {name}"
 
 
 def read_model(notes: Mapping[str, str], name: str) -> ModelNote:

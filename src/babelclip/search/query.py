@@ -36,6 +36,11 @@ class Query:
 
     parts: tuple[Part, ...]
 
+    @property
+    def is_one_text(self) -> bool:
+        """Whether it is a lone text that is wanted, not shunned."""
+        return len(self.parts) == 1 and self.parts[0].kind == "text" and self.parts[0].weight > 0
+
     @classmethod
     def of(cls, text: str) -> Query:
         """A lone text, whatever it looks like."""

@@ -22,6 +22,7 @@ from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.kinds import is_one_image, is_one_text
 from babelclip.prepare.open_image import ImageSource
 from babelclip.progress import progress_bar
+from babelclip.reading import Reading
 from babelclip.serve.bad_requests import Busy
 from babelclip.serve.client import as_png
 from babelclip.serve.priced import Priced
@@ -41,11 +42,11 @@ class OwnEncoder:
     vector is the same, and how photos are turned is chosen here.
     """
 
-    def __init__(self, served: Served, loop: asyncio.AbstractEventLoop) -> None:
-        """loop: the one that the server runs in."""
+    def __init__(self, served: Served, loop: asyncio.AbstractEventLoop, reading: Reading | None = None) -> None:
+        """loop: the one that the server runs in. reading: what the model's scores mean."""
         about = served.description
         self.name, self.dim = about.name, about.dim
-        self.reading = None
+        self.reading = reading
         self._served, self._loop = served, loop
         self._preparer = None if about.image_prepare is None else ImagePreparer(about.image_prepare)
 

@@ -18,6 +18,7 @@ from babelclip.checkpoint.fetch import open_folder
 from babelclip.checkpoint.folder import ModelFolder, read_logit_scale
 from babelclip.errors import ConfigError
 from babelclip.prepare.text import TextPreparer
+from babelclip.reading import read_reading
 from babelclip.serve.app import application
 from babelclip.serve.beside import MakeNeighbour
 from babelclip.serve.journal import LOGGER
@@ -128,7 +129,9 @@ async def _serve(
                 models.update(dict.fromkeys((folder.name, *settings.served_names), served))
             neighbour = None
             if make_neighbour is not None:
-                neighbour = make_neighbour(OwnEncoder(models[folders[0].name], asyncio.get_running_loop()))
+                first, loop = folders[0], asyncio.get_running_loop()
+                reading = read_reading(first.path, first.fingerprint())
+                neighbour = make_neighbour(OwnEncoder(models[first.name], loop, reading))
             if address.shows_photos_to_others:
                 said = "whoever reaches this server sees the indexed photos: the page asks for no key and no password"
                 LOGGER.warning("page_open_to_all", extra={"facts": {"host": address.host, "means": said}})

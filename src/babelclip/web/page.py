@@ -69,15 +69,25 @@ def render_hit(hit: Hit, asked: Asked, words: Words) -> str:
     """One cell of the results: a link to what is similar, so that it works without JavaScript."""
     name = PurePath(hit.path).name
     similar = address(Asked(like=hit.id, folder=asked.folder, kind=asked.kind))
-    score = "" if hit.score != hit.score else f"{hit.score:.3f}"  # not a number where nothing was asked
+    told, score = _scores(hit, words)
     taken = str(hit.metadata.get("taken", ""))
     facts = [fact for fact in (taken[:10], _page(hit, words)) if fact]
     return (
         f'<li class="{hit.kind}"><a href="{escape(similar)}" data-id="{escape(hit.id)}" data-kind="{hit.kind}" '
-        f'data-path="{escape(hit.path)}" data-score="{score}" data-taken="{escape(taken)}">'
+        f'data-path="{escape(hit.path)}" data-score="{escape(score)}" data-taken="{escape(taken)}">'
         f'{_picture(hit, name)}<span class="name" dir="auto">{escape(name)}</span>'
-        f'<span class="facts">{escape(" · ".join([score, *facts] if score else facts))}</span></a></li>\n'
+        f'<span class="facts">{escape(" · ".join([told, *facts] if told else facts))}</span></a></li>\n'
     )
+
+
+def _scores(hit: Hit, words: Words) -> tuple[str, str]:
+    """What a cell says of how well a hit fits, and what the lightbox says."""
+    if hit.score != hit.score:  # not a number where nothing was asked
+        return "", ""
+    cosine = f"{words['score']} {hit.score:.3f}"
+    if hit.chance is None:
+        return f"{hit.score:.3f}", cosine
+    return f"{hit.chance:.0%}", f"{words['chance'].format(chance=f'{hit.chance:.0%}')} · {cosine}"
 
 
 def _page(hit: Hit, words: Words) -> str:

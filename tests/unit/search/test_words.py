@@ -10,11 +10,9 @@ import pytest
 from babelclip.encoder import Encoder
 from babelclip.errors import ConfigError
 from babelclip.search.filters import And, Eq, Filter, In, Not, Prefix, Range
-from babelclip.search.fuse import Means, in_one_order
 from babelclip.search.places import default_url, index_url
 from babelclip.search.query import Part, Query, query_vector
 from babelclip.search.read_file import PIECE, pieces
-from babelclip.search.store import Scored
 from babelclip.search.where_text import parse_where
 
 CAT = Part(Path("./cat.jpg"), "image")
@@ -89,18 +87,6 @@ def test_pieces_hold_all_words_and_are_short() -> None:
     assert max(map(len, found)) <= PIECE + 1
     assert len(found) < 30
     assert pieces("one\n\ntwo") == ["one\ntwo"]
-
-
-def test_kinds_are_ordered_without_what_sets_them_apart() -> None:
-    """Texts are all close to a text; the photo that stands out among photos comes first, and cosines stay cosines."""
-    query = np.array([1.0, 0.0], np.float32)
-    means = Means({"image": np.array([0.1, 0.3], np.float32), "text": np.array([0.6, 0.1], np.float32)})
-    texts = [Scored("t1", "text", {}, 0.7), Scored("t2", "text", {}, 0.55)]
-    images = [Scored("i1", "image", {}, 0.3), Scored("i2", "image", {}, 0.1)]
-    assert [hit.id for hit in in_one_order([texts, images], query, means)] == ["i1", "t1", "i2", "t2"]
-    assert [hit.id for hit in in_one_order([texts, images], query, Means())] == ["t1", "t2", "i1", "i2"]
-    again = Means.from_json(means.as_json())
-    assert again.vectors["image"] == pytest.approx(means.vectors["image"])
 
 
 def test_addresses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""How vectors of one kind lie, so that a cosine can be told as standard deviations above what that kind gives by luck.
+
+Texts' and images' vectors lie around means of their own (the modality gap; Liang et al. 2022, arXiv:2203.02053), and a
+query's cosines with texts vary more than those with images. Score normalisation against a cohort (z-norm, Reynolds et
+al. 2000, "Speaker verification using adapted Gaussian mixture models") takes both away. The cohort's rows are not
+needed: the mean and the variance of ``q . x`` follow from their mean and covariance.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from babelclip.arrays import Vectors
+
+DIRECTIONS = 16
+"""Strongest directions of a covariance that are kept whole; of the rest, the variance of each number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """Mean and covariance of a kind's vectors, which are of length one."""
+
+    mean: Vectors  # (E,)
+    directions: Vectors  # (R, E), each as long as the standard deviation along it
+    rest: Vectors  # (E,) standard deviation of each number that the directions leave
+
+    @classmethod
+    def of(cls, vectors: Vectors) -> Cohort:
+        """Of a sample (N, E)."""
+        mean = vectors.mean(axis=0)
+        centered = vectors - mean
+        _, lengths, axes = np.linalg.svd(centered, full_matrices=False)
+        directions = axes[:DIRECTIONS] * (lengths[:DIRECTIONS, None] / np.sqrt(len(vectors)))
+        rest = np.mean(centered**2, axis=0) - np.sum(directions**2, axis=0)
+        # As they are stored, so that what is read again gives the same scores.
+        return cls(*map(_rounded, (mean, directions, np.sqrt(np.maximum(rest, 0.0)))))
+
+    def at(self, width: int) -> Cohort:
+        """Of the same vectors, cut to a Matryoshka width and normalised again (by their mean length)."""
+        variance = self.rest**2 + np.sum(self.directions**2, axis=0)
+        length = np.sqrt(np.sum((self.mean**2 + variance)[:width]))
+        return Cohort(self.mean[:width] / length, self.directions[:, :width] / length, self.rest[:width] / length)
+
+    def moments(self, query: Vectors) -> tuple[float, float]:
+        """Mean and standard deviation of a query's (E,) cosines with the cohort."""
+        variance = np.sum((self.directions @ query) ** 2) + np.sum((self.rest * query) ** 2)
+        return float(self.mean @ query), math.sqrt(max(float(variance), 1e-12))
+
+    def standard_scores(self, query: Vectors, cosines: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cosines (N,) of a query (E,) in standard deviations above the cohort's mean: the order stays."""
+        mean, deviation = self.moments(query)
+        scores: NDArray[np.float32] = (cosines - np.float32(mean)) / np.float32(deviation)
+        return scores
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data: 16-bit floats in base64."""
+        return {
+            "width": len(self.mean),
+            **{name: base64.b64encode(getattr(self, name).astype("<f2").tobytes()).decode() for name in self.__slots__},
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Cohort:
+        """Of ``as_json``. Raises: KeyError, TypeError or ValueError for anything else."""
+        arrays = {
+            name: np.frombuffer(base64.b64decode(stored[name]), "<f2").astype(np.float32) for name in cls.__slots__
+        }
+        width = int(stored["width"])
+        return cls(
+            arrays["mean"].reshape(width), arrays["directions"].reshape(-1, width), arrays["rest"].reshape(width)
+        )
+
+
+def _rounded(array: NDArray[Any]) -> Vectors:
+    return array.astype("<f2").astype(np.float32)

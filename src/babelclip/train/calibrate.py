@@ -1,0 +1,66 @@
+"""Fit what a finished model's scores mean, on photos that it was not trained on, and keep it in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from babelclip.checkpoint.checksums import CHECKSUMS, write_checksums
+from babelclip.checkpoint.folder import read_folder
+from babelclip.encoder import Encoder, open_encoder
+from babelclip.encodes import StreamItem
+from babelclip.errors import DatasetError, FolderError
+from babelclip.progress import progress_bar
+from babelclip.reading import READING, Pool, Reading, fit_reading, read_reading, write_reading
+from babelclip.train.data.captioned import CaptionedImages, open_captioned
+
+
+def calibrate(model: Path, pools: Sequence[Path], *, progress: bool = False) -> Reading:
+    """Write ``reading.json`` into a model folder.
+
+    pools: each a set of images with captions, as the trainer reads them; a caption that several of them share is right
+    for each. The model must not have been trained on them, else every chance is too high.
+
+    Raises: ConfigError for too few photos, DatasetError for what is no data, FolderError for what is no model folder.
+    """
+    folder = read_folder(model)
+    fingerprint = folder.fingerprint()
+    try:
+        read_reading(folder.path, fingerprint)
+    except FolderError:  # one of other weights, which would keep the model from opening
+        (folder.path / READING).unlink()
+    encoder = open_encoder(model)
+    embedded = [embed_pool(encoder, open_captioned(pool), str(pool), progress) for pool in pools]
+    reading = fit_reading(fingerprint, embedded, folder.config.dims)
+    write_reading(folder.path, reading)
+    if (folder.path / CHECKSUMS).is_file():
+        write_checksums(folder.path)
+    return reading
+
+
+def embed_pool(encoder: Encoder, source: CaptionedImages, name: str, progress: bool = False) -> Pool:
+    """The vectors of images and of distinct captions; images that cannot be read are left out.
+
+    Raises: DatasetError where none is left.
+    """
+    rows = range(len(source))
+    found: list[StreamItem] = []
+    with progress_bar(progress, "photos", rows) as advance:
+        for item in encoder.stream((source.image(row) for row in rows), kind="image"):
+            found.append(item)
+            advance()
+    read = [item.index for item in found if item.vector is not None]
+    if not read:
+        raise DatasetError(f"{name}: no image with captions could be read")
+    texts = {text: number for number, text in enumerate(dict.fromkeys(_texts(source, read)))}
+    right = np.zeros((len(texts), len(read)), np.bool_)
+    for column, row in enumerate(read):
+        right[[texts[text] for text in _texts(source, [row])], column] = True
+    images = np.stack([item.vector for item in found if item.vector is not None])
+    return Pool(images, encoder.encode_text(list(texts), progress=progress), right)
+
+
+def _texts(source: CaptionedImages, rows: Sequence[int]) -> list[str]:
+    return [text for row in rows for captions in source.captions(row).values() for text in captions]
