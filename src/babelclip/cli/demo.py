@@ -57,7 +57,7 @@ def demo(
         answers = answer_queries(encoder, album)
     seconds = time.perf_counter() - start
 
-    what_next = f'{command_here()} similarity "my dog on the beach" --with ~/Photos/*.jpg --top 5'
+    what_next = f"{command_here()} index ~/Photos && {command_here()} search my dog on the beach"
     console = Console()
     asked = len(answers.answers)
     languages = len({answer.query.code for answer in answers.answers})
