@@ -143,6 +143,7 @@ def _query_times(encoder: Encoder, store: VectorStore) -> dict[str, float]:
 
 def measure_recall(encoder: Encoder, data: Path, work: Path) -> dict[str, Any]:
     """Share of the ten nearest, by comparing all, that a query finds among sentences and among photos."""
+    work /= str(encoder.facts()["fingerprint"])  # vectors of other weights are never mixed in
     work.mkdir(parents=True, exist_ok=True)
     sentences = parquet.read_table(data / "text" / "parallel.parquet", columns=["text"])["text"].to_pylist()
     sentence_vectors = kept_vectors(work / "sentences", encoder.encode_text, iter(sentences), len(sentences))
