@@ -6,7 +6,7 @@ const results = document.getElementById("results");
 const state = document.getElementById("status");
 const more = document.getElementById("more");
 const box = document.getElementById("lightbox");
-const WAIT = 120; // milliseconds after the last key
+const WAIT = 80; // milliseconds after the last key
 
 let running = null; // the request on its way: a newer one takes its place
 let timer = 0;
