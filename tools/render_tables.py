@@ -4,8 +4,8 @@
     <!-- /table -->
 
 Kinds: ``bars`` (several result files, by commas, become columns), ``tasks``, ``forms`` and ``languages:TASK``;
-``training``, ``memory``, ``finetune``, ``serving``, ``three_lines``, and ``chances`` and ``mixed``, for the files of
-benchmarks/nano.py, training_memory.py, finetune.py, serving.py, three_lines.py and reading.py.
+``training``, ``memory``, ``finetune``, ``serving``, ``three_lines``, ``search``, and ``chances`` and ``mixed``, for the
+files of benchmarks/nano.py, training_memory.py, finetune.py, serving.py, three_lines.py, search.py and reading.py.
 A third field ``zh`` gives Chinese headings. Paths are relative to the project's root.
 
     python tools/render_tables.py            rewrite the tables of all documents
@@ -162,6 +162,36 @@ def three_lines_table(content: dict[str, Any], tongue: Tongue) -> str:
     return markdown([first, second], [[line, f"{taken:.1f}"] for line, taken in zip(lines, seconds, strict=True)])
 
 
+def search_table(content: dict[str, Any], _: Tongue) -> str:
+    """Figures of search; parts that were not measured yet are left out."""
+    rows: list[list[str]] = []
+    if rate := content.get("rate"):
+        rows += [
+            ["indexing JPEGs of 1 megapixel, photos a second", f"{rate['indexed_per_second']:.0f}"],
+            ["of the bare encoder's rate in the same run", f"{100 * rate['index_over_bare']:.0f}%"],
+        ]
+    if million := content.get("million"):
+        times = million["query_milliseconds"]
+        what = f"{million['rows']:,} rows of {million['dim']}"
+        memory = million["memory_megabytes"] - million["memory_before_megabytes"]
+        rows += [
+            [f"{what}: a text encoded and answered, median / 99%, ms", f"{times['p50']:.0f} / {times['p99']:.0f}"],
+            [f"{what}: disk / more memory, MB", f"{million['disk_megabytes']:,} / {memory:,}"],
+        ]
+    if recall := content.get("recall"):
+        for way, asked in (
+            ("sentences_to_sentences", f"a sentence's among {recall['sentences']:,} sentences"),
+            ("sentences_to_photos", f"a sentence's among {recall['photos']:,} photos"),
+            ("queries_to_photos", f"a query's among {recall['photos']:,} photos"),
+        ):
+            rows.append([f"of the ten nearest that comparing all finds, {asked}", f"{100 * recall[way]:.1f}%"])
+    if page := content.get("page"):
+        typed = page["milliseconds"]["typed_fast"]["first_result"]
+        what = f"page with {page['rows']:,} photos: last key to first result, median / 95%, ms"
+        rows.append([what, f"{typed['p50']:.0f} / {typed['p95']:.0f}"])
+    return markdown(["", f"measured, {content['million']['machine']['usable_cores']} cores"], rows)
+
+
 def chances_table(content: dict[str, Any], _: Tongue) -> str:
     """Chances that were told, and how many of them came true, for pairs told ten percent or more."""
     rows = []
@@ -188,6 +218,7 @@ BENCHMARKS: dict[str, Callable[[dict[str, Any], Tongue], str]] = {
     "finetune": finetune_table,
     "serving": serving_table,
     "three_lines": three_lines_table,
+    "search": search_table,
     "chances": chances_table,
     "mixed": mixed_table,
 }
