@@ -12,7 +12,7 @@ from cyclopts.validators import Number
 from babelclip.cli.options import IndexOption, ModelOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -30,7 +30,7 @@ def classify(
     *,
     indexed: bool = False,
     index: IndexOption = None,
-    inside: Annotated[list[Path] | None, Parameter(name="--in")] = None,
+    inside: Annotated[tuple[Path, ...], Parameter(name="--in", show_default=False)] = (),
     labels: str | None = None,
     labels_file: Path | None = None,
     prompt: list[str] | None = None,
@@ -97,7 +97,7 @@ def classify(
             show(number, image, [(names[i], float(chances[i]), float(row[i])) for i in order], json_lines)
 
     if indexed:
-        for first, rows in indexed_photos(index, encoder, inside or []):
+        for first, rows in indexed_photos(index, encoder, inside):
             paths = [str(row.metadata["path"]) for row in rows]
             tell(range(first, first + len(rows)), paths, stack([row.vector for row in rows]))
         return 0
@@ -108,20 +108,20 @@ def classify(
     return failures.exit_code(len(items))
 
 
-def indexed_photos(url: str | None, encoder: AnyEncoder, inside: Sequence[Path]) -> Iterator[tuple[int, list[Row]]]:
+def indexed_photos(url: str | None, encoder: AnyEncoder, inside: tuple[Path, ...]) -> Iterator[tuple[int, list[Row]]]:
     """The photos of an index, some at a time, each time with the number of the first.
 
     Raises: ModelDiffers where the index is another model's.
     """
     from itertools import count, islice
 
-    from babelclip.cli.search import filters
+    from babelclip.cli.filters import lies_in
     from babelclip.search.filters import And, Eq, Filter
     from babelclip.search.index import Index
     from babelclip.search.places import index_url
 
     chosen: Filter = Eq("kind", "image")
-    folders = filters(inside, None, None, [])
+    folders = lies_in(inside)
     with Index.open(index_url(url), encoder) as opened:
         store = opened.store()
         rows = iter(()) if store is None else store.rows(chosen if folders is None else And((chosen, folders)))

@@ -16,7 +16,7 @@ def dupes(
     *,
     index: IndexOption = None,
     threshold: Annotated[float, Parameter(validator=Number(gt=0, lte=1))] = 0.97,
-    inside: Annotated[list[Path] | None, Parameter(name="--in")] = None,
+    inside: Annotated[tuple[Path, ...], Parameter(name="--in", show_default=False)] = (),
     json_lines: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
     """Show groups of indexed photos that look the same: copies, other sizes, shots of a burst.
@@ -32,7 +32,8 @@ def dupes(
     json_lines
         One JSON object a group.
     """
-    from babelclip.cli.search import as_row, filters
+    from babelclip.cli.filters import lies_in
+    from babelclip.cli.search import as_row
     from babelclip.search.doubles import find_doubles
     from babelclip.search.index import Index
     from babelclip.search.places import index_url
@@ -40,7 +41,7 @@ def dupes(
     url = index_url(index)
     groups = photos = 0
     with Index.open(url, None) as opened:
-        for group in find_doubles(opened, threshold, filters(inside or [], None, None, [])):
+        for group in find_doubles(opened, threshold, lies_in(inside)):
             groups, photos = groups + 1, photos + len(group.hits)
             if json_lines:
                 print(json.dumps({"group": groups, "hits": [as_row(hit) for hit in group.hits]}, ensure_ascii=False))

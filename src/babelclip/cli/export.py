@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
+from babelclip.cli.filters import FilterOptions
 from babelclip.cli.options import IndexOption, progress_wanted
 
 
@@ -16,11 +17,7 @@ def export(
     /,
     *,
     index: IndexOption = None,
-    inside: Annotated[list[Path] | None, Parameter(name="--in")] = None,
-    after: str | None = None,
-    before: str | None = None,
-    where: list[str] | None = None,
-    kind: list[Literal["image", "page", "text"]] | None = None,
+    only: FilterOptions = FilterOptions(),
     quiet: bool = False,
 ) -> int:
     """Write what is indexed, vectors included, to a file for other tools.
@@ -33,20 +30,9 @@ def export(
     ----------
     file
         Its ending says the form: .jsonl, .npz, .npy (and .npy.jsonl beside it) or .parquet; - for JSON lines on stdout.
-    inside
-        Only what lies in this folder. Several times for several.
-    after
-        Only what was taken on or after this day (2024, 2024-06 or 2024-06-30).
-    before
-        Only what was taken before this day.
-    where
-        A condition on metadata, as for babelclip search. Several times for several, which must all hold.
-    kind
-        Only photos (image), pages of documents (page) or texts (text). Several times for several.
     quiet
         Show no progress.
     """
-    from babelclip.cli.search import filters
     from babelclip.progress import progress_bar
     from babelclip.search.export import JsonLines, check_export, export_rows, write_rows
     from babelclip.search.filters import And, In
@@ -55,9 +41,9 @@ def export(
     from babelclip.search.store import StoreError
 
     url = index_url(index)
-    condition = filters(inside or [], after, before, where or [])
-    if kind:
-        condition = And((In("kind", tuple(kind)), *([] if condition is None else [condition])))
+    condition = only.condition()
+    if only.kind:
+        condition = And((In("kind", only.kind), *([] if condition is None else [condition])))
     to_stdout = str(file) == "-"
     if not to_stdout:
         check_export(file)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from babelclip.cli.filters import FilterOptions
 from babelclip.cli.options import IndexOption, ModelOptions
 
 if TYPE_CHECKING:
-    from babelclip.search.filters import Filter
     from babelclip.search.index import Hit, Index
 
 NOT_SHOWN = frozenset({"path", "size", "mtime_ns", "digest", "parts", "name"})
@@ -29,11 +29,7 @@ def search(
     *,
     index: IndexOption = None,
     k: Annotated[int, Parameter(name=["-k"], validator=Number(gte=1))] = 10,
-    inside: Annotated[list[Path] | None, Parameter(name="--in")] = None,
-    after: str | None = None,
-    before: str | None = None,
-    where: list[str] | None = None,
-    kind: list[Literal["image", "page", "text"]] | None = None,
+    only: FilterOptions = FilterOptions(),
     batch: Annotated[bool, Parameter(name="--batch")] = False,
     paths: bool = False,
     null: Annotated[bool, Parameter(name=["-0", "--null"])] = False,
@@ -54,17 +50,6 @@ def search(
         Words, and image files; + and - between parts add them and take them away, 2: before a part weighs it.
     k
         How many to show.
-    inside
-        Only what lies in this folder. Several times for several.
-    after
-        Only what was taken on or after this day (2024, 2024-06 or 2024-06-30).
-    before
-        Only what was taken before this day.
-    where
-        A condition on metadata: camera=Pixel 8, camera=A|B, camera!=A, width>=1000, width<1000, path^=/photos/2024.
-        Several times for several, which must all hold.
-    kind
-        Only photos (image), pages of documents (page) or texts (text). Several times for several.
     batch
         Read queries from stdin, one a line, and give JSON lines that name each one's query.
     paths
@@ -84,12 +69,12 @@ def search(
     from babelclip.search.query import Query
 
     url = index_url(index)
-    condition = filters(inside or [], after, before, where or [])
+    condition = only.condition()
     if batch == bool(query):
         raise ConfigError("name what to search for, or give --batch and one query a line on stdin")
     asked = [] if batch else [Query.parse(query or [])]
     with Index.open(url, model.open()) as opened:
-        find = partial(opened.search, k=k, where=condition, kinds=kind or KINDS, correct_gap=correct_gap)
+        find = partial(opened.search, k=k, where=condition, kinds=only.kind or KINDS, correct_gap=correct_gap)
         if batch:
             for line in filter(None, map(str.strip, sys.stdin)):
                 rows = [as_row(hit) for hit in find(Query.parse(line.split()))]
@@ -100,27 +85,6 @@ def search(
             write_sheet(opened, " ".join(query or []), hits, html)
         show(opened, hits, "null" if null else "paths" if paths else "json" if json_lines else "table")
     return 0
-
-
-def filters(inside: Sequence[Path], after: str | None, before: str | None, where: Sequence[str]) -> Filter | None:
-    """All that a hit must fulfil."""
-    from babelclip.errors import ConfigError
-    from babelclip.search.filters import And, Or, Range
-    from babelclip.search.index import below
-    from babelclip.search.where_text import parse_where
-
-    parts: list[Filter] = []
-    if inside:
-        parts.append(Or(tuple(below(folder.expanduser().absolute()) for folder in inside)))
-    for name, day in (("--after", after), ("--before", before)):
-        if day is not None and not day[:4].isdigit():
-            raise ConfigError(f"{name} {day!r}: expected a day as 2024, 2024-06 or 2024-06-30")
-    if after is not None or before is not None:
-        parts.append(Range("taken", after, before))
-    conditions = parse_where(where)
-    if conditions is not None:
-        parts.append(conditions)
-    return And(tuple(parts)) if parts else None
 
 
 def as_row(hit: Hit) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+"""Options that say what of an index counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from babelclip.search.filters import Filter
+
+
+@Parameter(name="*", group="Filters")
+@dataclass(frozen=True, kw_only=True)
+class FilterOptions:
+    """What a row must fulfil to count."""
+
+    inside: Annotated[tuple[Path, ...], Parameter(name="--in", show_default=False)] = ()
+    """Only what lies in this folder. Several times for several."""
+    after: str | None = None
+    """Only what was taken on or after this day (2024, 2024-06 or 2024-06-30)."""
+    before: str | None = None
+    """Only what was taken before this day."""
+    where: Annotated[tuple[str, ...], Parameter(show_default=False)] = ()
+    """A condition: camera=Pixel 8, camera=A|B, camera!=A, width>=1000, path^=/photos. Several must all hold."""
+    kind: Annotated[tuple[Literal["image", "page", "text"], ...], Parameter(show_default=False)] = ()
+    """Only photos (image), pages of documents (page) or texts (text). Several times for several."""
+
+    def condition(self) -> Filter | None:
+        """All of them, the kinds apart. Raises: ConfigError for a day or a condition that is none."""
+        from babelclip.errors import ConfigError
+        from babelclip.search.filters import And, Range
+        from babelclip.search.where_text import parse_where
+
+        parts = [lies_in(self.inside)]
+        for name, day in (("--after", self.after), ("--before", self.before)):
+            if day is not None and not day[:4].isdigit():
+                raise ConfigError(f"{name} {day!r}: expected a day as 2024, 2024-06 or 2024-06-30")
+        if self.after is not None or self.before is not None:
+            parts.append(Range("taken", self.after, self.before))
+        parts.append(parse_where(self.where))
+        found = tuple(part for part in parts if part is not None)
+        return And(found) if found else None
+
+
+def lies_in(folders: tuple[Path, ...]) -> Filter | None:
+    """Rows of files in any of these folders; all where none is named."""
+    from babelclip.search.filters import Or
+    from babelclip.search.index import below
+
+    return Or(tuple(below(folder.expanduser().absolute()) for folder in folders)) if folders else None
