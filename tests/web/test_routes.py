@@ -48,9 +48,21 @@ def test_results_are_cells_of_the_page(address: str) -> None:
     assert found["more"] is None
 
 
-def test_an_image_finds_itself(address: str, photos: Path) -> None:
-    found = httpx.post(f"{address}/results", content=(photos / "panda.jpg").read_bytes()).json()
-    assert names(found["html"])[0] == "panda.jpg"
+@pytest.mark.parametrize("name", ["panda.jpg", "bicycle.heic"])
+def test_an_image_finds_itself(address: str, photos: Path, name: str) -> None:
+    found = httpx.post(f"{address}/results", content=(photos / name).read_bytes()).json()
+    assert names(found["html"])[0] == name
+
+
+def test_who_asks_opens_no_file_here(address: str, photos: Path) -> None:
+    """A name of an image is a text like any other, whether there is such a file or not."""
+    there, absent = (
+        httpx.get(f"{address}/results", params={"q": str(photos / name)}) for name in ("panda.jpg", "nowhere.jpg")
+    )
+    assert (there.status_code, absent.status_code) == (200, 200)
+    assert max(float(score) for score in re.findall(r"cosine ([\d.]+)", there.text)) < 0.6, (
+        "a photo is its own best hit"
+    )
 
 
 @pytest.mark.parametrize("body", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n" + b"\0" * 64])

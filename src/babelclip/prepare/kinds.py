@@ -14,6 +14,8 @@ Kind = Literal["text", "image"]
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm", ".pnm"}
 )
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+"""Photos that only an extra's decoder reads."""
 
 
 def kind_of(item: object) -> Kind:
@@ -24,7 +26,7 @@ def kind_of(item: object) -> Kind:
         return "image"
     if item[:11].lower() == "data:image/":
         return "image"
-    names_file = PurePath(item[-255:]).suffix.lower() in IMAGE_SUFFIXES
+    names_file = PurePath(item[-255:]).suffix.lower() in IMAGE_SUFFIXES | HEIF_SUFFIXES
     return "image" if names_file and (len(item.split()) == 1 or "/" in item) else "text"
 
 

@@ -1,26 +1,43 @@
-"""The one way to open a photo of an index as a picture: upright, HEIC too."""
+"""The one way to open a photo of an index, or one that is asked for, as a picture: upright, HEIC too."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from PIL import Image
 
 from babelclip.errors import ImageError
-from babelclip.prepare.open_image import DEFAULT_LIMITS, open_image, read_file
+from babelclip.prepare.kinds import HEIF_SUFFIXES
+from babelclip.prepare.open_image import DEFAULT_LIMITS, ImageSource, open_image, read_file
 from babelclip.search.optional_formats import heif_image, install_line, missing_extra
-from babelclip.search.walk import HEIF_SUFFIXES
+
+_HEIF_START = re.compile(rb"....ftyp(heic|heix|hevc|mif1|msf1)", re.DOTALL)
 
 
-def open_photo(path: Path, least: int | None = None) -> Image.Image:
-    """An RGB image, upright, what is transparent on white; least: as for ``open_image``.
+def open_photo(photo: Path | bytes, least: int | None = None) -> Image.Image:
+    """An RGB image, upright, what is transparent on white.
+
+    photo: a path, or a file's bytes. least: as for ``open_image``.
 
     Raises: ImageError for what cannot be opened, and for a HEIC photo where its extra is not installed: the index may
     have been made where it was.
     """
-    if path.suffix.lower() not in HEIF_SUFFIXES:
-        return open_image(path, orientation="upright", alpha="white", least=least)
+    if not _is_heif(photo):
+        return open_image(photo, orientation="upright", alpha="white", least=least)
     extra = missing_extra("heif")
     if extra is not None:
         raise ImageError(f"HEIC photo: {install_line(extra)}")
-    return open_image(heif_image(read_file(path), DEFAULT_LIMITS), alpha="white")  # its decoder has turned it
+    content = photo if isinstance(photo, bytes) else read_file(photo)
+    return open_image(heif_image(content, DEFAULT_LIMITS), alpha="white")  # its decoder has turned it
+
+
+def for_encoder(image: ImageSource) -> ImageSource:
+    """What an encoder can open: HEIC photos as a picture, all else as it is. Raises: ImageError as ``open_photo``."""
+    return open_photo(image) if isinstance(image, Path | bytes) and _is_heif(image) else image
+
+
+def _is_heif(photo: Path | bytes) -> bool:
+    if isinstance(photo, bytes):
+        return _HEIF_START.match(photo) is not None
+    return photo.suffix.lower() in HEIF_SUFFIXES

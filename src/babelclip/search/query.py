@@ -17,6 +17,7 @@ from babelclip.encodes import Encodes
 from babelclip.errors import ConfigError, InputError, ItemsError
 from babelclip.prepare.kinds import Kind, kind_of
 from babelclip.prepare.open_image import ImageSource
+from babelclip.search.open_photo import for_encoder
 
 _WEIGHT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?):(?=\S)")
 
@@ -52,9 +53,11 @@ class Query:
         return cls((Part(source, "image"),))
 
     @classmethod
-    def parse(cls, words: Sequence[str]) -> Query:
+    def parse(cls, words: Sequence[str], *, files: bool = True) -> Query:
         """Words of a command line: ``+`` and ``-`` alone begin a part, ``2:`` before it is its weight; other words that
-        follow each other are one text. Files of images are images.
+        follow each other are one text.
+
+        files: names of image files are images. Not for words that come from elsewhere: they would open any file here.
 
         Raises: ConfigError for a sign with nothing after it, or nothing at all.
         """
@@ -74,10 +77,10 @@ class Query:
             raise ConfigError(
                 'nothing to search for; name a text or an image file, as in: ./cat.jpg + "at night" - people'
             )
-        return cls(tuple(part for sign, group in groups for part in _parts(sign, group)))
+        return cls(tuple(part for sign, group in groups for part in _parts(sign, group, files)))
 
 
-def _parts(sign: float, words: list[str]) -> list[Part]:
+def _parts(sign: float, words: list[str], files: bool) -> list[Part]:
     """A group's image files are parts of their own, the words between them texts."""
     parts: list[Part] = []
     text: list[str] = []
@@ -90,7 +93,7 @@ def _parts(sign: float, words: list[str]) -> list[Part]:
 
     for word in words:
         weight, name = _weighted(word)
-        if _is_image(name):
+        if files and _is_image(name):
             end_text()
             parts.append(Part(name if name[:5].lower() == "data:" else Path(name).expanduser(), "image", sign * weight))
         else:
@@ -124,6 +127,8 @@ def query_vector(encoder: Encodes, query: Query) -> Vectors:
 
 def _vector(encoder: Encodes, part: Part) -> Vectors:
     try:
-        return encoder.encode_image(part.source) if part.kind == "image" else encoder.encode_text(str(part.source))
+        if part.kind == "text":
+            return encoder.encode_text(str(part.source))
+        return encoder.encode_image(for_encoder(part.source))
     except ItemsError as error:  # there is one item, so its reason says all
         raise InputError(error.failures[0]) from error

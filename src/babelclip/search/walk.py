@@ -11,11 +11,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
-from babelclip.prepare.kinds import IMAGE_SUFFIXES
+from babelclip.prepare.kinds import HEIF_SUFFIXES, IMAGE_SUFFIXES
 
 FileKind = Literal["image", "heif", "pdf", "text"]
 
-HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 TEXT_SUFFIXES = frozenset({".txt", ".md", ".rst", ".srt", ".vtt"})
 SKIPPED_FOLDERS = frozenset({"@eaDir", "node_modules", "__pycache__", "lost+found", "$RECYCLE.BIN"})
 """Folders of other programs; thumbnails and packages lie in them."""

@@ -74,7 +74,7 @@ def _query(index: Index, asked: Asked, image: bytes | None) -> Query | Vectors |
         return Query.image(image)
     if asked.like:
         return _vector_of(index, asked.like)
-    return Query.parse(asked.text.split()) if asked.text.strip() else None
+    return Query.parse(asked.text.split(), files=False) if asked.text.strip() else None
 
 
 def _vector_of(index: Index, id: str) -> Vectors | None:

@@ -197,7 +197,7 @@ def where(request: Request, id: str, q: Text) -> Response:
     except InputError as error:
         raise HTTPException(404, str(error)) from error
     encoder: IndexEncoder = state.encoder
-    seen = where_seen(encoder, opened, query_vector(encoder, SearchQuery.parse(q.split())))
+    seen = where_seen(encoder, opened, query_vector(encoder, SearchQuery.parse(q.split(), files=False)))
     return Response(draw_heat(seen), media_type="image/png")
 
 

@@ -55,10 +55,10 @@ def test_nothing_good_is_a_failure(call: Call, pictures: Path) -> None:
 
 
 def test_a_mistyped_image_name_does_not_become_a_text(call: Call, pictures: Path) -> None:
-    code, out, err = call("embed", "text", pictures / "absent.jpg", "absent.jpg")
+    code, out, err = call("embed", "text", pictures / "absent.jpg", "absent.jpg", "absent.heic")
     assert code == 3
     assert len(rows_of(out)) == 1
-    assert err.count("no such file") == 2
+    assert err.count("no such file") == 3
     code, out, _ = call("embed", "absent.jpg", "--text")
     assert (code, rows_of(out)[0]["kind"]) == (0, "text")
 

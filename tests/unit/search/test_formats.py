@@ -16,6 +16,7 @@ from babelclip.errors import ImageError
 from babelclip.search import optional_formats
 from babelclip.search.index import Index
 from babelclip.search.open_photo import open_photo
+from babelclip.search.query import Query
 from babelclip.search.thumbnail import thumbnail
 from babelclip.search.walk import Wanted
 
@@ -70,6 +71,16 @@ def test_pages_and_heic_photos_are_found(index: Index, encoder: Encoder, folder:
         (folder / "copy.pdf").write_bytes((folder / "album.pdf").read_bytes())
         assert index.add([folder], Wanted(text=True)).known_by_content == 1
         assert index.count() == 7
+
+
+def test_a_heic_photo_is_a_query(index: Index, folder: Path) -> None:
+    """By its name, which must never be taken for a text, or by its bytes, as it is dropped onto the page."""
+    with index:
+        index.add([folder, ALBUM])
+        photo = folder / "dog.heic"
+        for query in (Query.parse([str(photo)]), Query.image(photo.read_bytes())):
+            best = index.search(query, 1)[0]
+            assert (Path(best.path), best.score > 0.999) == (photo, True)
 
 
 def test_a_shorter_document_leaves_no_page_behind(index: Index, folder: Path) -> None:
