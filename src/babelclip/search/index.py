@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol
 
 import numpy as np
 
 from babelclip.arrays import Vectors
 from babelclip.cohort import Cohort
-from babelclip.encodes import Encodes, StreamItem
 from babelclip.errors import ConfigError
-from babelclip.prepare.open_image import ImageSource
-from babelclip.reading import Reading
 from babelclip.search.filters import And, Eq, Filter, Metadata, Prefix
 from babelclip.search.fuse import OwnCohorts, in_one_order, taken_cohorts
+from babelclip.search.index_encoder import IndexEncoder
 from babelclip.search.index_notes import (
     ANSWERING,
     FILLING,
@@ -39,38 +36,6 @@ from babelclip.vectors import finish
 
 KINDS = ("image", "page", "text")
 """What an index holds: photos, pages of documents, pieces of texts."""
-
-
-class IndexEncoder(Encodes, Protocol):
-    """What an index needs of a model: ``Encoder`` and ``RemoteEncoder`` have it."""
-
-    @property
-    def name(self) -> str:
-        """Of the model."""
-        ...
-
-    @property
-    def reading(self) -> Reading | None:
-        """What its scores mean; None where nobody has fitted that."""
-        ...
-
-    def facts(self) -> dict[str, str | int | None]:
-        """What it is, its fingerprint among them."""
-        ...
-
-    def upright(self) -> IndexEncoder:
-        """The same, but that photos are turned as their EXIF data say."""
-        ...
-
-    def stream(
-        self,
-        items: Iterable[str | ImageSource],
-        *,
-        kind: Literal["auto", "text", "image"] = "auto",
-        dim: int | None = None,
-    ) -> Iterator[StreamItem]:
-        """Vectors or errors, in order, in constant memory."""
-        ...
 
 
 class ModelDiffers(StoreError):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from babelclip.encodes import StreamItem
 from babelclip.errors import InputError
@@ -22,14 +22,12 @@ from babelclip.prepare.ahead import prepare_ahead
 from babelclip.prepare.open_image import ImageSource
 from babelclip.search.drives import drives_away, note_drives
 from babelclip.search.filters import Metadata, Scalar
+from babelclip.search.index_encoder import IndexEncoder
 from babelclip.search.known_files import KnownFiles, is_below, row_id
 from babelclip.search.optional_formats import missing_extra
 from babelclip.search.read_file import Loaded, Part, file_facts, load_file
 from babelclip.search.store import Database, Row, VectorStore
 from babelclip.search.walk import FoundFile, Unreadable, Wanted, path_id, path_text, walk
-
-if TYPE_CHECKING:
-    from babelclip.search.index import IndexEncoder
 
 FAILURES = "failures"
 """The note of files that failed."""

@@ -13,7 +13,7 @@ import numpy as np
 from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError, InputError, ItemsError
 from babelclip.prepare.open_image import stated_size
-from babelclip.search.index import IndexEncoder
+from babelclip.search.index_encoder import IndexEncoder
 from babelclip.serve.costs import Usage, image_tokens
 from babelclip.vectors import similarity
 from babelclip.web.curl import Api, ImageFile, curl_line

@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from babelclip.errors import BabelclipError, ConfigError
-from babelclip.search.index import IndexEncoder
+from babelclip.search.index_encoder import IndexEncoder
 from babelclip.web.curl import Api
 from babelclip.web.playground import Thing, Words, render_playground, render_tried, try_things
 from babelclip.web.request_body import whole_body

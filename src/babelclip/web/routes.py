@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from babelclip.errors import BabelclipError, ConfigError, InputError
 from babelclip.explain.occlusion import draw_heat, where_seen
-from babelclip.search.index import Hit, Index, IndexEncoder
+from babelclip.search.index import Hit, Index
+from babelclip.search.index_encoder import IndexEncoder
 from babelclip.search.query import Query as SearchQuery
 from babelclip.search.query import query_vector
 from babelclip.web.asked import MOST, PAGE, Asked, find

@@ -10,7 +10,8 @@ from pathlib import Path
 import uvicorn
 
 from babelclip.errors import BabelclipError, ConfigError
-from babelclip.search.index import Index, IndexEncoder
+from babelclip.search.index import Index
+from babelclip.search.index_encoder import IndexEncoder
 from babelclip.web.curl import Api
 from babelclip.web.playground import CountTokens
 from babelclip.web.routes import make_page
