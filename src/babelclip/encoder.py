@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Literal, cast
@@ -105,8 +105,7 @@ class Encoder:
         if self.image_preparer is None:
             return self
         turned = copy(self)
-        preparer = self.image_preparer
-        turned.image_preparer = ImagePreparer(replace(preparer.config, orientation="upright"), preparer.limits)
+        turned.image_preparer = self.image_preparer.upright()
         return turned
 
     def facts(self) -> dict[str, str | int | None]:

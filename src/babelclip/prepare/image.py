@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,10 @@ class ImagePreparer:
     def __call__(self, source: ImageSource) -> NDArray[np.float32]:
         """Pixels (3, S, S), RGB, normalised. Raises ``ImageError`` naming the item and the reason."""
         return self.normalize(self.crop(source))
+
+    def upright(self) -> ImagePreparer:
+        """The same, but that photos are turned as their EXIF data say."""
+        return ImagePreparer(replace(self.config, orientation="upright"), self.limits)
 
     def crop(self, source: ImageSource) -> NDArray[np.uint8]:
         """The square that the model sees, before it is normalised: (S, S, 3)."""

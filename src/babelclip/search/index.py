@@ -67,6 +67,7 @@ class Index:
         """``open`` checks the model too; without that check an index of another one can be embedded anew."""
         self.database = database
         self._encoder = None if encoder is None else encoder.upright()
+        self._reading = None if encoder is None else encoder.reading
         self._dim = dim
         self._lock = threading.Lock()
         self._opened: tuple[str, VectorStore] | None = None
@@ -228,15 +229,13 @@ class Index:
     def _cohorts(self, width: int) -> dict[str, Cohort]:
         notes = self.database.notes()
         own = OwnCohorts.from_json(notes.get(cohorts_note(notes[ANSWERING])))
-        reading = None if self._encoder is None else self._encoder.reading
-        return own.with_those({} if reading is None else reading.cohorts, width)
+        return own.with_those({} if self._reading is None else self._reading.cohorts, width)
 
     def _chances(self, query: str | Query | Vectors, vector: Vectors, hits: Sequence[Scored]) -> Sequence[float | None]:
         """What the scores of photos mean where a lone text was asked, which is what readings are fitted on."""
-        reading = None if self._encoder is None else self._encoder.reading
         lone = isinstance(query, str) or (isinstance(query, Query) and query.is_one_text)
         cosines = np.array([hit.score for hit in hits], np.float32)
-        found = reading.chance(vector, cosines) if reading is not None and lone else None
+        found = self._reading.chance(vector, cosines) if self._reading is not None and lone else None
         if found is None:
             return [None] * len(hits)
         return [float(chance) if hit.kind == "image" else None for hit, chance in zip(hits, found, strict=True)]

@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
 from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, TypeVar, cast
@@ -104,7 +103,7 @@ class RemoteEncoder:
         if self._preparer is None:
             raise ConfigError("photos that are sent whole cannot be turned here: use shrink_images=True")
         turned = copy(self)
-        turned._preparer = ImagePreparer(replace(self._preparer.config, orientation="upright"), self._preparer.limits)
+        turned._preparer = self._preparer.upright()
         return turned
 
     def facts(self) -> dict[str, str | int | None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
-from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal, cast
 
@@ -55,7 +54,7 @@ class OwnEncoder:
         if self._preparer is None:
             return self
         turned = copy(self)
-        turned._preparer = ImagePreparer(replace(self._preparer.config, orientation="upright"), self._preparer.limits)
+        turned._preparer = self._preparer.upright()
         return turned
 
     def facts(self) -> dict[str, str | int | None]:
