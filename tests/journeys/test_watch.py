@@ -183,6 +183,19 @@ def test_other_processes_may_add_and_forget_folders(watcher: Watcher, photos: Pa
     until(lambda: watcher.has_said("was taken away"))
 
 
+def test_ends_where_another_process_embeds_all_with_another_model(
+    watcher: Watcher, photos: Path, exported_folder: Callable[[str], Path]
+) -> None:
+    assert watcher.next_run()["embedded"] == 3
+    command = [sys.executable, "-m", "babelclip", "index", "--reembed", "--model", str(exported_folder("small_int8"))]
+    environment = {**os.environ, "BABELCLIP_INDEX": watcher.url}
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=PATIENCE)
+    shutil.copy(ALBUM / "zebras.webp", photos)
+    assert watcher.process.wait(timeout=PATIENCE) == 1
+    until(lambda: watcher.has_said("babelclip index --reembed"))
+    assert watcher.names() == ["beach.webp", "cat.webp", "dog.webp"]
+
+
 def test_stopped_while_it_indexes_nothing_is_half_written(watcher: Watcher, photos: Path) -> None:
     assert watcher.next_run()["embedded"] == 3
     for number in range(40):

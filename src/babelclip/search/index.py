@@ -157,7 +157,8 @@ class Index:
         them into a new set of vectors, which answers when it is complete; until then the old one does. leave: files
         that are not looked at, and stay as they are known.
 
-        Raises: ConfigError for a path that is not there, StoreError where nothing can be kept.
+        Raises: ConfigError for a path that is not there, ModelDiffers where another model's vectors answer, StoreError
+        where nothing can be kept.
         """
         encoder = self._need_encoder()
         roots = [Path(path).expanduser().absolute() for path in paths]
@@ -258,6 +259,7 @@ class Index:
         notes = self.database.notes()
         answering = notes.get(ANSWERING)
         if not reembed and answering is not None:
+            self.check_model()  # another process may have embedded all anew since this one looked
             return answering, self.database.open(answering)
         asked = self._asked(self._dim or self._need_encoder().dim)
         filling = notes.get(FILLING)

@@ -288,8 +288,11 @@ def test_reembedding_answers_with_the_old_vectors_until_it_is_done(
     assert set(answered) == {5}
     with pytest.raises(ModelDiffers):
         index.search("dog")
+    make_photo("late.jpg", 9)
+    with pytest.raises(ModelDiffers):
+        index.add([photos])
     with Index.open(url, other) as opened:
-        assert len(opened.search("dog", 9)) == 5
+        assert len(opened.search("dog", 9)) == 5, "no vector of the model before is among those of the new one"
         assert opened.database.stores() == ["2"]
 
 
