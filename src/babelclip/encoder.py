@@ -20,15 +20,13 @@ from numpy.typing import NDArray
 from babelclip.arrays import Vectors
 from babelclip.checkpoint.fetch import open_folder
 from babelclip.checkpoint.folder import read_logit_scale
-from babelclip.encodes import TEXTS_ONLY, StreamItem, checked, collect, stream_by_kind
+from babelclip.encodes import TEXTS_ONLY, StreamItem, all_images, all_texts, checked, stream_by_kind
 from babelclip.errors import ConfigError, ImageError, InputError, TextError
 from babelclip.prepare.ahead import prepare_ahead, windows
 from babelclip.prepare.cuts import Cuts
 from babelclip.prepare.image import ImagePreparer, stack
-from babelclip.prepare.kinds import is_one_image, is_one_text
 from babelclip.prepare.open_image import ImageSource
 from babelclip.prepare.text import TextPreparer
-from babelclip.progress import progress_bar
 from babelclip.reading import Reading, read_reading
 from babelclip.runtime.choose import RuntimeName, open_runtime
 from babelclip.runtime.isolate import as_input_error, batches_by_length, run_isolated
@@ -137,14 +135,10 @@ class Encoder:
             ItemsError: some texts failed; it carries the vectors of all others.
             UnknownTask, ConfigError: an option that the model does not have; nothing was computed.
         """
-        lone = is_one_text(texts)
-        items = [texts] if lone else cast("Iterable[object]", texts)
         cuts = Cuts()
         end = self._finish(dim, normalize)
         self.text_preparer.tokenize([], task, max_tokens)  # an option that is wrong is wrong for every text
-        with progress_bar(progress, "texts", items) as advance:
-            vectors = collect(self._texts(items, end, task, max_tokens, cuts), end.dim, advance, cuts)
-        return vectors[0] if lone else vectors
+        return all_texts(texts, lambda items: self._texts(items, end, task, max_tokens, cuts), end.dim, progress, cuts)
 
     def encode_image(
         self,
@@ -163,13 +157,9 @@ class Encoder:
             ItemsError: some images failed; it carries the vectors of all others.
             ConfigError: the model embeds texts only, or has no such width; nothing was computed.
         """
-        lone = is_one_image(images)
-        items = [images] if lone else cast("Iterable[object]", images)
         end = self._finish(dim, normalize)
         self._need_image_tower()
-        with progress_bar(progress, "images", items) as advance:
-            vectors = collect(self._images(items, end), end.dim, advance)
-        return vectors[0] if lone else vectors
+        return all_images(images, lambda items: self._images(items, end), end.dim, progress)
 
     def stream(
         self,

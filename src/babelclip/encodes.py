@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
 from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError, InputError, ItemsError
 from babelclip.prepare.cuts import Cuts
-from babelclip.prepare.kinds import kind_of
+from babelclip.prepare.kinds import is_one_image, is_one_text, kind_of
 from babelclip.prepare.open_image import ImageSource
 from babelclip.prepare.text import check_text
+from babelclip.progress import progress_bar
 
 TEXTS_ONLY = "embeds texts only; choose a model with an image tower to embed images"
 
@@ -92,22 +93,39 @@ def checked(text: object) -> str | InputError:
         return error
 
 
-def collect(
-    results: Iterator[Vectors | InputError], width: int, advance: Callable[[], None], cuts: Cuts | None = None
+def all_texts(
+    texts: str | Iterable[str], results: Results, width: int, progress: bool, cuts: Cuts | None = None
 ) -> Vectors:
-    """All vectors (N, width); rows of failed items are NaN in the error that tells of them."""
+    """What ``encode_text`` returns: (N, width), or (width,) for a lone str. Raises: ItemsError.
+
+    cuts: what ``results`` adds up; told to the caller of ``encode_text``.
+    """
+    return _collect("texts", texts, is_one_text(texts), results, width, progress, cuts)
+
+
+def all_images(images: ImageSource | Iterable[ImageSource], results: Results, width: int, progress: bool) -> Vectors:
+    """What ``encode_image`` returns: (N, width), or (width,) for a lone image. Raises: ItemsError."""
+    return _collect("images", images, is_one_image(images), results, width, progress)
+
+
+def _collect(
+    what: str, given: object, lone: bool, results: Results, width: int, progress: bool, cuts: Cuts | None = None
+) -> Vectors:
+    """All vectors; rows of failed items are NaN in the error that tells of them."""
+    items = [given] if lone else cast("Iterable[object]", given)
     rows: list[Vectors] = []
     failures: dict[int, InputError] = {}
-    for index, result in enumerate(results):
-        if isinstance(result, InputError):
-            failures[index] = result
-            result = np.full(width, np.nan, np.float32)
-        rows.append(result)
-        advance()
+    with progress_bar(progress, what, items) as advance:
+        for index, result in enumerate(results(items)):
+            if isinstance(result, InputError):
+                failures[index] = result
+                result = np.full(width, np.nan, np.float32)
+            rows.append(result)
+            advance()
     vectors = np.stack(rows) if rows else np.empty((0, width), np.float32)
     if cuts is not None:
-        cuts.warn(stacklevel=3)
+        cuts.warn(stacklevel=4)
     if failures:
         reasons = {index: str(error) for index, error in failures.items()}
         raise ItemsError(reasons, vectors) from next(iter(failures.values()))
-    return vectors
+    return vectors[0] if lone else vectors

@@ -16,14 +16,12 @@ import numpy as np
 from PIL import Image
 
 from babelclip.arrays import Vectors
-from babelclip.encodes import TEXTS_ONLY, StreamItem, checked, collect, stream_by_kind
+from babelclip.encodes import TEXTS_ONLY, StreamItem, all_images, all_texts, checked, stream_by_kind
 from babelclip.errors import ConfigError, ImageError, InputError, TextError, TruncationWarning
 from babelclip.prepare.ahead import prepare_ahead, windows
 from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.prepare.image import ImagePreparer
-from babelclip.prepare.kinds import is_one_image, is_one_text
 from babelclip.prepare.open_image import ImageSource, open_image, read_file
-from babelclip.progress import progress_bar
 from babelclip.serve.wire import ServerError, Wire
 
 Sent = TypeVar("Sent", bound="str | Mapping[str, str]")
@@ -127,12 +125,8 @@ class RemoteEncoder:
             ItemsError: some texts failed; it carries the vectors of all others.
             ConfigError: an option that cannot be sent. ServerError: the server failed; nothing is returned.
         """
-        lone = is_one_text(texts)
-        items = [texts] if lone else cast("Iterable[object]", texts)
         options = self._options(task, dim, normalize, max_tokens)
-        with progress_bar(progress, "texts", items) as advance:
-            vectors = collect(self._texts(items, options), options["dimensions"], advance)
-        return vectors[0] if lone else vectors
+        return all_texts(texts, lambda items: self._texts(items, options), options["dimensions"], progress)
 
     def encode_image(
         self,
@@ -148,13 +142,9 @@ class RemoteEncoder:
             ItemsError: some images failed; it carries the vectors of all others.
             ConfigError: the model embeds texts only, or has no such width. ServerError: the server failed.
         """
-        lone = is_one_image(images)
-        items = [images] if lone else cast("Iterable[object]", images)
         options = self._options(None, dim, normalize, None)
         self._need_image_tower()
-        with progress_bar(progress, "images", items) as advance:
-            vectors = collect(self._images(items, options), options["dimensions"], advance)
-        return vectors[0] if lone else vectors
+        return all_images(images, lambda items: self._images(items, options), options["dimensions"], progress)
 
     def stream(
         self,

@@ -15,12 +15,10 @@ import numpy as np
 from PIL import Image
 
 from babelclip.arrays import Vectors
-from babelclip.encodes import TEXTS_ONLY, StreamItem, checked, collect, stream_by_kind
+from babelclip.encodes import TEXTS_ONLY, StreamItem, all_images, all_texts, checked, stream_by_kind
 from babelclip.errors import ConfigError, ImageError, InputError, RuntimeUnavailable, TextError, UnknownTask
 from babelclip.prepare.image import ImagePreparer
-from babelclip.prepare.kinds import is_one_image, is_one_text
 from babelclip.prepare.open_image import ImageSource
-from babelclip.progress import progress_bar
 from babelclip.reading import Reading
 from babelclip.serve.bad_requests import Busy
 from babelclip.serve.client import as_png
@@ -81,12 +79,8 @@ class OwnEncoder:
         """
         if max_tokens is not None:
             raise ConfigError("max_tokens cannot be told to a served model: it cuts texts at its own limit")
-        lone = is_one_text(texts)
-        items = [texts] if lone else cast("Iterable[object]", texts)
-        results = self._texts(items, task, _finish(dim, normalize))
-        with progress_bar(progress, "texts", items) as advance:
-            vectors = collect(results, dim or self.dim, advance)
-        return vectors[0] if lone else vectors
+        end = _finish(dim, normalize)
+        return all_texts(texts, lambda items: self._texts(items, task, end), dim or self.dim, progress)
 
     def encode_image(
         self,
@@ -102,12 +96,8 @@ class OwnEncoder:
         """
         if self._preparer is None:
             raise ConfigError(f"{self.name} {TEXTS_ONLY}")
-        lone = is_one_image(images)
-        items = [images] if lone else cast("Iterable[object]", images)
-        results = self._images(items, _finish(dim, normalize))
-        with progress_bar(progress, "images", items) as advance:
-            vectors = collect(results, dim or self.dim, advance)
-        return vectors[0] if lone else vectors
+        end = _finish(dim, normalize)
+        return all_images(images, lambda items: self._images(items, end), dim or self.dim, progress)
 
     def stream(
         self,
