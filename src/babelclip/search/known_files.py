@@ -36,11 +36,12 @@ class KnownFile:
     parts: int  # that it has
     found: int = 0  # rows that are there
     highest: int = 0  # part among them
+    mixed: bool = False  # whether its rows are of different versions of it: a writer was killed between them
 
     @property
     def whole(self) -> bool:
         """Whether all of its rows are there, and no others."""
-        return self.found == self.parts == self.highest + 1
+        return self.found == self.parts == self.highest + 1 and not self.mixed
 
 
 @dataclass(slots=True)
@@ -63,12 +64,10 @@ class KnownFiles:
         id, _, number = row.id.partition("-")
         part = int(number or 0)
         facts = row.metadata
-        file = self.files.get(id)
-        if file is None:
-            numbers = (int(facts.get(name, -1)) for name in ("size", "mtime_ns"))
-            size, mtime_ns = numbers
-            digest, parts = str(facts.get("digest", "")), int(facts.get("parts", -1))
-            file = self.files[id] = KnownFile(str(facts.get("path", "")), size, mtime_ns, digest, parts)
+        size, mtime_ns, parts = (int(facts.get(name, -1)) for name in ("size", "mtime_ns", "parts"))
+        row_of = KnownFile(str(facts.get("path", "")), size, mtime_ns, str(facts.get("digest", "")), parts)
+        file = self.files.setdefault(id, row_of)
+        file.mixed |= (file.size, file.mtime_ns, file.digest) != (size, mtime_ns, row_of.digest)
         file.found += 1
         file.highest = max(file.highest, part)
 

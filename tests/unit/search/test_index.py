@@ -262,6 +262,25 @@ def test_texts_are_cut_into_pieces(index: Index, photos: Path) -> None:
     assert [hit.metadata["text"] for hit in index.search("anything", 9)] == ["short now"]
 
 
+def test_rows_of_two_versions_of_a_file_are_no_whole_file(index: Index, photos: Path, make_photo: Any) -> None:
+    """What a store without transactions keeps of an edit when its writer is killed."""
+    file = make_photo("a.jpg", 1).with_name("a.txt")
+    store: list[Any] = []
+    for word in ("bridge", "mountain"):
+        file.write_text(" ".join([word] * 300))
+        index.add([photos], Wanted(text=True))
+        store.append(sorted(index.store().rows(Eq("kind", "text")), key=lambda row: row.id))  # type: ignore[union-attr]
+    before, after = store
+    assert len(before) == len(after) > 1
+    index.store().upsert([*after[:1], *before[1:]])  # type: ignore[union-attr]
+    copy = file.with_name("z.txt")
+    copy.write_text(" ".join(["bridge"] * 300))
+    report = index.add([photos])
+    assert (report.embedded, report.known_by_content) == (2, 0)
+    words = {hit.path: set(hit.metadata["text"].split()) for hit in index.search("a word", 99, kinds=["text"])}  # type: ignore[union-attr]
+    assert words == {str(file): {"mountain"}, str(copy): {"bridge"}}
+
+
 def test_another_model_is_refused_with_the_way_out(index: Index, url: str, encoder: Encoder, make_photo: Any) -> None:
     make_photo("a.jpg", 1)
     index.add([make_photo("b.jpg", 2).parent])
