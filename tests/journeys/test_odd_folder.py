@@ -142,3 +142,9 @@ def test_it_is_indexed_to_the_end(folder: Path, tmp_path: Path) -> None:
     found = babelclip("search", "zebras", "--index", index, "--json", "-k", "3")
     assert Path(json.loads(found.stdout.splitlines()[0])["path"]).name == "the one.webp"
     (folder / "closed").chmod(0o700)
+    (folder / "closed.jpg").chmod(0o600)  # which changes neither its size nor its time
+    mended = json.loads(babelclip(*run).stdout)
+    assert mended["embedded"] == (2 if knows_permissions else 0)
+    assert not {"closed", "closed.jpg"} & {
+        Path(json.loads(line)["path"]).name for line in errors.read_text().splitlines()
+    }

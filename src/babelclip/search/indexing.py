@@ -46,7 +46,9 @@ def without_progress(done: int, total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file that is not in the index, and why. It is tried again when it changes."""
+    """A file that is not in the index, and why. It is tried again when it changes; one that could not be read, which has
+    no size here, at every run.
+    """
 
     path: str
     reason: str
@@ -220,7 +222,10 @@ class _Run:
 
     def _failed(self, file: FoundFile, error: InputError) -> None:
         """A file that is broken now is found no longer by what it was before."""
-        self.report.failures.append(Failure(path_text(file.path), str(error), file.size, file.mtime_ns))
+        path, cause = path_text(file.path), error.__cause__
+        unread = isinstance(cause, OSError) and cause.errno is not None  # else what it holds is wrong
+        failure = Failure(path, str(error)) if unread else Failure(path, str(error), file.size, file.mtime_ns)
+        self.report.failures.append(failure)
         self._add(file, [])
 
     def _add(self, file: FoundFile, rows: list[Row]) -> None:
