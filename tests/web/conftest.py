@@ -53,6 +53,20 @@ def environment(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return environment
 
 
+@pytest.fixture
+def filling(photos: Path, tmp_path: Path) -> Iterator[str]:
+    """Address of `babelclip ui FOLDER` as it begins to index, with every photo five times."""
+    folder = tmp_path / "Photos"
+    folder.mkdir()
+    for number in range(5):
+        for file in photos.glob("*.jpg"):
+            (folder / f"{number}-{file.name}").write_bytes(file.read_bytes() + bytes([number]))
+    home = tmp_path / "home"
+    environment = {**os.environ, "BABELCLIP_DATA": str(home), "BABELCLIP_CACHE": str(home / "cache")}
+    with running(["ui", str(folder), "--no-open"], environment) as (address, _):
+        yield address
+
+
 @pytest.fixture(scope="session")
 def address(environment: dict[str, str]) -> Iterator[str]:
     """Of `babelclip ui`, with the photos indexed."""

@@ -52,7 +52,7 @@ def paths(routers: tuple[APIRouter, ...]) -> set[str]:
 
 
 def test_no_path_of_the_api_is_the_pages() -> None:
-    assert {"", "results", "thumbnail", "picture", "where", "static", "playground"} == PLACES
+    assert {"", "results", "thumbnail", "picture", "where", "progress", "static", "playground"} == PLACES
     for routers in ROUTERS.values():
         assert len(paths(routers)) >= 3
         assert not {first_part(path) for path in paths(routers)} & PLACES

@@ -138,6 +138,46 @@ def test_markup_in_a_query_stays_text(page: Page) -> None:
     expect(page.get_by_role("searchbox")).to_have_value("<img src=x onerror=alert(1)>")
 
 
+def test_photos_appear_as_they_are_indexed(browser: Browser, filling: str) -> None:
+    page = browser.new_page(locale="en-US")
+    page.goto(filling)
+    expect(page.get_by_role("status")).to_contain_text("The first photos will be here")
+    expect(page.locator("#indexed")).to_contain_text("indexing: ", timeout=60_000)
+    expect(page.locator("#results li")).not_to_have_count(0, timeout=60_000)
+    expect(page.locator("#indexed")).to_have_text(re.compile(r"^\d+ indexed$"), timeout=60_000)
+    page.get_by_role("searchbox").fill("zebras")
+    expect(page.locator("#results .name").first).to_contain_text("zebras.jpg")
+    page.close()
+
+
+def test_an_image_stays_asked_for_while_filters_are_set(page: Page, photos: Path) -> None:
+    page.get_by_label("Choose an image").set_input_files(photos / "dog.jpg")
+    expect(page.get_by_role("status")).to_contain_text("Similar to an image")
+    expect(page.locator("#results .name").first).to_have_text("dog.jpg")
+    page.get_by_text("Filters").click()
+    page.get_by_label("taken on or after").fill("2024-01-01")
+    expect(page.locator("#results li")).to_have_count(1)
+    page.get_by_label("taken on or after").fill("")
+    expect(page.locator("#results li")).not_to_have_count(1)
+    expect(page.locator("#results .name").first).to_have_text("dog.jpg")
+    expect(page.get_by_role("status")).to_contain_text("Similar to an image")
+
+
+def test_similar_ones_can_be_left(page: Page) -> None:
+    page.get_by_role("searchbox").fill("a panda")
+    expect(page.locator("#results .name").first).to_have_text("panda.jpg")
+    page.locator("#results a").first.click()
+    page.get_by_role("link", name="Similar ones").click()
+    expect(page.locator("#like")).to_be_visible()
+    page.get_by_text("Filters").click()
+    page.get_by_label("taken before").fill("2030-01-01")
+    expect(page.locator("#results .name").first).to_have_text("dog.jpg")  # the one that has a date
+    page.get_by_role("searchbox").fill("dog")
+    expect(page.locator("#like")).to_have_count(0)
+    page.reload()
+    expect(page.get_by_role("searchbox")).to_have_value("dog")
+
+
 def test_without_javascript(browser: Browser, address: str) -> None:
     context = browser.new_context(java_script_enabled=False, locale="en-US")
     page = context.new_page()
@@ -159,6 +199,10 @@ def test_nothing_is_wider_than_the_screen(browser: Browser, address: str, scheme
     page.goto(f"{address}/?q=a+dog&after=2000-01-01")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.goto(f"{address}/?q=a+dog")
+    columns = page.evaluate(
+        "getComputedStyle(document.getElementById('results')).gridTemplateColumns.split(' ').length"
+    )
+    assert columns >= 2
     page.locator("#results a").first.click()
     expect(page.get_by_role("dialog")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -193,7 +237,7 @@ def test_the_playground(browser: Browser, address: str, photos: Path) -> None:
     page.close()
 
 
-VIEWS = ("nothing asked", "results", "filters", "lightbox", "lightbox with where", "a failure", "playground")
+VIEWS = ("nothing asked", "results", "filters", "similar", "lightbox", "lightbox with where", "a failure", "playground")
 
 
 def show(page: Page, address: str, view: str, photo: Path) -> None:
@@ -209,6 +253,8 @@ def show(page: Page, address: str, view: str, photo: Path) -> None:
     page.goto({"nothing asked": address, "a failure": f"{address}/?start=x"}.get(view, f"{address}/?q=a+dog"))
     if view == "filters":
         page.get_by_text("Filters").click()
+    if view == "similar":
+        page.goto(address + str(page.locator("#results a").first.get_attribute("href")))
     if view.startswith("lightbox"):
         page.locator("#results a").first.click()
         expect_drawn(page, "#large")

@@ -6,6 +6,8 @@ import base64
 import io
 import re
 import socket
+import subprocess
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,9 +15,12 @@ import httpx
 import pytest
 from PIL import Image
 
-from .conftest import running
+from babelclip.web.words import WORDS
 
-ALBUM = Path(__file__).parents[2] / "src" / "babelclip" / "demo" / "photos"
+from .conftest import COMMAND, running
+
+WEB = Path(__file__).parents[2] / "src" / "babelclip" / "web"
+ALBUM = WEB.parent / "demo" / "photos"
 
 
 def ids(page: str) -> list[str]:
@@ -39,6 +44,43 @@ def test_without_a_query_it_shows_what_is_indexed(address: str) -> None:
     page = httpx.get(f"{address}/").text
     assert len(names(page)) == len(list(ALBUM.glob("*.webp")))
     assert "nan" not in page
+
+
+def test_a_kind_alone_shows_what_is_of_that_kind(environment: dict[str, str], tmp_path: Path) -> None:
+    index = tmp_path / "index.db"
+    (tmp_path / "Notes").mkdir()
+    for number in range(3):
+        (tmp_path / "Notes" / f"{number}.txt").write_text(f"Note {number}")
+    for command in (["index", str(ALBUM), "--quiet"], ["index", str(tmp_path / "Notes"), "--text", "--quiet"]):
+        subprocess.run([*COMMAND, *command, "--index", str(index)], env=environment, check=True, capture_output=True)
+    with running(["ui", "--no-open", "--index", str(index)], environment) as (address, _):
+        shown = httpx.get(f"{address}/", params={"kind": "text"}).text
+        assert sorted(names(shown)) == ["0.txt", "1.txt", "2.txt"]
+        assert {
+            file.rpartition(".")[2] for file in names(httpx.get(f"{address}/results?kind=image").json()["html"])
+        } == {"webp"}
+
+
+def test_similar_ones_stay_asked_for_while_filters_are_set(address: str) -> None:
+    panda = ids(httpx.get(f"{address}/", params={"q": "a panda"}).text)[0]
+    page = httpx.get(f"{address}/", params={"like": panda, "before": "2030"}).text
+    assert f'<input type="hidden" name="like" value="{panda}">' in page
+    assert "Similar to an image" in page
+    found = httpx.get(f"{address}/", params={"like": panda, "q": "zebras"}).text
+    assert names(found)[0] == "zebras.jpg", "words come before"
+    assert 'name="like"' not in found
+
+
+def test_how_far_indexing_is(filling: str) -> None:
+    told = []
+    while (now := httpx.get(f"{filling}/progress").json())["running"]:
+        told.append(now["text"])
+        assert "<form" in httpx.get(filling).text
+        time.sleep(0.1)
+    assert any(re.fullmatch(r"[\d,]+ indexed · looking through the folders", line) for line in told)
+    assert any(re.fullmatch(r"[\d,]+ indexed · indexing: [\d,]+ of [\d,]+", line) for line in told)
+    assert (now["count"], now["text"]) == (245, "245 indexed")
+    assert "data-filling" not in httpx.get(filling).text
 
 
 def test_results_are_cells_of_the_page(address: str) -> None:
@@ -92,6 +134,12 @@ def test_two_languages(address: str) -> None:
     assert '<html lang="zh">' in httpx.get(f"{address}/", headers={"Accept-Language": "zh-CN,zh;q=0.9"}).text
     assert '<html lang="en">' in httpx.get(f"{address}/", headers={"Accept-Language": "fr"}).text
     assert "搜索" in httpx.get(f"{address}/", params={"lang": "zh"}).text
+
+
+def test_every_word_is_said_somewhere_in_every_language() -> None:
+    said = "".join(file.read_text() for file in WEB.glob("*.py") if file.name != "words.py")
+    assert [word for word in WORDS["en"] if f'"{word}"' not in said and f"'{word}'" not in said] == []
+    assert all(words.keys() == WORDS["en"].keys() for words in WORDS.values())
 
 
 def test_pictures_are_drawn_anew(address: str) -> None:

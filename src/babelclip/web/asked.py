@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError
-from babelclip.search.filters import And, Filter, Range
+from babelclip.search.filters import And, Eq, Filter, Range
 from babelclip.search.index import KINDS, Hit, Index, below
 from babelclip.search.query import Query
 
@@ -25,7 +26,7 @@ class Asked:
     """A search as its address spells it."""
 
     text: str = ""
-    like: str = ""  # the id of a row: what is similar to it
+    like: str = ""  # the id of a row: what is similar to it, where there is no text
     after: str = ""
     before: str = ""
     folder: str = ""
@@ -72,9 +73,9 @@ def find(index: Index, asked: Asked, image: bytes | None = None) -> list[Hit]:
 def _query(index: Index, asked: Asked, image: bytes | None) -> Query | Vectors | None:
     if image is not None:
         return Query.image(image)
-    if asked.like:
-        return _vector_of(index, asked.like)
-    return Query.parse(asked.text.split(), files=False) if asked.text.strip() else None
+    if asked.text.strip():
+        return Query.parse(asked.text.split(), files=False)
+    return _vector_of(index, asked.like) if asked.like else None
 
 
 def _vector_of(index: Index, id: str) -> Vectors | None:
@@ -87,10 +88,7 @@ def _some(index: Index, asked: Asked) -> list[Hit]:
     store = index.store()
     if store is None:
         return []
-    hits = []
-    for place, row in enumerate(store.known(asked.where)):
-        if place >= asked.start + PAGE:
-            break
-        if place >= asked.start and row.kind in asked.kinds:
-            hits.append(Hit.of(place + 1, row, float(np.nan)))
-    return hits
+    parts: list[Filter] = [Eq("kind", asked.kind)] if asked.kind else []
+    parts += [] if asked.where is None else [asked.where]
+    shown = islice(store.known(And(tuple(parts)) if parts else None), asked.start, asked.start + PAGE)
+    return [Hit.of(rank, row, float(np.nan)) for rank, row in enumerate(shown, start=asked.start + 1)]

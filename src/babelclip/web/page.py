@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from babelclip.search.index import KINDS, Hit
 from babelclip.web.asked import MOST, PAGE, Asked
+from babelclip.web.filling import Share
 
 Words = Mapping[str, str]
 
@@ -21,9 +22,10 @@ def render_page(
     words: Words,
     folders: Sequence[str],
     count: int,
+    share: Share | None = None,
     problem: str | None = None,
 ) -> str:
-    """The whole page."""
+    """The whole page. share: how far indexing is, where it runs beside the page."""
     other = "zh" if language == "en" else "en"
     return f"""<!doctype html>
 <html lang="{language}">
@@ -40,16 +42,17 @@ def render_page(
 <a class="skip" href="#results">{escape(words["skip"])}</a>
 <header>
 <h1><a href="/">{escape(words["title"])}</a></h1>
+<p id="indexed"{"" if share is None else " data-filling"}>{escape(indexed_line(words, count, share))}</p>
 <a class="language" href="{escape(address(asked, lang=other))}" lang="{other}">{escape(words["language"])}</a>
 </header>
 <main>
 {_form(asked, words, language, folders)}
-<p id="status" role="status">{escape(problem or _told(asked, hits, words, count))}</p>
+<p id="status" role="status">{escape(problem or _told(asked, hits, words, count, share))}</p>
 <ol id="results" class="hits">
 {"".join(render_hit(hit, asked, words) for hit in hits)}</ol>
 {_more(asked, hits, words)}
 </main>
-<footer>{escape(words["indexed"].format(count=f"{count:,}"))} · {escape(words["private"])}
+<footer>{escape(words["private"])}
 <a href="/playground?lang={language}">{escape(words["playground"])}</a></footer>
 {_lightbox(words)}
 </body>
@@ -119,7 +122,7 @@ def _form(asked: Asked, words: Words, language: str, folders: Sequence[str]) -> 
  aria-label="{escape(words["placeholder"])}" autocomplete="off" dir="auto" autofocus>
 <button type="submit">{escape(words["search"])}</button>
 </div>
-<p class="drop" hidden><label>{escape(words["drop"])}
+{_like(asked, words)}<p class="drop" hidden><label>{escape(words["drop"])}
 <input id="file" type="file" accept="image/*" aria-label="{escape(words["choose"])}"></label></p>
 <details{opened}><summary>{escape(words["filters"])}</summary>
 <div class="filters">
@@ -134,12 +137,40 @@ def _form(asked: Asked, words: Words, language: str, folders: Sequence[str]) -> 
 </form>"""
 
 
-def _told(asked: Asked, hits: Sequence[Hit], words: Words, count: int) -> str:
+def _like(asked: Asked, words: Words) -> str:
+    """What keeps a search for similar ones while filters are set, and the way out of it."""
+    if not asked.like or asked.text.strip():
+        return ""
+    return (
+        f'<p id="like"><input type="hidden" name="like" value="{escape(asked.like)}">{escape(words["like"])} · '
+        f'<a href="{escape(address(asked, like=""))}">{escape(words["all"])}</a></p>\n'
+    )
+
+
+def indexed_line(words: Words, count: int, share: Share | None) -> str:
+    """How much is indexed, and how far indexing is."""
+    indexed = words["indexed"].format(count=f"{count:,}")
+    if share is None:
+        return indexed
+    if not share.total:
+        return f"{indexed} · {words['looking']}"
+    return f"{indexed} · {words['indexing'].format(done=f'{share.done:,}', total=f'{share.total:,}')}"
+
+
+def _told(asked: Asked, hits: Sequence[Hit], words: Words, count: int, share: Share | None) -> str:
     if not count:
-        return words["empty"]
+        return words["empty"] if share is None else words["coming"]
+    return status_line(asked, hits, words)
+
+
+def status_line(asked: Asked, hits: Sequence[Hit], words: Words, *, image: bool = False) -> str:
+    """What is said above the hits; nothing where nothing was asked for. image: whether an image was."""
     if not hits:
         return words["nothing"]
-    return words["found"].format(count=asked.start + len(hits)) if asked.text or asked.like else ""
+    found = words["found"].format(count=asked.start + len(hits))
+    if image:
+        return f"{words['like']} · {found}"
+    return found if asked.text.strip() or asked.like else ""
 
 
 def _more(asked: Asked, hits: Sequence[Hit], words: Words) -> str:

@@ -49,7 +49,7 @@ class Pictures:
         if digest.isalnum() and kept.is_file():
             return kept.read_bytes()
         picture = self._drawn(row, SIDE)
-        if digest.isalnum():
+        if digest.isalnum() and _is_as_indexed(row):
             _keep(kept, picture)
         return picture
 
@@ -66,6 +66,15 @@ class Pictures:
     def _drawn(self, row: Row, side: int) -> bytes:
         with self._turn:
             return thumbnail(exact_path(row.metadata), side)
+
+
+def _is_as_indexed(row: Row) -> bool:
+    """Whether the file has not changed since: else the digest is of another picture than it now shows."""
+    try:
+        found = exact_path(row.metadata).stat()
+    except OSError:
+        return False
+    return (found.st_size, found.st_mtime_ns) == (row.metadata.get("size"), row.metadata.get("mtime_ns"))
 
 
 def _keep(place: Path, content: bytes) -> None:

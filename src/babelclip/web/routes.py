@@ -21,8 +21,9 @@ from babelclip.search.query import Query as SearchQuery
 from babelclip.search.query import query_vector
 from babelclip.web.asked import MOST, PAGE, Asked, find
 from babelclip.web.curl import Api
+from babelclip.web.filling import Filling, Share
 from babelclip.web.own_names import OwnNames
-from babelclip.web.page import address, render_hit, render_page
+from babelclip.web.page import address, indexed_line, render_hit, render_page, status_line
 from babelclip.web.pictures import AT_ONCE, Pictures
 from babelclip.web.playground import CountTokens
 from babelclip.web.playground_routes import router as playground_router
@@ -70,17 +71,19 @@ def make_page(
     names: Iterable[str] = (),
     count_tokens: CountTokens | None = None,
     api: Api | None = None,
+    filling: Filling | None = None,
 ) -> FastAPI:
     """An application of the page alone.
 
     encoder: turns photos as the model itself does, so that the playground shows what a server answers; the index turns
     them upright by itself. names: by which it is reached, beside this machine's own (see ``OwnNames``). count_tokens:
     how many tokens texts are, for the price that the playground tells. api: where its request goes to; a server on this
-    machine when left out.
+    machine when left out. filling: what indexes photos beside it.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.index, app.state.encoder, app.state.pictures = index, encoder, Pictures(index)
     app.state.count_tokens, app.state.api = count_tokens, api or Api()
+    app.state.filling = filling
     app.include_router(router)
     app.include_router(playground_router)
     app.state.searches, app.state.drawings = Turns(SEARCHES_AT_ONCE), Turns(AT_ONCE)
@@ -116,6 +119,11 @@ def _index(request: Request) -> Index:
     return index
 
 
+def _share(request: Request) -> Share | None:
+    filling: Filling | None = request.app.state.filling
+    return None if filling is None else filling.share
+
+
 @router.get("/")
 def page(request: Request) -> HTMLResponse:
     """The page with the results of its address."""
@@ -134,6 +142,7 @@ def page(request: Request) -> HTMLResponse:
         words=words,
         folders=list(index.folders()),
         count=index.count(),
+        share=_share(request),
         problem=problem,
     )
     return HTMLResponse(rendered, status)
@@ -159,10 +168,18 @@ def _cells(request: Request, image: bytes | None) -> JSONResponse:
     hits = find(_index(request), asked, image)
     following = asked.start + PAGE
     more = address(asked, start=following, lang=language) if len(hits) == PAGE and following <= MOST - PAGE else None
-    status = words["found"].format(count=asked.start + len(hits)) if hits else words["nothing"]
+    status = status_line(asked, hits, words, image=image is not None)
     return JSONResponse(
         {"html": "".join(render_hit(hit, asked, words) for hit in hits), "status": status, "more": more}
     )
+
+
+@router.get("/progress")
+def progress(request: Request) -> dict[str, Any]:
+    """How much is indexed, and whether more is coming."""
+    _, words = words_for(request.query_params.get("lang"), request.headers.get("accept-language", ""))
+    share, count = _share(request), _index(request).count()
+    return {"running": share is not None, "count": count, "text": indexed_line(words, count, share)}
 
 
 @router.get("/thumbnail/{id}")

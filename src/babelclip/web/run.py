@@ -9,10 +9,11 @@ from pathlib import Path
 
 import uvicorn
 
-from babelclip.errors import BabelclipError, ConfigError
+from babelclip.errors import ConfigError
 from babelclip.search.index import Index
 from babelclip.search.index_encoder import IndexEncoder
 from babelclip.web.curl import Api
+from babelclip.web.filling import Filling
 from babelclip.web.playground import CountTokens
 from babelclip.web.routes import make_page
 
@@ -37,22 +38,15 @@ def run_page(
 
     Raises: ConfigError where the address cannot be listened at.
     """
-    app = make_page(index, encoder, names=[host, *names], count_tokens=count_tokens, api=api)
+    filling = Filling(index, photos, told) if photos else None
+    app = make_page(index, encoder, names=[host, *names], count_tokens=count_tokens, api=api, filling=filling)
     listening = _listen(host, port)
     address = f"http://{'localhost' if host in ('127.0.0.1', '::1') else host}:{listening.getsockname()[1]}"
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-    if photos:
-        threading.Thread(target=_fill, args=(index, photos, told), daemon=True).start()
+    if filling is not None:
+        threading.Thread(target=filling.run, daemon=True).start()
     ready(address)
     server.run([listening])
-
-
-def _fill(index: Index, photos: Sequence[Path], told: Callable[[str], None]) -> None:
-    try:
-        report = index.add(photos)
-        told(f"{report.indexed:,} files indexed, {len(report.failures):,} failed")
-    except BabelclipError as error:
-        told(str(error))
 
 
 def _listen(host: str, port: int) -> socket.socket:

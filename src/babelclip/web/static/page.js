@@ -47,6 +47,7 @@ function forget() {
 
 function search() {
   image = null;
+  if (query.value.trim()) document.getElementById("like")?.remove();
   const wanted = address();
   history.replaceState(null, "", wanted.size ? `/?${wanted}` : "/");
   show(wanted);
@@ -56,14 +57,20 @@ function searchByImage(file) {
   if (!file?.type.startsWith("image/")) return;
   image = file;
   query.value = "";
+  document.getElementById("like")?.remove();
   show(address(), { body: file });
+}
+
+// What was asked for last, an image too, with other filters or among more photos.
+function again() {
+  image ? searchByImage(image) : search();
 }
 
 form.addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(timer); search(); });
 form.addEventListener("input", (event) => {
   if (event.target.type === "file" || event.isComposing) return;
   clearTimeout(timer);
-  timer = setTimeout(search, WAIT);
+  timer = setTimeout(event.target === query ? search : again, WAIT);
 });
 query.addEventListener("compositionend", () => { clearTimeout(timer); timer = setTimeout(search, WAIT); });
 more.addEventListener("click", (event) => {
@@ -134,3 +141,19 @@ where.addEventListener("click", () => {
   large.onload = large.onerror = () => large.classList.remove("busy");
   large.src = `/where/${current.dataset.id}?${new URLSearchParams({ q: query.value })}`;
 });
+
+// While photos are being indexed: how far that is, and the first ones as they come.
+const PAGE = 60;
+const indexed = document.getElementById("indexed");
+
+async function follow(before) {
+  const now = await fetch(`/progress?lang=${form.elements.lang.value}`).then((answer) => answer.json(), () => null);
+  if (!now) return; // the server has gone
+  indexed.textContent = now.text;
+  const isShort = now.running ? results.children.length < PAGE : results.children.length <= PAGE;
+  const isLookedAt = box.open || results.contains(document.activeElement);
+  if (now.count !== before && isShort && !isLookedAt) again();
+  if (now.running) setTimeout(follow, 1000, now.count);
+}
+
+if ("filling" in indexed.dataset) follow(-1);
