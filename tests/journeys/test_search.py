@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 ALBUM = ROOT / "src" / "babelclip" / "demo" / "photos"
@@ -105,6 +106,20 @@ def test_contact_sheet(home: Path) -> None:
     assert page.count("data:image/webp;base64,") == 6
     assert "a &lt;b&gt;dog&lt;/b&gt;" in page
     assert "<script" not in page
+
+
+def test_a_page_of_a_document_is_explained(home: Path) -> None:
+    pages = [Image.open(ALBUM / f"{name}.webp").convert("RGB") for name in ("beach", "dog")]
+    pages[0].save(home / "album.pdf", save_all=True, append_images=pages[1:])
+    explained = [
+        rows(babelclip(home, "explain", "album.pdf", "a dog", "--page", str(page), "--out", "where.png", "--json"))
+        for page in (1, 2)
+    ]
+    beach, dog = (float(str(found[0]["cosine"])) for found in explained)
+    assert dog > beach
+    assert (home / "where.png").read_bytes().startswith(b"\x89PNG")
+    wrong = babelclip(home, "explain", "album.pdf", "a dog", "--page", "3")
+    assert (wrong.returncode, "no page 3" in wrong.stderr) == (1, True)
 
 
 def test_doubles(home: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ ALBUM = WEB.parent / "demo" / "photos"
 
 
 def ids(page: str) -> list[str]:
-    return re.findall(r'data-id="([0-9a-f]+)"', page)
+    return re.findall(r'data-id="([0-9a-f-]+)"', page)
 
 
 def names(page: str) -> list[str]:
@@ -59,6 +59,25 @@ def test_a_kind_alone_shows_what_is_of_that_kind(environment: dict[str, str], tm
         assert {
             file.rpartition(".")[2] for file in names(httpx.get(f"{address}/results?kind=image").json()["html"])
         } == {"webp"}
+
+
+def test_pages_of_documents_are_shown(environment: dict[str, str], tmp_path: Path) -> None:
+    pages = [Image.open(ALBUM / f"{name}.webp").convert("RGB") for name in ("beach", "zebras")]
+    pages[0].save(tmp_path / "album.pdf", save_all=True, append_images=pages[1:])
+    index = str(tmp_path / "index.db")
+    command = [*COMMAND, "index", str(tmp_path), "--text", "--quiet", "--index", index]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    with running(["ui", "--no-open", "--index", index], environment) as (address, _):
+        page = httpx.get(f"{address}/", params={"q": "zebras"}).text
+        assert "page 2" in page
+        drawn = {}
+        for id in ids(page):
+            for route in ("thumbnail", "thumbnail", "picture"):
+                answer = httpx.get(f"{address}/{route}/{id}")
+                assert answer.headers["content-type"] == "image/webp"
+                drawn[route, id] = answer.content
+            assert httpx.get(f"{address}/where/{id}", params={"q": "zebras"}, timeout=60).status_code == 200
+        assert len(set(drawn.values())) == 4, "each page has a picture of its own"
 
 
 def test_similar_ones_stay_asked_for_while_filters_are_set(address: str) -> None:

@@ -18,6 +18,7 @@ def explain(
     /,
     *,
     out: Path | None = None,
+    page: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     cells: Annotated[int, Parameter(validator=Number(gte=2, lte=24))] = 8,
     model: ModelOptions = ModelOptions(),
     json_lines: Annotated[bool, Parameter(name="--json")] = False,
@@ -31,22 +32,24 @@ def explain(
     Parameters
     ----------
     image
-        An image file.
+        An image file, or a PDF document with --page.
     query
         A text, or several parts as for babelclip search.
     out
         The PNG to write; beside the image's name, with -where.png at its end, in this folder when left out.
+    page
+        Which page of a PDF document; the first is 1.
     cells
         Into how many parts each side is cut; more is finer and slower.
     json_lines
         The numbers as one JSON object on stdout.
     """
     from babelclip.explain.occlusion import draw_heat, where_seen
-    from babelclip.search.open_photo import open_photo
+    from babelclip.search.open_photo import open_page, open_photo
     from babelclip.search.query import Query, query_vector
 
     target = out or Path(f"{image.stem}-where.png")
-    opened = open_photo(image)
+    opened = open_photo(image) if page is None else open_page(image, page)
     encoder = model.open()
     seen = where_seen(encoder, opened, query_vector(encoder, Query.parse(query)), cells)
     target.write_bytes(draw_heat(seen))

@@ -62,10 +62,8 @@ def _cell(hit: Hit) -> str:
 def _picture(hit: Hit, path: Path) -> str:
     if hit.kind == "text":
         return f'<p dir="auto">{escape(str(hit.metadata.get("text", ""))[:400])}</p>'
-    if hit.kind == "page":
-        return ""
     try:
-        content = base64.b64encode(thumbnail(path)).decode("ascii")
+        content = base64.b64encode(thumbnail(hit.kind, hit.metadata)).decode("ascii")
     except ImageError as error:
         return f"<p>{escape(str(error))}</p>"
     return f'<img alt="{escape(path.name)}" src="data:image/webp;base64,{content}">'

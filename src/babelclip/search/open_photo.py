@@ -1,4 +1,4 @@
-"""The one way to open a photo of an index, or one that is asked for, as a picture: upright, HEIC too."""
+"""The one way to open what an index holds, or a photo that is asked for, as a picture: upright, HEIC and pages too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from PIL import Image
 from babelclip.errors import ImageError
 from babelclip.prepare.kinds import HEIF_SUFFIXES
 from babelclip.prepare.open_image import DEFAULT_LIMITS, ImageSource, open_image, read_file
-from babelclip.search.optional_formats import heif_image, install_line, missing_extra
+from babelclip.search.filters import Metadata
+from babelclip.search.optional_formats import heif_image, install_line, missing_extra, pdf_page
+from babelclip.search.walk import exact_path
 
 _HEIF_START = re.compile(rb"....ftyp(heic|heix|hevc|mif1|msf1)", re.DOTALL)
 
@@ -30,6 +32,21 @@ def open_photo(photo: Path | bytes, least: int | None = None) -> Image.Image:
         raise ImageError(f"HEIC photo: {install_line(extra)}")
     content = photo if isinstance(photo, bytes) else read_file(photo)
     return open_image(heif_image(content, DEFAULT_LIMITS), alpha="white")  # its decoder has turned it
+
+
+def open_page(document: Path, number: int) -> Image.Image:
+    """A page of a PDF document as it was embedded; the first is 1. Raises: ImageError as ``open_photo``."""
+    extra = missing_extra("pdf")
+    if extra is not None:
+        raise ImageError(f"PDF document: {install_line(extra)}")
+    return open_image(pdf_page(read_file(document), number))
+
+
+def open_indexed(kind: str, metadata: Metadata, least: int | None = None) -> Image.Image:
+    """The picture of a row of kind image or page, from its file as it is now. Raises: ImageError as ``open_photo``."""
+    if kind == "page":
+        return open_page(exact_path(metadata), int(metadata["page"]))
+    return open_photo(exact_path(metadata), least)
 
 
 def for_encoder(image: ImageSource) -> ImageSource:

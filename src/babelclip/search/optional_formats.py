@@ -6,6 +6,7 @@ import io
 import math
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from babelclip.errors import ImageError
 from babelclip.prepare.open_image import ImageLimits
 
 if TYPE_CHECKING:
+    from pypdfium2 import PdfDocument
+
     from babelclip.search.walk import FileKind
 
 EXTRAS: dict[FileKind, tuple[str, str]] = {"heif": ("heif", "pillow_heif"), "pdf": ("pdf", "pypdfium2")}
@@ -55,29 +58,49 @@ def heif_image(content: bytes, limits: ImageLimits) -> Image.Image:
 
 def pdf_pages(content: bytes) -> Iterator[bytes]:
     """Pictures (PNG) of a document's pages, in order. Raises: ImageError."""
+    with _opened_pdf(content) as document:
+        count = len(document)
+        if count > MOST_PAGES:
+            raise ImageError(f"PDF document: has {count:,} pages, the limit is {MOST_PAGES:,}: split it")
+        for place in range(count):
+            yield _drawn_page(document, place)
+
+
+def pdf_page(content: bytes, number: int) -> bytes:
+    """A picture (PNG) of one page; the first is 1. Raises: ImageError, also where there is no such page."""
+    with _opened_pdf(content) as document:
+        if not 1 <= number <= len(document):
+            raise ImageError(f"PDF document: has {len(document):,} pages, and no page {number}")
+        return _drawn_page(document, number - 1)
+
+
+@contextmanager
+def _opened_pdf(content: bytes) -> Iterator[PdfDocument]:
     import pypdfium2
 
     try:
         with _ONE_DOCUMENT:
             document = pypdfium2.PdfDocument(content)
-            count = len(document)
-    except Exception as error:
+            len(document)
+    except Exception as error:  # the decoder raises many kinds
         raise ImageError("PDF document: it is broken or needs a password") from error
-    if count > MOST_PAGES:
-        raise ImageError(f"PDF document: has {count:,} pages, the limit is {MOST_PAGES:,}: split it")
     try:
-        for number in range(count):
-            with _ONE_DOCUMENT:
-                page = document[number]
-                longest = max(page.get_size())
-                scale = PAGE_SIDE / longest if math.isfinite(longest) and longest > 0 else 1.0
-                image = page.render(scale=scale).to_pil().convert("RGB")
-                page.close()
-            file = io.BytesIO()
-            image.save(file, "PNG", compress_level=1)
-            yield file.getvalue()
-    except Exception as error:
-        raise ImageError("PDF document: one of its pages is broken") from error
+        yield document
     finally:
         with _ONE_DOCUMENT:
             document.close()
+
+
+def _drawn_page(document: PdfDocument, place: int) -> bytes:
+    try:
+        with _ONE_DOCUMENT:
+            page = document[place]
+            longest = max(page.get_size())
+            scale = PAGE_SIDE / longest if math.isfinite(longest) and longest > 0 else 1.0
+            image = page.render(scale=scale).to_pil().convert("RGB")
+            page.close()
+    except Exception as error:
+        raise ImageError(f"PDF document: its page {place + 1} is broken") from error
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    return file.getvalue()

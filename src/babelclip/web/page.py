@@ -78,7 +78,7 @@ def render_hit(hit: Hit, asked: Asked, words: Words) -> str:
     return (
         f'<li class="{hit.kind}"><a href="{escape(similar)}" data-id="{escape(hit.id)}" data-kind="{hit.kind}" '
         f'data-path="{escape(hit.path)}" data-score="{escape(score)}" data-taken="{escape(taken)}">'
-        f'{_picture(hit, name)}<span class="name" dir="auto">{escape(name)}</span>'
+        f'{_picture(hit)}<span class="name" dir="auto">{escape(name)}</span>'
         f'<span class="facts">{escape(" · ".join([told, *facts] if told else facts))}</span></a></li>\n'
     )
 
@@ -94,15 +94,14 @@ def _scores(hit: Hit, words: Words) -> tuple[str, str]:
 
 
 def _page(hit: Hit, words: Words) -> str:
-    return f"{words['page']} {hit.metadata['page']}" if "page" in hit.metadata else ""
+    return words["page_number"].format(number=hit.metadata["page"]) if "page" in hit.metadata else ""
 
 
-def _picture(hit: Hit, name: str) -> str:
+def _picture(hit: Hit) -> str:
     """Without words of its own: the name stands below it, and would be read out twice."""
-    if hit.kind == "image":
-        return f'<img src="/thumbnail/{escape(hit.id)}" alt="" loading="lazy" decoding="async">'
-    text = str(hit.metadata.get("text", ""))[:300] if hit.kind == "text" else name
-    return f'<span class="words" dir="auto">{escape(text)}</span>'
+    if hit.kind == "text":
+        return f'<span class="words" dir="auto">{escape(str(hit.metadata.get("text", "")))}</span>'
+    return f'<img src="/thumbnail/{escape(hit.id)}" alt="" loading="lazy" decoding="async">'
 
 
 def _form(asked: Asked, words: Words, language: str, folders: Sequence[str]) -> str:
@@ -183,7 +182,7 @@ def _more(asked: Asked, hits: Sequence[Hit], words: Words) -> str:
 def _lightbox(words: Words) -> str:
     spoken = {name: escape(words[name]) for name in ("similar", "where", "close", "previous", "next", "failed")}
     return f"""<dialog id="lightbox" aria-labelledby="shown" data-failed="{spoken["failed"]}">
-<div class="stage"><img id="large" alt=""></div>
+<div class="stage"><img id="large" alt=""><p id="words" dir="auto" tabindex="0"></p></div>
 <p id="shown" dir="auto"></p>
 <p id="shown-facts"></p>
 <div class="buttons">

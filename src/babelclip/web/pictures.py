@@ -1,4 +1,4 @@
-"""Pictures of indexed photos, always drawn anew: no byte of a file is ever served as it is."""
+"""Pictures of indexed photos and pages, always drawn anew: no byte of a file is ever served as it is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from babelclip.errors import ImageError
 from babelclip.search.index import Index
 from babelclip.search.known_files import is_below
-from babelclip.search.open_photo import open_photo
+from babelclip.search.open_photo import open_indexed
 from babelclip.search.places import thumbnails
 from babelclip.search.store import Row
 from babelclip.search.thumbnail import SIDE, thumbnail
@@ -31,21 +31,22 @@ class Pictures:
         self._turn = threading.BoundedSemaphore(AT_ONCE)
 
     def row(self, id: str) -> Row:
-        """A photo of the index. Raises: ImageError for what is none, or does not lie in an indexed folder."""
+        """A photo or page of the index. Raises: ImageError for what is none, or lies in no indexed folder."""
         store = self._index.store()
         row = None if store is None else store.get([id])[0]
-        if row is None or row.kind != "image":
-            raise ImageError("there is no such photo in the index")
+        if row is None or row.kind not in ("image", "page"):
+            raise ImageError("there is no such photo or page in the index")
         path = str(row.metadata.get("path", ""))
         if not any(is_below(path, folder) for folder in self._index.folders()):
-            raise ImageError("the photo lies outside the indexed folders")
+            raise ImageError("it lies outside the indexed folders")
         return row
 
     def small(self, id: str) -> bytes:
         """A WebP picture for the grid. Raises: ImageError."""
         row = self.row(id)
         digest = str(row.metadata.get("digest", ""))
-        kept = thumbnails() / digest[:2] / f"{digest}-{SIDE}.webp"
+        page = f"-page{row.metadata['page']}" if row.kind == "page" else ""
+        kept = thumbnails() / digest[:2] / f"{digest}{page}-{SIDE}.webp"
         if digest.isalnum() and kept.is_file():
             return kept.read_bytes()
         picture = self._drawn(row, SIDE)
@@ -58,14 +59,14 @@ class Pictures:
         return self._drawn(self.row(id), LARGE)
 
     def whole(self, id: str) -> Image.Image:
-        """The photo itself, upright, to be looked at by the model. Raises: ImageError."""
+        """The photo or page itself, upright, to be looked at by the model. Raises: ImageError."""
         row = self.row(id)
         with self._turn:
-            return open_photo(exact_path(row.metadata))
+            return open_indexed(row.kind, row.metadata)
 
     def _drawn(self, row: Row, side: int) -> bytes:
         with self._turn:
-            return thumbnail(exact_path(row.metadata), side)
+            return thumbnail(row.kind, row.metadata, side)
 
 
 def _is_as_indexed(row: Row) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from PIL import Image
 from babelclip.encoder import Encoder
 from babelclip.errors import ImageError
 from babelclip.search import optional_formats
+from babelclip.search.contact_sheet import render_sheet
 from babelclip.search.index import Index
-from babelclip.search.open_photo import open_photo
+from babelclip.search.open_photo import open_indexed, open_page, open_photo
 from babelclip.search.query import Query
 from babelclip.search.thumbnail import thumbnail
 from babelclip.search.walk import Wanted
@@ -108,7 +110,7 @@ def test_a_thumbnail_of_a_large_photo_is_decoded_small(tmp_path: Path) -> None:
     small = open_photo(tmp_path / "large.jpg", 320)
     assert 320 <= min(small.size) < 640
     assert small.height > small.width  # turned all the same
-    shown = np.asarray(Image.open(io.BytesIO(thumbnail(tmp_path / "large.jpg"))), np.float32)
+    shown = np.asarray(Image.open(io.BytesIO(thumbnail("image", {"path": str(tmp_path / "large.jpg")}))), np.float32)
     slow = large.transpose(Image.Transpose.ROTATE_270)
     slow.thumbnail((320, 320))
     assert shown.shape == (320, 240, 3)
@@ -126,6 +128,24 @@ def test_a_photo_is_opened_upright_whatever_its_format(folder: Path, monkeypatch
     monkeypatch.setattr(optional_formats, "find_spec", lambda name: None)
     with pytest.raises(ImageError, match=r"babelclip\[heif\]"):
         open_photo(folder / "dog.heic")
+
+
+def test_a_page_is_shown_as_it_was_embedded(index: Index, encoder: Encoder, folder: Path) -> None:
+    with index:
+        index.add([folder / "album.pdf"], Wanted(text=True))
+        hit = index.search("a cat", 1, kinds=("page",))[0]
+        shown = encoder.encode_image(open_indexed(hit.kind, hit.metadata))
+        stored = index.search(shown, 1, kinds=("page",))[0]
+        assert (stored.metadata["page"], stored.score > 0.9999) == (2, True)
+        sheet = render_sheet("a cat", [hit], "")
+        small = base64.b64decode(sheet.partition("data:image/webp;base64,")[2].partition('"')[0])
+        assert max(Image.open(io.BytesIO(small)).size) == 320
+
+
+@pytest.mark.parametrize(("name", "number", "said"), [("album.pdf", 4, "no page 4"), ("broken.pdf", 1, "broken")])
+def test_a_page_that_cannot_be_shown_says_why(folder: Path, name: str, number: int, said: str) -> None:
+    with pytest.raises(ImageError, match=said):
+        open_page(folder / name, number)
 
 
 def test_a_document_of_too_many_pages_is_refused(monkeypatch: pytest.MonkeyPatch, index: Index, folder: Path) -> None:

@@ -91,19 +91,22 @@ document.addEventListener("drop", (event) => { event.preventDefault(); searchByI
 
 // The lightbox: a click or Enter opens it, arrows walk, Escape closes.
 const large = document.getElementById("large");
+const words = document.getElementById("words");
 const where = document.getElementById("where");
 let current = null;
 
 function open(link) {
   current = link;
   const { id, kind, path, score, taken } = link.dataset;
-  large.hidden = kind !== "image";
-  if (kind === "image") large.src = `/picture/${id}`; else large.removeAttribute("src");
+  large.hidden = kind === "text";
+  if (kind === "text") large.removeAttribute("src"); else large.src = `/picture/${id}`;
+  words.hidden = kind !== "text";
+  words.textContent = kind === "text" ? link.querySelector(".words").textContent : "";
   large.alt = path;
   document.getElementById("shown").textContent = path;
   document.getElementById("shown-facts").textContent = [score, taken.replace("T", " ")].filter(Boolean).join(" · ");
   document.getElementById("similar").href = link.href;
-  where.hidden = kind !== "image" || !query.value.trim();
+  where.hidden = kind === "text" || !query.value.trim();
   if (!box.open) box.showModal();
 }
 
