@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from .conftest import CALM, CHROMIUM
+from .conftest import CALM, CHROMIUM, COMMAND, running
 
 pytestmark = pytest.mark.browser
 
@@ -148,6 +149,26 @@ def test_photos_appear_as_they_are_indexed(browser: Browser, filling: str) -> No
     page.get_by_role("searchbox").fill("zebras")
     expect(page.locator("#results .name").first).to_contain_text("zebras.jpg")
     page.close()
+
+
+def test_a_text_is_read_in_the_lightbox(
+    browser: Browser, photos: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "note.txt").write_text("Zebras at the river.\n\nThey drink, and look up.")
+    command = [*COMMAND, "index", str(tmp_path / "note.txt"), str(photos / "zebras.jpg"), "--text", "--quiet"]
+    index = str(tmp_path / "index.db")
+    subprocess.run([*command, "--index", index], env=environment, check=True, capture_output=True)
+    with running(["ui", "--no-open", "--index", index], environment) as (address, _):
+        page = browser.new_page(locale="en-US")
+        page.goto(f"{address}/?q=zebras")
+        page.locator("#results a", has_text="note.txt").click()
+        expect(page.locator("#words")).to_have_text("Zebras at the river.\nThey drink, and look up.")
+        expect(page.locator("#large")).to_be_hidden()
+        page.keyboard.press("Escape")
+        page.locator("#results a", has_text="zebras.jpg").click()
+        expect(page.locator("#words")).to_be_hidden()
+        expect_drawn(page, "#large")
+        page.close()
 
 
 def test_an_image_stays_asked_for_while_filters_are_set(page: Page, photos: Path) -> None:
