@@ -99,6 +99,19 @@ def test_batch(home: Path) -> None:
     assert all(len(row["hits"]) == 2 for row in found)  # type: ignore[arg-type]
 
 
+def test_a_query_that_cannot_be_answered_stops_no_other(home: Path) -> None:
+    done = babelclip(home, "search", "--batch", "-k", "1", stdin="a dog\nmissing.jpg\ncat + - dog\n一只猫\n")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [sorted(row) for row in found] == [
+        ["hits", "query"],
+        ["error", "query"],
+        ["error", "query"],
+        ["hits", "query"],
+    ]
+    assert "missing.jpg" in found[1]["error"]
+    assert (done.returncode, "2 queries" in done.stderr) == (3, True)
+
+
 def test_contact_sheet(home: Path) -> None:
     done = babelclip(home, "search", "a <b>dog</b>", "--html", "sheet.html", "-k", "6")
     assert done.returncode == 0
@@ -131,6 +144,9 @@ def test_doubles(home: Path, tmp_path: Path) -> None:
     groups = rows(babelclip(home, "dupes", "--index", index, "--json"))
     names = [sorted(Path(hit["path"]).name for hit in group["hits"]) for group in groups]  # type: ignore[attr-defined]
     assert names == [["again.webp", "same.webp"]]
+    shown = babelclip(home, "dupes", "--index", index, "--threshold", "0.1", "--html", "sheet.html")
+    assert "1 group of 3 photos" in shown.stdout
+    assert (home / "sheet.html").read_text().count("data:image/webp;base64,") == 3
 
 
 def test_export(home: Path, tmp_path: Path) -> None:

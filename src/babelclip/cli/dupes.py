@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from babelclip.cli.options import IndexOption
+from babelclip.cli.options import IndexOption, progress_wanted
+
+if TYPE_CHECKING:
+    from babelclip.search.doubles import Group
 
 
 def dupes(
@@ -17,7 +20,9 @@ def dupes(
     index: IndexOption = None,
     threshold: Annotated[float, Parameter(validator=Number(gt=0, lte=1))] = 0.97,
     inside: Annotated[tuple[Path, ...], Parameter(name="--in", show_default=False)] = (),
+    html: Path | None = None,
     json_lines: Annotated[bool, Parameter(name="--json")] = False,
+    quiet: bool = False,
 ) -> int:
     """Show groups of indexed photos that look the same: copies, other sizes, shots of a burst.
 
@@ -29,31 +34,43 @@ def dupes(
         The cosine from which on two photos count as the same; lower finds more, and more that only look alike.
     inside
         Only what lies in this folder. Several times for several.
+    html
+        Write a contact sheet: one HTML file with small pictures of every group inside it.
     json_lines
         One JSON object a group.
+    quiet
+        Show no progress.
     """
     from babelclip.cli.filters import lies_in
-    from babelclip.cli.search import as_row
-    from babelclip.search.doubles import find_doubles
+    from babelclip.cli.search import as_row, write_sheet
+    from babelclip.progress import progress_bar
+    from babelclip.search.doubles import find_doubles, is_photo
     from babelclip.search.index import Index
     from babelclip.search.places import index_url
 
-    url = index_url(index)
-    groups = photos = 0
-    with Index.open(url, None) as opened:
-        for group in find_doubles(opened, threshold, lies_in(inside)):
-            groups, photos = groups + 1, photos + len(group.hits)
-            if json_lines:
-                print(json.dumps({"group": groups, "hits": [as_row(hit) for hit in group.hits]}, ensure_ascii=False))
-                continue
-            print(f"group {groups}")
-            for hit in group.hits:
-                size = f"{hit.metadata.get('width', '?')} x {hit.metadata.get('height', '?')}"
-                print(f"  {hit.score:6.3f}  {size:>13}  {hit.path}")
+    where = lies_in(inside)
+    with Index.open(index_url(index), None) as opened:
+        photos = range(opened.count(is_photo(where)))
+        with progress_bar(progress_wanted(quiet), "comparing", photos) as each:
+            groups = find_doubles(opened, threshold, where, each)
+        if html is not None:
+            title = f"Photos that look the same: cosine of {threshold} or more"
+            write_sheet(opened, title, [group.hits for group in groups], html)
+    for number, group in enumerate(groups, start=1):
+        if json_lines:
+            print(json.dumps({"group": number, "hits": [as_row(hit) for hit in group.hits]}, ensure_ascii=False))
+        else:
+            show_group(number, group)
     if not json_lines:
-        print(
-            f"{groups:,} groups of {photos:,} photos"
-            if groups
-            else f"no two photos have a cosine of {threshold} or more"
-        )
+        many, photos_in = "s" if len(groups) > 1 else "", sum(len(group.hits) for group in groups)
+        found = f"{len(groups):,} group{many} of {photos_in:,} photos"
+        print(found if groups else f"no two photos have a cosine of {threshold} or more")
     return 0
+
+
+def show_group(number: int, group: Group) -> None:
+    """A line a photo."""
+    print(f"group {number}")
+    for hit in group.hits:
+        size = f"{hit.metadata.get('width', '?')} x {hit.metadata.get('height', '?')}"
+        print(f"  {hit.score:6.3f}  {size:>13}  {hit.path}")

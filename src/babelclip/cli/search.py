@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,6 +18,7 @@ from babelclip.cli.options import IndexOption, ModelOptions
 
 if TYPE_CHECKING:
     from babelclip.search.index import Hit, Index
+    from babelclip.search.query import Query
 
 NOT_SHOWN = frozenset({"path", "size", "mtime_ns", "digest", "parts", "name"})
 """Metadata that only the index itself needs."""
@@ -51,7 +52,8 @@ def search(
     k
         How many to show.
     batch
-        Read queries from stdin, one a line, and give JSON lines that name each one's query.
+        Read queries from stdin, one a line, and give JSON lines that name each one's query. Exit code 3 says that some
+        could not be answered; their lines have an error in place of hits.
     paths
         Only the paths, one a line.
     null
@@ -76,15 +78,31 @@ def search(
     with Index.open(url, model.open()) as opened:
         find = partial(opened.search, k=k, where=condition, kinds=only.kind or KINDS, correct_gap=correct_gap)
         if batch:
-            for line in filter(None, map(str.strip, sys.stdin)):
-                rows = [as_row(hit) for hit in find(Query.parse(line.split()))]
-                print(json.dumps({"query": line, "hits": rows}, ensure_ascii=False), flush=True)
-            return 0
+            return answer_lines(find)
         hits = find(asked[0])
         if html is not None:
-            write_sheet(opened, " ".join(query or []), hits, html)
+            write_sheet(opened, " ".join(query or []), [hits], html)
         show(opened, hits, "null" if null else "paths" if paths else "json" if json_lines else "table")
     return 0
+
+
+def answer_lines(find: Callable[[Query], Sequence[Hit]]) -> int:
+    """A JSON line for each query on stdin; one that cannot be answered has an ``error`` in it and stops no other."""
+    from babelclip.cli.main import DONE, PARTLY
+    from babelclip.errors import ConfigError, InputError
+    from babelclip.search.query import Query
+
+    failed = 0
+    for line in filter(None, map(str.strip, sys.stdin)):
+        try:
+            answer: dict[str, Any] = {"query": line, "hits": [as_row(hit) for hit in find(Query.parse(line.split()))]}
+        except (InputError, ConfigError) as error:
+            failed += 1
+            answer = {"query": line, "error": str(error)}
+        print(json.dumps(answer, ensure_ascii=False), flush=True)
+    if failed:
+        print(f"babelclip: {failed:,} queries could not be answered", file=sys.stderr)
+    return PARTLY if failed else DONE
 
 
 def as_row(hit: Hit) -> dict[str, Any]:
@@ -118,11 +136,11 @@ def show(index: Index, hits: Sequence[Hit], form: Literal["null", "paths", "json
         print(f"babelclip: {empty}", file=sys.stderr)
 
 
-def write_sheet(index: Index, title: str, hits: Sequence[Hit], path: Path) -> None:
+def write_sheet(index: Index, title: str, groups: Sequence[Sequence[Hit]], path: Path) -> None:
     """The contact sheet."""
     from babelclip.search.contact_sheet import render_sheet
 
     note = index.model()
     facts = "" if note is None else f"{index.count():,} indexed with {note.model}"
-    path.write_text(render_sheet(title, hits, facts), encoding="utf-8")
+    path.write_text(render_sheet(title, groups, facts), encoding="utf-8")
     print(f"babelclip: contact sheet: {path.resolve()}", file=sys.stderr)

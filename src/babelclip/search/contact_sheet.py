@@ -17,6 +17,7 @@ body { margin: 2rem auto; padding: 0 1rem; max-width: 80rem }
 h1 { font-size: 1.4rem }
 ol { list-style: none; padding: 0; display: grid; gap: 1rem }
 ol { grid-template-columns: repeat(auto-fill, minmax(14rem, 1fr)) }
+ol + ol { margin-top: 2rem; padding-top: 2rem; border-top: 3px double }
 li { border: 1px solid color-mix(in srgb, currentColor 20%, transparent); border-radius: .5rem; overflow: hidden }
 img { display: block; width: 100%; height: 12rem; object-fit: contain }
 p { margin: .5rem .75rem; overflow-wrap: anywhere }
@@ -24,9 +25,9 @@ p { margin: .5rem .75rem; overflow-wrap: anywhere }
 """
 
 
-def render_sheet(title: str, hits: Sequence[Hit], facts: str) -> str:
-    """A page of hits, best first; what cannot be shown says why."""
-    cells = "\n".join(_cell(hit) for hit in hits)
+def render_sheet(title: str, groups: Sequence[Sequence[Hit]], facts: str) -> str:
+    """A page of hits, best first, in one group or several; what cannot be shown says why."""
+    lists = "\n".join("<ol>\n" + "\n".join(map(_cell, hits)) + "\n</ol>" for hits in groups)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -38,9 +39,7 @@ def render_sheet(title: str, hits: Sequence[Hit], facts: str) -> str:
 </head>
 <body>
 <h1 dir="auto">{escape(title)}</h1>
-<ol>
-{cells}
-</ol>
+{lists}
 <p class="soft">{escape(facts)}</p>
 </body>
 </html>

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,13 +21,23 @@ class Group:
     hits: tuple[Hit, ...]  # score: the cosine with the first
 
 
-def find_doubles(index: Index, threshold: float, where: Filter | None = None) -> Iterator[Group]:
-    """Groups of photos, each of which has a cosine of at least ``threshold`` with another one of its group; by path."""
+def is_photo(where: Filter | None) -> Filter:
+    """What passes and is a photo."""
+    photos = Eq("kind", "image")
+    return photos if where is None else And((photos, where))
+
+
+def find_doubles(
+    index: Index, threshold: float, where: Filter | None = None, each: Callable[[], object] = lambda: None
+) -> list[Group]:
+    """Groups of photos, each of which has a cosine of at least ``threshold`` with another one of its group; by path.
+
+    each: called after each photo.
+    """
     store = index.store()
     if store is None:
-        return
-    images: Filter = Eq("kind", "image")
-    condition = images if where is None else And((images, where))
+        return []
+    condition = is_photo(where)
     leader: dict[str, str] = {}
 
     def lead(id: str) -> str:
@@ -40,11 +50,12 @@ def find_doubles(index: Index, threshold: float, where: Filter | None = None) ->
         for hit in store.query(row.vector, NEIGHBOURS, condition):
             if hit.id != row.id and hit.score >= threshold:
                 leader[lead(hit.id)] = lead(row.id)
+        each()
     groups: dict[str, list[str]] = {}
     for id in leader:
         groups.setdefault(lead(id), []).append(id)
     found = [_group(index, ids) for ids in groups.values() if len(ids) > 1]
-    yield from sorted(found, key=lambda group: group.hits[0].path)
+    return sorted(found, key=lambda group: group.hits[0].path)
 
 
 def _group(index: Index, ids: list[str]) -> Group:

@@ -137,7 +137,7 @@ def test_a_page_is_shown_as_it_was_embedded(index: Index, encoder: Encoder, fold
         shown = encoder.encode_image(open_indexed(hit.kind, hit.metadata))
         stored = index.search(shown, 1, kinds=("page",))[0]
         assert (stored.metadata["page"], stored.score > 0.9999) == (2, True)
-        sheet = render_sheet("a cat", [hit], "")
+        sheet = render_sheet("a cat", [[hit]], "")
         small = base64.b64decode(sheet.partition("data:image/webp;base64,")[2].partition('"')[0])
         assert max(Image.open(io.BytesIO(small)).size) == 320
 
