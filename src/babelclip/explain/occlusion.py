@@ -1,10 +1,16 @@
 """Where in an image a text is seen: cover parts of it and look how much of the cosine goes (Zeiler & Fergus 2014,
-arXiv:1311.2901). It asks the model alone, so it works with every runtime and with a server."""
+arXiv:1311.2901), and look at parts alone. It asks the model alone, so it works with every runtime and with a server.
+
+Covers alone miss what fills the picture, because each leaves enough of it to be known by; what a part looks like alone
+tells that. benchmarks/where.py has how well either finds what was pasted into a scene.
+"""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,23 +23,59 @@ from babelclip.errors import ConfigError
 Heat = NDArray[np.float32]
 
 CELLS = 8
-"""Cells of each side; a cover is two cells wide, and each cell the mean over the covers that it was under."""
+"""Cells of each side."""
+COVER = 3 / 8
+"""Side of a cover, as a share of the image's; each is one of all that lie on whole cells."""
+LOOKS = (1 / 4, 1 / 2)
+"""The same of what is looked at alone: small things are known close by, large ones by more of them."""
 LONGEST = 640
 """Pixels of the longer side of what is covered and drawn on; the model sees less."""
 PALETTE = ((0.0, (20, 20, 60)), (0.5, (200, 40, 90)), (1.0, (255, 220, 90)))
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """A square of cells."""
+
+    row: int
+    column: int
+    side: int
+
+    @property
+    def cells(self) -> tuple[slice, slice]:
+        """Its place in a heat."""
+        return slice(self.row, self.row + self.side), slice(self.column, self.column + self.side)
+
+    def box(self, image: Image.Image, cells: int) -> tuple[int, int, int, int]:
+        """Its place in an image, of a pixel at least."""
+        width, height = image.size
+        left, top = self.column * width // cells, self.row * height // cells
+        right, bottom = (self.column + self.side) * width // cells, (self.row + self.side) * height // cells
+        return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
-    """What covering showed."""
+    """What covering and looking showed."""
 
     image: Image.Image  # RGB, upright, no larger than ``LONGEST``
     cosine: float  # of the whole image
-    heat: Heat  # (rows, columns): how much of the cosine a cell carries; below zero: it is better without
+    heat: Heat  # (rows, columns), in cosine: see ``where_seen``; below zero: it is better without
 
 
-def where_seen(encoder: Encodes, image: Image.Image, query: Vectors, cells: int = CELLS) -> Seen:
-    """Cover an upright RGB image cell by cell and compare what is left with ``query`` (E,), of length one.
+def where_seen(
+    encoder: Encodes,
+    image: Image.Image,
+    query: Vectors,
+    cells: int = CELLS,
+    *,
+    cover: float | None = COVER,
+    looks: Sequence[float] = LOOKS,
+) -> Seen:
+    """Compare an upright RGB image in parts with ``query`` (E,), of length one.
+
+    A cell's heat is the mean of what the cosine loses by the covers that it is under, and for each size of ``looks``
+    how far the parts that it is in stand above the mean of all such parts, looked at alone.
 
     Raises: ConfigError for fewer than two cells.
     """
@@ -41,30 +83,47 @@ def where_seen(encoder: Encodes, image: Image.Image, query: Vectors, cells: int 
         raise ConfigError(f"cells must be at least 2, found {cells}")
     shown = image.convert("RGB")
     shown.thumbnail((LONGEST, LONGEST))
-    blurred = shown.filter(
-        ImageFilter.GaussianBlur(max(shown.size) / 12)
-    )  # a cover that brings no new edges of its own
-    places = [(row, column) for row in range(-1, cells) for column in range(-1, cells)]
-    covered = [_covered(shown, blurred, place, cells) for place in places]
-    vectors = encoder.encode_image([shown, *covered], dim=len(query))
-    cosines = vectors @ query
+    covers = [] if cover is None else _windows(cells, cover)
+    parts = [_windows(cells, share) for share in looks]
+    images = chain([shown], _covered(shown, covers, cells), _cut_out(shown, chain(*parts), cells))
+    whole, *cosines = encoder.encode_image(images, dim=len(query)) @ query
+    heat, rest = np.zeros((cells, cells), np.float32), iter(cosines)
+    if covers:
+        heat += _spread(covers, [whole - next(rest) for _ in covers], cells)
+    for windows in parts:
+        alone = np.array([next(rest) for _ in windows])
+        heat += _spread(windows, alone - alone.mean(), cells)
+    return Seen(shown, float(whole), heat)
+
+
+def _windows(cells: int, share: float) -> list[Window]:
+    side = min(max(1, round(share * cells)), cells - 1)
+    places = range(cells - side + 1)
+    return [Window(row, column, side) for row in places for column in places]
+
+
+def _covered(image: Image.Image, covers: Iterable[Window], cells: int) -> Iterator[Image.Image]:
+    cover = image.filter(ImageFilter.GaussianBlur(max(image.size) / 12))  # one that brings no new edges of its own
+    for window in covers:
+        box = window.box(image, cells)
+        result = image.copy()
+        result.paste(cover.crop(box), box)
+        yield result
+
+
+def _cut_out(image: Image.Image, parts: Iterable[Window], cells: int) -> Iterator[Image.Image]:
+    for window in parts:
+        yield image.crop(window.box(image, cells))
+
+
+def _spread(windows: Sequence[Window], values: Iterable[float], cells: int) -> Heat:
+    """The mean over the windows that a cell is in. (rows, columns)"""
     total, times = np.zeros((cells, cells), np.float32), np.zeros((cells, cells), np.float32)
-    for (row, column), cosine in zip(places, cosines[1:], strict=True):
-        under = np.s_[max(row, 0) : row + 2, max(column, 0) : column + 2]
-        total[under] += cosines[0] - cosine
-        times[under] += 1
-    return Seen(shown, float(cosines[0]), total / times)
-
-
-def _covered(image: Image.Image, cover: Image.Image, place: tuple[int, int], cells: int) -> Image.Image:
-    """The image with two by two cells, from ``place`` on, taken from the cover."""
-    width, height = image.size
-    row, column = place
-    edges = (column * width // cells, row * height // cells, (column + 2) * width // cells, (row + 2) * height // cells)
-    box = (max(edges[0], 0), max(edges[1], 0), min(edges[2], width), min(edges[3], height))
-    result = image.copy()
-    result.paste(cover.crop(box), box)
-    return result
+    for window, value in zip(windows, values, strict=True):
+        total[window.cells] += value
+        times[window.cells] += 1
+    mean: Heat = total / times
+    return mean
 
 
 def draw_heat(seen: Seen) -> bytes:
