@@ -79,9 +79,8 @@ def figures(heats: list[tuple[Heat, Cells]]) -> dict[str, float]:
     rows = []
     for heat, on in heats:
         warmth = np.maximum(heat, 0)
-        rows.append(
-            (on.flat[heat.argmax()], warmth[on].sum() / warmth.sum(), (heat[on][:, None] > heat[~on][None]).mean())
-        )
+        share = warmth[on].sum() / warmth.sum() if warmth.any() else 0.0
+        rows.append((on.flat[heat.argmax()], share, (heat[on][:, None] > heat[~on][None]).mean()))
     return dict(zip(("warmest", "share", "warmer"), np.mean(rows, axis=0).round(3).tolist(), strict=True))
 
 

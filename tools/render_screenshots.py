@@ -38,7 +38,7 @@ def main() -> None:
         page = opened(browser, f"{address}/?q=夜晚亮着灯的桥", width=1000, height=640)
         expect(page.locator("#results .name").first).to_contain_text("bridge-at-night")
         save(page, "results")
-        page = opened(browser, f"{address}/?q=ein rot-weißer Leuchtturm", width=1000, height=640)
+        page = opened(browser, f"{address}/?q=un chat couché", width=1000, height=640)
         page.locator("#results a").first.click()
         page.get_by_role("button", name="Where is it seen?").click()
         expect(page.locator("#large")).not_to_have_class("busy", timeout=60_000)

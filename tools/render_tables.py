@@ -184,7 +184,7 @@ def search_table(content: dict[str, Any], _: Tongue) -> str:
             ("sentences_to_photos", f"a sentence's among {recall['photos']:,} photos"),
             ("queries_to_photos", f"a query's among {recall['photos']:,} photos"),
         ):
-            rows.append([f"of the ten nearest that comparing all finds, {asked}", f"{100 * recall[way]:.1f}%"])
+            rows.append([f"of the ten nearest that comparing all finds, {asked}", f"{100 * recall[way]:.2f}%"])
     if page := content.get("page"):
         typed = page["milliseconds"]["typed_fast"]["first_result"]
         what = f"page with {page['rows']:,} photos: last key to first result, median / 95%, ms"
@@ -212,6 +212,17 @@ def mixed_table(content: dict[str, Any], _: Tongue) -> str:
     return markdown(["ranked by", *(f"{photos} photos, {texts} texts" for photos, texts in sizes)], rows)
 
 
+def where_table(content: dict[str, Any], _: Tongue) -> str:
+    """How well the place of a photo among others is found, by what is done to find it."""
+    names = {"covers": "covers alone", "parts": "parts alone", "both": "both"}
+    told = {"warmest": "warmest cell", "share": "of the warmth", "warmer": "warmer than beside"}
+    columns = [(kind, figure) for kind in ("mosaic", "scene") for figure in told]
+    rows = [
+        [name, *(f"{100 * content[kind][key][figure]:.0f}%" for kind, figure in columns)] for key, name in names.items()
+    ]
+    return markdown(["", *(f"{kind}: {told[figure]}" for kind, figure in columns)], rows)
+
+
 BENCHMARKS: dict[str, Callable[[dict[str, Any], Tongue], str]] = {
     "training": training_table,
     "memory": memory_table,
@@ -221,6 +232,7 @@ BENCHMARKS: dict[str, Callable[[dict[str, Any], Tongue], str]] = {
     "search": search_table,
     "chances": chances_table,
     "mixed": mixed_table,
+    "where": where_table,
 }
 """Kind of a table of a benchmark's own file -> what makes it."""
 
