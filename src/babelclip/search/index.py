@@ -214,6 +214,23 @@ class Index:
         store = self.store()
         if store is None:
             return []
+        try:
+            return self._found_in(store, query, k, where, kinds, correct_gap)
+        except StoreError:
+            later = self.store()
+            if later is store or later is None:
+                raise
+            return self._found_in(later, query, k, where, kinds, correct_gap)  # it was replaced in the meantime
+
+    def _found_in(
+        self,
+        store: VectorStore,
+        query: str | Query | Vectors,
+        k: int,
+        where: Filter | None,
+        kinds: Sequence[str],
+        correct_gap: bool,
+    ) -> list[Hit]:
         vector = self.vector(query, store.dim)
         found = [store.query(vector, k, _kind_and(kind, where)) for kind in kinds]
         found = [hits for hits in found if hits]

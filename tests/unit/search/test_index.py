@@ -315,6 +315,31 @@ def test_reembedding_answers_with_the_old_vectors_until_it_is_done(
         assert opened.database.stores() == ["2"]
 
 
+def test_a_search_that_a_reembedding_overtakes_is_answered_by_the_new_vectors(
+    index: Index, url: str, encoder: Encoder, make_photo: Any, photos: Path
+) -> None:
+    for number in range(3):
+        make_photo(f"{number}.jpg", number)
+    index.add([photos])
+
+    class Slow(Counting):
+        """Another process puts narrower vectors in the place of the old ones while it embeds the query."""
+
+        def upright(self) -> Slow:
+            return self
+
+        def encode_text(self, text: str) -> Any:
+            if not self.counted:
+                self.counted.append("text")
+                with Index(open_database(url), encoder, dim=64) as other:
+                    other.add(reembed=True)
+            return self._encoder.encode_text(text)
+
+    with Index.open(url, Slow(encoder)) as slow:
+        assert len(slow.search("dog", 9)) == 3
+        assert slow.store().dim == 64  # type: ignore[union-attr]
+
+
 def test_a_stopped_reembedding_goes_on(url: str, index: Index, encoder: Encoder, make_photo: Any, photos: Path) -> None:
     for number in range(4):
         make_photo(f"{number}.jpg", number)
