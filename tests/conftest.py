@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +19,10 @@ from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
 from babelclip.runtime.export import export_model
 from babelclip.towers.config import ConvStage, ConvTrunkConfig, DualConfig, TextTowerConfig, VisionTowerConfig
 from babelclip.towers.dual import DualEncoder
+
+# What a shell starts in the background ignores Ctrl-C, and so would the processes that tests stop by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 GOLDENS = FIXTURES / "goldens"
