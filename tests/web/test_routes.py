@@ -91,11 +91,15 @@ def test_similar_ones_stay_asked_for_while_filters_are_set(address: str) -> None
 
 
 def test_how_far_indexing_is(filling: str) -> None:
-    told = []
+    told, said = [], set()
     while (now := httpx.get(f"{filling}/progress").json())["running"]:
         told.append(now["text"])
         assert "<form" in httpx.get(filling).text
+        status = httpx.get(f"{filling}/results").json()["status"]
+        if not httpx.get(f"{filling}/progress").json()["count"]:
+            said.add(status)
         time.sleep(0.1)
+    assert said == {"The first photos will be here in a moment."}
     assert any(re.fullmatch(r"[\d,]+ indexed · looking through the folders", line) for line in told)
     assert any(re.fullmatch(r"[\d,]+ indexed · indexing: [\d,]+ of [\d,]+", line) for line in told)
     assert (now["count"], now["text"]) == (245, "245 indexed")

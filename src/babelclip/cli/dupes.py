@@ -44,13 +44,14 @@ def dupes(
     from babelclip.cli.filters import lies_in
     from babelclip.cli.search import as_row, write_sheet
     from babelclip.progress import progress_bar
-    from babelclip.search.doubles import find_doubles, is_photo
+    from babelclip.search.doubles import find_doubles
+    from babelclip.search.filters import of_kind
     from babelclip.search.index import Index
     from babelclip.search.places import index_url
 
     where = lies_in(inside)
     with Index.open(index_url(index), None) as opened:
-        photos = range(opened.count(is_photo(where)))
+        photos = range(opened.count(of_kind("image", where)))
         with progress_bar(progress_wanted(quiet), "comparing", photos) as each:
             groups = find_doubles(opened, threshold, where, each)
         if html is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from babelclip.search.filters import And, Eq, Filter
+from babelclip.search.filters import Filter, of_kind
 from babelclip.search.index import Hit, Index
 
 NEIGHBOURS = 20
@@ -21,12 +21,6 @@ class Group:
     hits: tuple[Hit, ...]  # score: the cosine with the first
 
 
-def is_photo(where: Filter | None) -> Filter:
-    """What passes and is a photo."""
-    photos = Eq("kind", "image")
-    return photos if where is None else And((photos, where))
-
-
 def find_doubles(
     index: Index, threshold: float, where: Filter | None = None, each: Callable[[], object] = lambda: None
 ) -> list[Group]:
@@ -37,7 +31,7 @@ def find_doubles(
     store = index.store()
     if store is None:
         return []
-    condition = is_photo(where)
+    condition = of_kind("image", where)
     leader: dict[str, str] = {}
 
     def lead(id: str) -> str:

@@ -147,6 +147,11 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
         check_scalar(check_field(field), value)
 
 
+def of_kind(kind: str, where: Filter | None = None) -> Filter:
+    """Rows of a kind that pass."""
+    return Eq("kind", kind) if where is None else And((Eq("kind", kind), where))
+
+
 def matches(where: Filter | None, metadata: Metadata) -> bool:
     """Whether a row passes: the meaning that all stores share."""
     match where:

@@ -13,7 +13,7 @@ import numpy as np
 from babelclip.arrays import Vectors
 from babelclip.cohort import Cohort
 from babelclip.errors import ConfigError
-from babelclip.search.filters import And, Eq, Filter, Metadata, Prefix
+from babelclip.search.filters import Eq, Filter, Metadata, Prefix, of_kind
 from babelclip.search.fuse import OwnCohorts, in_one_order, taken_cohorts
 from babelclip.search.index_encoder import IndexEncoder
 from babelclip.search.index_notes import (
@@ -232,7 +232,7 @@ class Index:
         correct_gap: bool,
     ) -> list[Hit]:
         vector = self.vector(query, store.dim)
-        found = [store.query(vector, k, _kind_and(kind, where)) for kind in kinds]
+        found = [store.query(vector, k, of_kind(kind, where)) for kind in kinds]
         found = [hits for hits in found if hits]
         if len(found) > 1 and correct_gap:
             ordered = in_one_order(found, vector, self._cohorts(store.dim))
@@ -324,7 +324,3 @@ def below(root: Path) -> Filter:
     """Rows of a file, or of all files below a folder."""
     text = path_text(root)
     return Prefix("path", text.rstrip("/") + "/") | Eq("path", text)
-
-
-def _kind_and(kind: str, where: Filter | None) -> Filter:
-    return Eq("kind", kind) if where is None else And((Eq("kind", kind), where))

@@ -11,7 +11,7 @@ import numpy as np
 
 from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError
-from babelclip.search.filters import And, Eq, Filter, Range
+from babelclip.search.filters import And, Filter, Range, of_kind
 from babelclip.search.index import KINDS, Hit, Index, below
 from babelclip.search.query import Query
 
@@ -88,7 +88,6 @@ def _some(index: Index, asked: Asked) -> list[Hit]:
     store = index.store()
     if store is None:
         return []
-    parts: list[Filter] = [Eq("kind", asked.kind)] if asked.kind else []
-    parts += [] if asked.where is None else [asked.where]
-    shown = islice(store.known(And(tuple(parts)) if parts else None), asked.start, asked.start + PAGE)
+    where = of_kind(asked.kind, asked.where) if asked.kind else asked.where
+    shown = islice(store.known(where), asked.start, asked.start + PAGE)
     return [Hit.of(rank, row, float(np.nan)) for rank, row in enumerate(shown, start=asked.start + 1)]

@@ -47,7 +47,7 @@ def render_page(
 </header>
 <main>
 {_form(asked, words, language, folders)}
-<p id="status" role="status">{escape(problem or _told(asked, hits, words, count, share))}</p>
+<p id="status" role="status">{escape(problem or status_line(asked, hits, words, count, share))}</p>
 <ol id="results" class="hits">
 {"".join(render_hit(hit, asked, words) for hit in hits)}</ol>
 {_more(asked, hits, words)}
@@ -156,14 +156,15 @@ def indexed_line(words: Words, count: int, share: Share | None) -> str:
     return f"{indexed} · {words['indexing'].format(done=f'{share.done:,}', total=f'{share.total:,}')}"
 
 
-def _told(asked: Asked, hits: Sequence[Hit], words: Words, count: int, share: Share | None) -> str:
-    if not count:
+def status_line(
+    asked: Asked, hits: Sequence[Hit], words: Words, count: int, share: Share | None, *, image: bool = False
+) -> str:
+    """What is said above the hits; nothing where nothing was asked for.
+
+    count: of all that is indexed; looked at only where there are no hits. image: whether one was asked for.
+    """
+    if not hits and not count:
         return words["empty"] if share is None else words["coming"]
-    return status_line(asked, hits, words)
-
-
-def status_line(asked: Asked, hits: Sequence[Hit], words: Words, *, image: bool = False) -> str:
-    """What is said above the hits; nothing where nothing was asked for. image: whether an image was."""
     if not hits:
         return words["nothing"]
     found = words["found"].format(count=asked.start + len(hits))

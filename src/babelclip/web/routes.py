@@ -168,7 +168,8 @@ def _cells(request: Request, image: bytes | None) -> JSONResponse:
     hits = find(_index(request), asked, image)
     following = asked.start + PAGE
     more = address(asked, start=following, lang=language) if len(hits) == PAGE and following <= MOST - PAGE else None
-    status = status_line(asked, hits, words, image=image is not None)
+    count = len(hits) or _index(request).count()
+    status = status_line(asked, hits, words, count, _share(request), image=image is not None)
     return JSONResponse(
         {"html": "".join(render_hit(hit, asked, words) for hit in hits), "status": status, "more": more}
     )
