@@ -1,6 +1,7 @@
 """Messages between the front process and a worker: a length, then a pickle, over a socket that only they hold.
 
-Pickle is safe here and nowhere else: both ends are this program, and what clients send travels inside as str and bytes.
+Pickle is safe here and nowhere else: both ends are this program, and what clients send travels inside as str, bytes and
+arrays of pixels.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from babelclip.arrays import Vectors
+from babelclip.serve.priced import ImageContent
 
 _LENGTH = struct.Struct("<Q")
 
@@ -25,7 +27,7 @@ class Call:
 
     number: int
     kind: Kind
-    items: tuple[str, ...] | tuple[bytes, ...]
+    items: tuple[str, ...] | tuple[ImageContent, ...]
     task: str | None = None
 
 

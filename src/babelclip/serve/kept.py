@@ -40,17 +40,19 @@ class KeptVectors:
         return [found[name] if name in found else computed[name] for name in names]
 
     def _look_up(self, items: Sequence[Priced]) -> tuple[list[bytes], dict[bytes, Vectors]]:
-        names = [
-            entry_name(self.namespace, "text", item.task, item.text)
-            if isinstance(item, PricedText)
-            else entry_name(self.namespace, "image", None, item.content)
-            for item in items
-        ]
+        names = [self._name(item) for item in items]
         try:
             return names, self.cache.get(list(dict.fromkeys(names)))
         except sqlite3.Error as error:
             _LOGGER.warning("cache_failed", extra={"facts": {"kind": type(error).__name__}})
             return names, {}
+
+    def _name(self, item: Priced) -> bytes:
+        if isinstance(item, PricedText):
+            return entry_name(self.namespace, "text", item.task, item.text)
+        if isinstance(item.content, bytes):
+            return entry_name(self.namespace, "image", None, item.content)
+        return entry_name(f"{self.namespace} {item.content.shape}", "pixels", None, item.content.tobytes())
 
     def _keep(self, fresh: dict[bytes, Vectors]) -> None:
         try:

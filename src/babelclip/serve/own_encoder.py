@@ -12,7 +12,6 @@ from itertools import islice
 from typing import Any, Literal, cast
 
 import numpy as np
-from PIL import Image
 
 from babelclip.arrays import Vectors
 from babelclip.encodes import TEXTS_ONLY, StreamItem, all_images, all_texts, checked, stream_by_kind
@@ -21,7 +20,6 @@ from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.open_image import ImageSource
 from babelclip.reading import Reading
 from babelclip.serve.bad_requests import Busy
-from babelclip.serve.client import as_png
 from babelclip.serve.priced import Priced
 from babelclip.serve.served import Served
 from babelclip.vectors import finish
@@ -35,8 +33,8 @@ Finish = Callable[[Vectors], Vectors]
 class OwnEncoder:
     """Texts and images to vectors, for threads other than that of the server's event loop, which must not wait.
 
-    As with ``RemoteEncoder`` an image is brought here to the square that the model sees, and goes on as a PNG: the
-    vector is the same, and how photos are turned is chosen here.
+    As with ``RemoteEncoder`` an image is brought here to the square that the model sees, so that how photos are turned
+    is chosen here. The square goes on as it is, without being encoded and decoded once more.
     """
 
     def __init__(self, served: Served, loop: asyncio.AbstractEventLoop, reading: Reading | None = None) -> None:
@@ -130,8 +128,7 @@ class OwnEncoder:
             if preparer is None:
                 return ImageError(f"{self.name} {TEXTS_ONLY}")
             try:
-                square = as_png(Image.fromarray(preparer.crop(cast("ImageSource", image))))
-                return self._served.price_image(square)
+                return self._served.price_pixels(preparer.crop(cast("ImageSource", image)))
             except ImageError as error:
                 return error
 

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+ImageContent = bytes | NDArray[np.uint8]
+"""The bytes of an image file; or pixels (H, W, 3), which are not decoded once more."""
+ItemContent = str | ImageContent
+"""What a tower gets."""
+
 
 @dataclass(frozen=True, slots=True)
 class PricedText:
@@ -16,9 +24,9 @@ class PricedText:
 
 @dataclass(frozen=True, slots=True)
 class PricedImage:
-    """The bytes of an image file, its price, and how many pixels are decoded for it."""
+    """An image, its price, and how many pixels are decoded for it."""
 
-    content: bytes
+    content: ImageContent
     tokens: int
     pixels: int
 

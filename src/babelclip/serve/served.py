@@ -8,6 +8,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
+
 from babelclip.arrays import Vectors
 from babelclip.encoder import Encoder
 from babelclip.prepare.config import ImagePrepareConfig
@@ -124,6 +127,11 @@ class Served:
         """Raises: ImageError for what is no image that is taken; only its header is read."""
         width, height = stated_size(content, self._image_limits)
         return PricedImage(content, image_tokens(width, height), width * height)
+
+    def price_pixels(self, pixels: NDArray[np.uint8]) -> PricedImage:
+        """(H, W, 3) of a caller in this process, who has decoded the image already."""
+        height, width, _ = pixels.shape
+        return PricedImage(pixels, image_tokens(width, height), width * height)
 
     async def vectors(self, items: Sequence[Priced]) -> list[Vectors | Exception]:
         """Raw vectors of whole width (E,) in order, or the error of an item.

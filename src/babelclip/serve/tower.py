@@ -14,6 +14,7 @@ from babelclip.arrays import Vectors
 from babelclip.encoder import Encoder
 from babelclip.errors import BabelclipError, ImageError, InputError, ItemsError, TextError
 from babelclip.serve.frames import Answer, Call, Kind
+from babelclip.serve.priced import ItemContent
 
 LANES = 4  # calls at once, two a tower: images of one call are decoded while the tower works on another
 
@@ -26,7 +27,7 @@ class Tower(Protocol):
         """Whether it can be asked now."""
         ...
 
-    async def run(self, kind: Kind, items: Sequence[str | bytes], task: str | None = None) -> list[Vectors | Exception]:
+    async def run(self, kind: Kind, items: Sequence[ItemContent], task: str | None = None) -> list[Vectors | Exception]:
         """The vector of each item (E,), or the error that it caused.
 
         Raises: TowerLost when what runs the model is gone; anything else when the call failed as a whole.
@@ -48,7 +49,7 @@ class TowerHere:
         self._lanes = ThreadPoolExecutor(LANES, thread_name_prefix="tower")
         self._numbers = itertools.count()
 
-    async def run(self, kind: Kind, items: Sequence[str | bytes], task: str | None = None) -> list[Vectors | Exception]:
+    async def run(self, kind: Kind, items: Sequence[ItemContent], task: str | None = None) -> list[Vectors | Exception]:
         """As ``Tower.run``."""
         call = Call(next(self._numbers), kind, tuple(items), task)  # type: ignore[arg-type]
         return results(

@@ -19,6 +19,7 @@ from babelclip.arrays import Vectors
 from babelclip.serve.batcher import TowerLost
 from babelclip.serve.frames import Answer, Call, Kind, Ping, Ready, packed, read_message
 from babelclip.serve.journal import LOGGER
+from babelclip.serve.priced import ItemContent
 from babelclip.serve.tower import results
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0  # seconds before another is started, doubling while they die young
@@ -59,7 +60,7 @@ class Worker:
         """Whether there is a process with a warm model now."""
         return self._ready.is_set()
 
-    async def run(self, kind: Kind, items: Sequence[str | bytes], task: str | None = None) -> list[Vectors | Exception]:
+    async def run(self, kind: Kind, items: Sequence[ItemContent], task: str | None = None) -> list[Vectors | Exception]:
         """Raw vectors of whole width, or the error of an item, in order.
 
         Raises: TowerLost when there is no process or it dies meanwhile; RuntimeError when the call failed as a whole.

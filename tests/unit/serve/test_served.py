@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,10 @@ from babelclip.errors import ImageError
 from babelclip.prepare.open_image import ImageLimits
 from babelclip.serve.bad_requests import Busy, InvalidInput, TooLong
 from babelclip.serve.batcher import BatchLimits, TowerLost
+from babelclip.serve.cache import VectorCache
 from babelclip.serve.frames import Kind
+from babelclip.serve.metrics import Metrics
+from babelclip.serve.priced import ItemContent
 from babelclip.serve.served import Served, serve_encoder
 from babelclip.serve.tower import TowerHere
 
@@ -91,7 +96,7 @@ class Asked(TowerHere):
         self.calls: list[tuple[Kind, str | None, int]] = []
         self.lost = False
 
-    async def run(self, kind: Kind, items: Sequence[str | bytes], task: str | None = None) -> list[Vectors | Exception]:
+    async def run(self, kind: Kind, items: Sequence[ItemContent], task: str | None = None) -> list[Vectors | Exception]:
         self.calls.append((kind, task, len(items)))
         if self.lost:
             raise TowerLost("gone")
@@ -115,6 +120,23 @@ def test_texts_of_several_tasks_share_a_batch_but_not_a_call(encoder: Encoder) -
         wanted = encoder.encode_text([each.text for each in priced], normalize=False)
         assert np.allclose(np.stack(found), wanted, atol=1e-5)  # type: ignore[arg-type]
         await served.close(5)
+
+    asyncio.run(scene())
+
+
+def test_pixels_are_remembered_by_shape_and_content(encoder: Encoder, tmp_path: Path) -> None:
+    async def scene() -> None:
+        served, tower = opened(encoder)
+        with ThreadPoolExecutor(1) as threads:
+            cache = VectorCache(tmp_path, 2**20)
+            served.keep_vectors(cache, threads, Metrics())
+            wide = np.arange(6 * 9 * 3, dtype=np.uint8).reshape(6, 9, 3)
+            for pixels, calls in ((wide, 1), (wide.copy(), 1), (wide.reshape(9, 6, 3), 2), (wide + 1, 3)):
+                (found,) = await served.vectors([served.price_pixels(pixels)])
+                assert len(tower.calls) == calls
+                assert np.array_equal(found, encoder.encode_image(pixels, normalize=False))  # type: ignore[arg-type]
+            await served.close(5)
+            cache.close()
 
     asyncio.run(scene())
 
