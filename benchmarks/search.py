@@ -3,10 +3,9 @@ how soon the page shows a result.
 
     python benchmarks/search.py rate                           indexing 1-megapixel JPEGs, beside the bare encoder
     python benchmarks/search.py million                        a million rows: filling, memory, disk, a query's time
-    python benchmarks/search.py recall --data ../shared/data --work DIR
-                                                               recall@10 against comparing all, sentences and photos
-    python benchmarks/search.py page --data ../shared/data     the page in Chromium over 50,000 photos: from the last
-                                                               key to the first result and to its thumbnail
+    python benchmarks/search.py recall --data DATA --work DIR  recall@10 against comparing all, sentences and photos
+    python benchmarks/search.py page --data DATA               the page in Chromium over 50,000 photos: from the
+                                                               last key to the first result and to its thumbnail
 
 Results go to benchmarks/results/search.json, each part dated. The million is resampled from real vectors with noise: it
 measures time and memory, not recall. Vectors of `recall` are kept in DIR, so that a run that was stopped goes on.

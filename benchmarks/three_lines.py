@@ -1,6 +1,6 @@
 """The README's three lines from a clone to a search of one's own folder, typed as they stand there, each timed.
 
-    python benchmarks/three_lines.py --photos ../shared/data/eval/images/coco_captions.tar.gz
+    python benchmarks/three_lines.py --photos DATA/eval/images/coco_captions.tar.gz
 
 The clone is of this checkout's last commit, from the local disk, into an empty folder. pip's cache is not used, so the
 set-up includes fetching every package from whatever index pip is set to. The photos of the archive become ~/Photos.

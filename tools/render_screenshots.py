@@ -3,7 +3,7 @@
     python tools/render_screenshots.py
 
 Needs `babelclip[server]`, playwright, Chromium (apt-get install chromium) and fonts for the scripts that are shown
-(fonts-noto-core, fonts-noto-cjk). The photos' authors stand in src/babelclip/demo/photos/album.json.
+(fonts-noto-core, fonts-noto-cjk). The photos' authors stand in src/babelclip/demo/photos/ATTRIBUTION.json.
 """
 
 from __future__ import annotations

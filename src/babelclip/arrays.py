@@ -24,8 +24,8 @@ NO_ADAPTER = -1
 class TextBatch:
     """Texts ready for a text tower.
 
-    The attention mask is not stored: it is ``token_ids != pad_id`` by definition (FACTS section 1),
-    so it cannot disagree with the ids.
+    The attention mask is not stored: it is ``token_ids != pad_id`` by definition
+    (docs/reference/published-model.md#model), so it cannot disagree with the ids.
     """
 
     token_ids: NDArray[np.int64]  # (B, T), right-padded with the tower's pad id

@@ -13,14 +13,15 @@ from babelclip.errors import ConfigError
 Quantized = Literal["int8", "uint8", "binary", "ubinary"]
 
 SMALLEST_NORM = 1e-12
-"""A shorter vector is divided by this instead of its norm (FACTS section 1), so a zero vector stays zero."""
+"""A shorter vector is divided by this instead of its norm, so a zero vector stays zero; as published
+(docs/reference/published-model.md#vectors)."""
 
 
 def finish(raw: NDArray[Any], dim: int | None = None, normalize: bool = True) -> Vectors:
     """Cut vectors (N, E) to their first ``dim`` numbers, then normalise: float32 (N, dim).
 
-    The order matters: what is cut is normalised again (FACTS section 6). Any width from 1 to E is allowed,
-    ``None`` keeps E. A width out of range is a ``ConfigError``.
+    The order matters: what is cut is normalised again (docs/reference/published-model.md#vectors). Any width from 1 to
+    E is allowed, ``None`` keeps E. A width out of range is a ``ConfigError``.
     """
     if raw.ndim != 2:
         raise ConfigError(f"vectors must have the shape (N, E), found {raw.shape}")

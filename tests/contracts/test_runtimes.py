@@ -119,7 +119,7 @@ def test_merged_adapter_refuses_another(exported_folder: Callable[[str], Path]) 
 
 
 def test_bfloat16_stays_close(exported_folder: Callable[[str], Path]) -> None:
-    """The reference itself keeps cosines of 0.9999 for texts and 0.9994 for images on such weights (FACTS 7)."""
+    """The reference itself keeps 0.9999 for texts, 0.9994 for images (docs/reference/published-model.md#precision)."""
     folder = read_folder(exported_folder("v2_a"))
     full, half = open_runtime(folder, "torch"), open_runtime(folder, "torch", dtype="bfloat16")
     assert half.facts()["dtype"] == "bfloat16"

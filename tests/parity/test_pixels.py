@@ -1,4 +1,6 @@
-"""Pixels are the reference's, bit for bit, for every awkward file (FACTS section 5)."""
+"""Pixels are the reference's, bit for bit, for every awkward file
+(docs/reference/published-model.md#image-preparation).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token ids are the reference's, in all scripts (the tokenizer and its goldens: FACTS section 4)."""
+"""Token ids are the reference's, in all scripts (docs/reference/published-model.md#tokenizer)."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_cut_and_padded_as_the_reference(preparer: TextPreparer, goldens: dict[s
 
 
 def test_the_vendors_query_has_twenty_tokens(preparer: TextPreparer) -> None:
-    """The vendor bills 20 tokens for this text with this task."""
+    """The makers bill 20 tokens for this text with this task (docs/reference/http.md#prices)."""
     ids = preparer.tokenize(["How is the weather today?"], task="retrieval.query").token_ids[0]
     assert len(ids) == 20
     assert ids == preparer.tokenize([QUERY + "How is the weather today?"]).token_ids[0]

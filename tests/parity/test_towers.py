@@ -1,9 +1,10 @@
-"""The towers against the recorded tensors of the reference, inner ones too (golden files: FACTS section 10).
+"""The towers against the recorded tensors of the reference, inner ones too
+(docs/reference/published-model.md#recorded-tensors).
 
 Tolerances: 1e-5 absolute for inner tensors; 4e-6 for outputs. A wrong LayerNorm epsilon costs 4e-6 to 2e-5 at the
-outputs but 4e-5 and more inside (FACTS section 8), so both are needed. Inner tensors of an image reach 17, where one
-unit in the last place is 2e-6: they are compared with attention summed in the reference's order (torch's "math"
-kernel), the outputs with the fused kernel that users get.
+outputs but 4e-5 and more inside (docs/reference/published-model.md#tolerances), so both are needed. Inner tensors of
+an image reach 17, where one unit in the last place is 2e-6: they are compared with attention summed in the reference's
+order (torch's "math" kernel), the outputs with the fused kernel that users get.
 """
 
 from __future__ import annotations
@@ -206,7 +207,7 @@ def test_merged_equals_live(clip: Golden) -> None:
 
 @torch.inference_mode()
 def test_bfloat16_stays_close(clip: Golden) -> None:
-    """bfloat16 weights on a CPU: FACTS section 7 measured a cosine of 0.9994 for the same cast in the reference."""
+    """bfloat16 weights on a CPU; the reference's own cast: docs/reference/published-model.md#precision."""
     towers = Golden("v2_a" if clip.towers.config.text.num_layers == 3 else "v2_b").towers.to(torch.bfloat16)
     ids = clip.token_ids("padded")
     vectors = towers.text(ids, clip.adapters("default", len(ids))).float()

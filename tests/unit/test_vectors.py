@@ -114,7 +114,7 @@ def test_top_k_puts_nan_last_and_checks_its_arguments() -> None:
 
 
 def test_bits_are_packed_as_the_contract_says() -> None:
-    """The check value of the HTTP contract: alternating signs over 12 dimensions."""
+    """The check value of docs/reference/http.md#forms-of-a-vector: alternating signs over 12 dimensions."""
     vectors = np.array([[1, -1] * 6], dtype=np.float32)
     assert quantize(vectors, "ubinary").tolist() == [[170, 160]]
     assert quantize(vectors, "binary").tolist() == [[42, 32]]

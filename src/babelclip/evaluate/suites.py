@@ -62,7 +62,7 @@ SMALL_BARS = (
     Bar("flickr8k_test text-to-image R@5, English, 64 dimensions", "flickr8k_test", T2I, 48.0, ENGLISH,
         dim=64, aim=63.0),
 )  # fmt: skip
-"""What the small model is to reach (issue 5)."""
+"""What the small model is to reach and what it aims for (docs/reference/evaluation.md#targets)."""
 
 
 @dataclass(frozen=True, slots=True)

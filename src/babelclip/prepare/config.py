@@ -30,7 +30,10 @@ class TextPrepareConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImagePrepareConfig:
-    """How images become pixels. The published behaviour is the default (FACTS section 5)."""
+    """How images become pixels.
+
+    The published way is the default (docs/reference/published-model.md#image-preparation).
+    """
 
     size: int  # side in pixels of the square that the model sees
     resize_mode: ResizeMode = "shortest"

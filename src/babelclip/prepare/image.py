@@ -1,4 +1,7 @@
-"""Images become pixels: shaped to the model's square, then normalised (FACTS section 5)."""
+"""Images become pixels: shaped to the model's square, then normalised.
+
+Source of the arithmetic: docs/reference/published-model.md#image-preparation.
+"""
 
 from __future__ import annotations
 

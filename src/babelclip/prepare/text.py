@@ -1,4 +1,6 @@
-"""Texts become token ids. The fast tokenizer of the model's folder is the reference (FACTS section 4)."""
+"""Texts become token ids. The fast tokenizer of the model's folder is the reference
+(docs/reference/published-model.md#tokenizer).
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ IMAGES_A_REQUEST = 8
 REQUESTS_AT_ONCE = 4
 _TOO_LONG = "INPUT_TOKEN_LIMIT_EXCEEDED"
 _PUBLISHED: dict[str, dict[str, Any]] = {"jina-clip-v2": {"dimensions": 1024, "image_prepare": {"size": 512}}}
-"""What Jina's own server does not tell of the model that its release describes (FACTS sections 1 and 5)."""
+"""What Jina's own server does not tell of the model that its release describes (docs/reference/published-model.md)."""
 
 
 class RemoteEncoder:

@@ -22,7 +22,10 @@ class AdapterConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextTowerConfig:
-    """XLM-RoBERTa with rotary positions and mean pooling. Defaults that FACTS section 2 fixes are set here."""
+    """XLM-RoBERTa with rotary positions and mean pooling.
+
+    Defaults are those of the published tower (docs/reference/published-model.md#text-tower).
+    """
 
     vocab_size: int
     width: int

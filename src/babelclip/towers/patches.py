@@ -100,7 +100,8 @@ class ConvPatches(nn.Module):
     """The trunk's last feature map as tokens, and in each of them what the trunk's classifier says of the picture.
 
     A projection of features is linear, and the answer to "which of a thousand things" is not: with the classifier's
-    probabilities, each class has a vector of its own that the tokens carry (issue 3; measured in lab/LOG.md).
+    probabilities, each class has a vector of its own that the tokens carry (measured in
+    lab/LOG.md#2026-11-28-later-captions-learn-from-still-images-and-the-trunks-classifier-joins-the-tower).
     """
 
     def __init__(self, config: ConvTrunkConfig, width: int) -> None:

@@ -1,7 +1,7 @@
 """The text tower: XLM-RoBERTa (Conneau et al. 2020) with rotary positions and mean pooling.
 
-Reads top to bottom: embeddings, post-norm blocks, pooling. Source of every detail: the facts of the published model,
-section 2; sizes in ``TextTowerConfig``. Letters as in ``babelclip.arrays``.
+Reads top to bottom: embeddings, post-norm blocks, pooling. Source of every detail:
+docs/reference/published-model.md#text-tower; sizes in ``TextTowerConfig``. Letters as in ``babelclip.arrays``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The image tower: EVA02 (Fang et al. 2023), a vision transformer with rotary positions, SwiGLU and sub-LN.
 
-Reads top to bottom: patches, pre-norm blocks, final norm, CLS. Source of every detail: the facts of the published
-model, section 3; sizes in ``VisionTowerConfig``. Letters as in ``babelclip.arrays``.
+Reads top to bottom: patches, pre-norm blocks, final norm, CLS. Source of every detail:
+docs/reference/published-model.md#image-tower; sizes in ``VisionTowerConfig``. Letters as in ``babelclip.arrays``.
 """
 
 from __future__ import annotations

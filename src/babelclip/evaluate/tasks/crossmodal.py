@@ -2,7 +2,7 @@
 
 Text to image: every caption that exists in a language is a query, the pool is all photos of the set.
 Image to text: every photo with a caption in the language is a query, the pool is all captions in that language; a hit
-is any of the photo's own captions among the first k (CLIP_benchmark's recall; EVALUATION 3.1).
+is any of the photo's own captions among the first k (CLIP_benchmark's recall; docs/reference/evaluation.md#recall).
 """
 
 from __future__ import annotations

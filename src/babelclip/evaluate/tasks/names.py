@@ -1,8 +1,8 @@
 """Recognition by name: which of the names that a language has is nearest to a photo?
 
-The vector of a name is the mean of its prompts' normalised vectors, normalised again (CLIP_benchmark; EVALUATION
-3.1). A language competes among the names that it has, on the photos whose label it names. Labels that share a name
-in a language stay apart: the earlier one wins, and photos of the other count as wrong.
+The vector of a name is the mean of its prompts' normalised vectors, normalised again (CLIP_benchmark;
+docs/reference/evaluation.md#names). A language competes among the names that it has, on the photos whose label it
+names. Labels that share a name in a language stay apart: the earlier one wins, and photos of the other count as wrong.
 """
 
 from __future__ import annotations
