@@ -14,7 +14,6 @@ import os
 import re
 import shlex
 import subprocess
-import tarfile
 import tempfile
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +21,7 @@ from pathlib import Path
 from PIL import Image
 
 from babelclip.evaluate.results import describe_origin, now
-from babelclip.evaluate.tar_samples import members
+from babelclip.tar_samples import read_entries
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks" / "results" / "three_lines.json"
@@ -42,13 +41,12 @@ def unpack(archive: Path, folder: Path) -> tuple[int, int]:
     """The archive's photos as files: how many, and how many pixels in all."""
     folder.mkdir()
     count = pixels = 0
-    with tarfile.open(archive) as packed:
-        for member in filter(lambda member: member.is_image, members(packed)):
-            file = folder / f"{count:05}{member.suffix}"
-            file.write_bytes(member.read())
-            with Image.open(file) as image:
-                pixels += image.width * image.height
-            count += 1
+    for entry in filter(lambda entry: entry.is_image, read_entries(archive)):
+        file = folder / f"{count:05}{entry.suffix}"
+        file.write_bytes(entry.read())
+        with Image.open(file) as image:
+            pixels += image.width * image.height
+        count += 1
     return count, pixels
 
 

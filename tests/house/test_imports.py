@@ -30,7 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "encodes": {"prepare", "progress"},
     "encoder": {"encodes", "prepare", "runtime", "checkpoint", "vectors", "reading"},
     "bundled": {"checkpoint", "encoder"},
-    "evaluate": {"encodes", "encoder", "vectors", "prepare.kinds"},
+    "tar_samples": {"prepare.kinds"},
+    "evaluate": {"encodes", "encoder", "tar_samples", "vectors"},
     "train": {
         "towers",
         "prepare",
@@ -42,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "progress",
         "reading",
         "runtime.runtime",
+        "tar_samples",
     },
     "demo": {"encodes", "encoder", "vectors"},
     "serve": {"checkpoint", "encodes", "encoder", "prepare", "reading", "runtime.choose", "vectors"},

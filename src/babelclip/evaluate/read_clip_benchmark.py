@@ -12,19 +12,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
 from pathlib import Path
+from typing import Any
 
 from babelclip.errors import DatasetError
 from babelclip.evaluate.prompts import tidy
 from babelclip.evaluate.read_pack import Pack, Photo
-from babelclip.evaluate.tar_samples import members
 from babelclip.evaluate.task import DataFile, Task
 from babelclip.evaluate.tasks.crossmodal import CrossmodalRetrieval
 from babelclip.evaluate.tasks.names import NameRecognition
+from babelclip.tar_samples import TarEntry, read_samples
 
 TYPE, CLASSES, TEMPLATES = "dataset_type.txt", "classnames.txt", "zeroshot_classification_templates.txt"
+CAPTIONS, CLASS = ".txt", ".cls"
 
 
 def open_clip_benchmark(folder: Path, language: str = "en", split: str = "test") -> Task:
@@ -36,7 +36,7 @@ def open_clip_benchmark(folder: Path, language: str = "en", split: str = "test")
     kind = _lines(folder / TYPE)[0] if (folder / TYPE).is_file() else "classification"
     if kind not in ("retrieval", "classification"):
         raise DatasetError(f"{folder / TYPE} says {kind!r}; expected 'retrieval', or no such file for classification")
-    pack = _read_shards(folder, split, "txt" if kind == "retrieval" else "cls", language)
+    pack = _read_shards(folder, split, CAPTIONS if kind == "retrieval" else CLASS, language)
     if kind == "retrieval":
         return CrossmodalRetrieval(folder.name, pack)
     names = {str(number): {language: name} for number, name in enumerate(_lines(folder / CLASSES))}
@@ -44,47 +44,27 @@ def open_clip_benchmark(folder: Path, language: str = "en", split: str = "test")
     wrong = [template for template in templates if template.count("{}") != 1]
     if wrong:
         raise DatasetError(f"{folder / TEMPLATES}: expected one {{c}} in each template, found {wrong[0]!r}")
-    files = [_data_file(folder, name, (folder / name).read_bytes()) for name in (CLASSES, TEMPLATES)]
+    files = [_data_file(folder, name) for name in (CLASSES, TEMPLATES)]
     return NameRecognition(folder.name, pack, names, {language: templates}, files=files)
 
 
-def _read_shards(folder: Path, split: str, wanted: str, language: str) -> Pack:
+def _read_shards(folder: Path, split: str, suffix: str, language: str) -> Pack:
     count = _lines(folder / split / "nshards.txt")[0]
     if not count.isdigit():
         raise DatasetError(f"{folder / split / 'nshards.txt'}: expected a number, found {count!r}")
-    files: list[DataFile] = []
-    photos: list[Photo] = []
-    for number in range(int(count)):
-        path = folder / split / f"{number}.tar"
-        try:
-            content = path.read_bytes()
-            photos += _read_shard(path, content, wanted, language)
-        except (OSError, tarfile.TarError, UnicodeDecodeError) as error:
-            raise DatasetError(f"{path} is no readable shard: {error}") from error
-        files.append(_data_file(folder, f"{split}/{number}.tar", content))
+    names = [f"{split}/{number}.tar" for number in range(int(count))]
+    files = [_data_file(folder, name) for name in names]
+    samples = (sample for name in names for sample in read_samples(folder / name, (suffix,)))
+    photos = tuple(Photo(each.key, each.image.read(), _record(each.note, language)) for each in samples)
     if not photos:
         raise DatasetError(f"{folder / split} has no photos")
-    return Pack(tuple(files), tuple(photos))
+    return Pack(tuple(files), photos)
 
 
-def _read_shard(path: Path, content: bytes, wanted: str, language: str) -> list[Photo]:
-    images: dict[str, bytes] = {}
-    notes: dict[str, str] = {}
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        for member in members(archive):
-            if member.is_image:
-                images[member.key] = member.read()
-            elif member.suffix == f".{wanted}":
-                notes[member.key] = member.read().decode()
-    alone = sorted(images.keys() ^ notes.keys())
-    if alone:
-        raise DatasetError(
-            f"{path}: expected an image and a .{wanted} for every key; {alone[0]!r} has only one of them"
-        )
-    if wanted == "cls":
-        return [Photo(key, image, {"label": notes[key].strip()}) for key, image in images.items()]
-    captions = {key: [line.strip() for line in note.splitlines() if line.strip()] for key, note in notes.items()}
-    return [Photo(key, image, {"captions": {language: captions[key]}}) for key, image in images.items()]
+def _record(note: TarEntry, language: str) -> dict[str, Any]:
+    if note.suffix == CLASS:
+        return {"label": note.text().strip()}
+    return {"captions": {language: [line.strip() for line in note.text().splitlines() if line.strip()]}}
 
 
 def _lines(path: Path) -> list[str]:
@@ -98,5 +78,9 @@ def _lines(path: Path) -> list[str]:
     return lines
 
 
-def _data_file(folder: Path, path: str, content: bytes) -> DataFile:
-    return DataFile(f"{folder.name}/{path}", hashlib.sha256(content).hexdigest())
+def _data_file(folder: Path, path: str) -> DataFile:
+    try:
+        with (folder / path).open("rb") as file:
+            return DataFile(f"{folder.name}/{path}", hashlib.file_digest(file, "sha256").hexdigest())
+    except OSError as error:
+        raise DatasetError(f"{folder / path} cannot be read: {error.strerror}") from error

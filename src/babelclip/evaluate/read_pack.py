@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import json
-import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from babelclip.errors import DatasetError
-from babelclip.evaluate.tar_samples import members
 from babelclip.evaluate.task import DataFile
+from babelclip.tar_samples import read_samples
 
 LABELS = "labels.json.gz"
 PSEUDO_LANGUAGES = frozenset({"en_alt"})
@@ -72,25 +70,14 @@ def read_pack(folder: Path, path: str) -> Pack:
     """Read a pack of images and records into memory (the evaluation packs have 13 MB at most).
 
     Raises:
-        DatasetError: no such file, no archive, an image without a record or the other way round.
+        DatasetError: no such file, a damaged archive, an image without a record or the other way round.
     """
-    content, file = read_data_file(folder, path)
-    images: dict[str, bytes] = {}
-    records: dict[str, Mapping[str, Any]] = {}
-    try:
-        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-            for member in members(archive):
-                if member.suffix == ".json":
-                    records[member.key] = json.loads(member.read())
-                elif member.is_image:
-                    images[member.key] = member.read()
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError) as error:
-        raise DatasetError(f"{path} is not a readable image pack: {error}") from error
-    alone = sorted(images.keys() ^ records.keys())
-    if alone or not images:
-        found = f"{len(alone)} keys have only one of them, such as {alone[0]!r}" if alone else "no image at all"
-        raise DatasetError(f"{path}: expected an image and a .json record for every key, found {found}")
-    return Pack((file,), tuple(Photo(key, image, records[key]) for key, image in images.items()))
+    _, file = read_data_file(folder, path)
+    samples = read_samples(folder / path, (".json",))
+    photos = tuple(Photo(each.key, each.image.read(), each.note.record()) for each in samples)
+    if not photos:
+        raise DatasetError(f"{path} has no image at all")
+    return Pack((file,), photos)
 
 
 Names = dict[str, dict[str, str]]

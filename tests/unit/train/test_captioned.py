@@ -85,7 +85,7 @@ def test_what_is_wrong_is_named(folder: Path) -> None:
     with pytest.raises(DatasetError, match="keep one"):
         open_captioned(folder)
     write_tar(folder / "x.tar", {"k.webp": b"K"})
-    with pytest.raises(DatasetError, match="not both, such as k"):
+    with pytest.raises(DatasetError, match="only one of them, such as 'k'"):
         open_captioned(folder / "x.tar")
     (folder / "y.tar").write_bytes(b"no archive")
     with pytest.raises(DatasetError, match=r"y\.tar"):

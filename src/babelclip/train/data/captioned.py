@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import csv
 import json
-import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from babelclip.errors import DatasetError
-from babelclip.evaluate.tar_samples import members
+from babelclip.tar_samples import TarEntry, read_samples
 
 CAPTION_FILES = ("captions.csv", "captions.tsv", "captions.jsonl", "captions.parquet")
 IMAGE_COLUMNS = ("image", "file", "file_name", "filename", "path")
@@ -109,15 +107,6 @@ class CaptionFolder:
         return self._images[row][1]
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    shard: int
-    key: str
-    start: int
-    size: int
-    captions: Captions
-
-
 class TarShards:
     """Images inside tar files: read through once for captions and places, then each image at its place.
 
@@ -128,55 +117,29 @@ class TarShards:
     """
 
     def __init__(self, shards: Sequence[Path]) -> None:
-        self._shards = tuple(shards)
-        self._kept: dict[tuple[int, int], bytes] = {}
-        self._members = tuple(member for number in range(len(shards)) for member in self._index(number))
-        if not self._members:
+        samples = (sample for shard in shards for sample in read_samples(shard, (".txt", ".json")))
+        self._images = tuple((sample.image, _note_captions(sample.note)) for sample in samples)
+        if not self._images:
             raise DatasetError(f"no captioned images in {', '.join(shard.name for shard in shards)}")
 
-    def _index(self, number: int) -> Iterator[_Member]:
-        path = self._shards[number]
-        images: dict[str, tuple[int, int]] = {}
-        captions: dict[str, Captions] = {}
-        try:
-            with tarfile.open(path) as archive:
-                for member in members(archive):
-                    key = member.key
-                    if member.is_image:
-                        start, size = member.info.offset_data, member.info.size
-                        images[key] = start, size
-                        if path.name.endswith(".gz"):
-                            self._kept[number, start] = member.read()
-                    elif member.suffix == ".json":
-                        captions[key] = _row_captions(json.loads(member.read()), f"{path.name}: {key}.json")
-                    elif member.suffix == ".txt":
-                        lines = member.read().decode().splitlines()
-                        captions[key] = {UNKNOWN: [line for line in lines if line.strip()]}
-        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-            raise DatasetError(f"{path} is no readable shard: {error}") from error
-        alone = sorted(images.keys() ^ captions.keys())
-        if alone:
-            raise DatasetError(f"{path}: {len(alone)} keys have an image or captions but not both, such as {alone[0]}")
-        return (_Member(number, key, *place, captions[key]) for key, place in images.items())
-
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._images)
 
     def name(self, row: int) -> str:
-        member = self._members[row]
-        return f"{self._shards[member.shard]}: {member.key}"
+        entry = self._images[row][0]
+        return f"{entry.path}: {entry.key}"
 
     def image(self, row: int) -> bytes:
-        member = self._members[row]
-        kept = self._kept.get((member.shard, member.start))
-        if kept is not None:
-            return kept
-        with self._shards[member.shard].open("rb") as file:
-            file.seek(member.start)
-            return file.read(member.size)
+        return self._images[row][0].read()
 
     def captions(self, row: int) -> Captions:
-        return self._members[row].captions
+        return self._images[row][1]
+
+
+def _note_captions(note: TarEntry) -> Captions:
+    if note.suffix == ".json":
+        return _row_captions(note.record(), f"{note.path.name}: {note.key}.json")
+    return {UNKNOWN: [line for line in note.text().splitlines() if line.strip()]}
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -6,14 +6,12 @@ and, where labelled, ``label``: a key such as ``in1k:207`` into a table of class
 
 from __future__ import annotations
 
-import json
-import tarfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from babelclip.errors import DatasetError
-from babelclip.evaluate.tar_samples import members
+from babelclip.tar_samples import read_samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +43,10 @@ def read_packs(folder: Path, exclude_sources: Collection[str] = ()) -> Iterator[
 def read_pack(path: Path) -> Iterator[tuple[PhotoRecord, bytes]]:
     """Every (record, encoded image) of one pack, streamed.
 
-    Raises: DatasetError when an image and its record do not follow each other.
+    Raises: DatasetError when the archive is damaged, or an image or a record is without the other.
     """
-    waiting: tuple[str, bytes] | None = None
-    with tarfile.open(path, "r|gz") as archive:
-        for member in members(archive):
-            if member.is_image:
-                waiting = member.key, member.read()
-            elif member.suffix == ".json":
-                if waiting is None or waiting[0] != member.key:
-                    raise DatasetError(f"{path}: record {member.key}.json does not follow its image")
-                yield parse_record(json.loads(member.read()), f"{path}:{member.key}.json"), waiting[1]
-                waiting = None
+    for sample in read_samples(path, (".json",)):
+        yield parse_record(sample.note.record(), f"{path}:{sample.key}.json"), sample.image.read()
 
 
 def parse_record(fields: Mapping[str, object], where: str) -> PhotoRecord:
