@@ -35,7 +35,7 @@ dev: $(DEV)/installed
 $(CORE)/installed: $(SETTINGS)
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "babelclip needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 ...")'
 	test -x $(CORE)/bin/python || $(PYTHON) -m venv $(CORE)
-	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
+	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling
 	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e .
 	touch $@
 
@@ -43,7 +43,7 @@ $(DEV)/installed: $(SETTINGS)
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "babelclip needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 ...")'
 	test -x $(DEV)/bin/python || $(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_TORCH_ARGS)
-	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
+	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling
 	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[test]'
 	touch $@
 

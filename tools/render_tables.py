@@ -33,7 +33,7 @@ MARKS = re.compile(r"^<!-- (?:table: .*|/table) -->$", re.MULTILINE)
 
 def documents(root: Path) -> list[Path]:
     """Markdown files that may hold tables, the card of the bundled model among them."""
-    homes = (root / "docs", root / "benchmarks", root / "src" / "babelclip" / "bundled")
+    homes = (root / "docs", root / "benchmarks", root / "packages")
     return sorted([*root.glob("*.md"), *(file for home in homes for file in home.rglob("*.md"))])
 
 

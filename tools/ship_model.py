@@ -1,10 +1,13 @@
-"""Make a trained model the one that ships: copy it into the package, export its graphs, put its tables into the card.
+"""Make a trained model the one that ships: copy it into packages/babelclip-small, export its
+graphs, put its tables into the card.
 
     python tools/ship_model.py runs/small/model
 
 Then measure it and renew the documents:
 
     babelclip evaluate --data DATA --out benchmarks/results/small.json && make docs
+
+and raise the version in packages/babelclip-small/pyproject.toml.
 """
 
 from __future__ import annotations
@@ -18,9 +21,9 @@ from babelclip.checkpoint.folder import CARD, read_folder
 from babelclip.runtime.export import export_model
 
 ROOT = Path(__file__).resolve().parents[1]
-HOME = ROOT / "src" / "babelclip" / "bundled" / "small"
+HOME = ROOT / "packages" / "babelclip-small" / "src" / "babelclip_small" / "model"
 RESULTS = "benchmarks/results/small.json"
-FAILURES = "../../../../docs/failures.md"  # beside the package in the repository
+FAILURES = "../../../../../docs/failures.md"  # from the card, in the repository
 BEFORE = "## Limits\n"
 TABLES = {
     "What it is to reach, and what it aims for": "bars",

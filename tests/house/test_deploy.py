@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def test_what_the_image_copies_exists() -> None:
         if kind == "COPY" and "--from" not in rest:
             for source in shlex.split(rest)[:-1]:
                 assert list(ROOT.glob(source)), source
+
+
+def test_the_image_copies_what_the_build_reads() -> None:
+    copied = {
+        source for kind, rest in instructions() if kind == "COPY" and "--from" not in rest for source in rest.split()
+    }
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]
+    read = [pyproject["project"]["readme"], "pyproject.toml", "LICENSE", wheel["hooks"]["custom"]["path"]]
+    read += [*wheel["packages"], *wheel["force-include"], "packages"]
+    assert {Path(name).parts[0] for name in read} <= copied
 
 
 def test_compose_knows_every_field_and_gives_no_rights() -> None:

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": {"checkpoint", "towers", "user_folders"},
     "encodes": {"prepare", "progress"},
     "encoder": {"encodes", "prepare", "runtime", "checkpoint", "vectors", "reading"},
-    "bundled": {"checkpoint", "encoder"},
+    "bundled": set(),
     "tar_samples": {"prepare.kinds"},
     "evaluate": {"encodes", "encoder", "tar_samples", "vectors"},
     "train": {

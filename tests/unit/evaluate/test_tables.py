@@ -162,7 +162,7 @@ def test_a_shipped_card_has_its_tables_before_its_limits_once() -> None:
 
 def test_a_card_that_changes_keeps_its_checksums_true(tmp_path: Path, tool: ModuleType) -> None:
     write_result(RESULT, tmp_path / "r.json")
-    folder = tmp_path / "src" / "babelclip" / "bundled" / "m"
+    folder = tmp_path / "packages" / "m"
     folder.mkdir(parents=True)
     (folder / "README.md").write_text("<!-- table: bars | r.json -->\n<!-- /table -->\n", encoding="utf-8")
     (folder / "text.onnx").write_bytes(b"made anew at any time")
