@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from operator import length_hint
 from typing import Protocol, cast
 
 import numpy as np
@@ -15,7 +16,7 @@ from babelclip.prepare.cuts import Cuts
 from babelclip.prepare.kinds import is_one_image, is_one_text, kind_of
 from babelclip.prepare.open_image import ImageSource
 from babelclip.prepare.text import check_text
-from babelclip.progress import progress_bar
+from babelclip.progress import show_progress
 
 TEXTS_ONLY = "embeds texts only; choose a model with an image tower to embed images"
 
@@ -115,13 +116,13 @@ def _collect(
     items = [given] if lone else cast("Iterable[object]", given)
     rows: list[Vectors] = []
     failures: dict[int, InputError] = {}
-    with progress_bar(progress, what, items) as advance:
+    with show_progress(what, length_hint(items), show=progress) as meter:
         for index, result in enumerate(results(items)):
             if isinstance(result, InputError):
                 failures[index] = result
                 result = np.full(width, np.nan, np.float32)
             rows.append(result)
-            advance()
+            meter.advance()
     vectors = np.stack(rows) if rows else np.empty((0, width), np.float32)
     if cuts is not None:
         cuts.warn(stacklevel=4)

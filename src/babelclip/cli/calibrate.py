@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 
@@ -25,6 +24,6 @@ def calibrate(model: Path, photos: list[Path], /) -> int:
         if (error.name or "").partition(".")[0] != "pyarrow":
             raise
         raise RuntimeUnavailable("this needs pyarrow; install it with: pip install 'babelclip[train]'") from error
-    reading = fit(model, photos, progress=sys.stderr.isatty())
+    reading = fit(model, photos, progress=True)
     print(f"fitted on {reading.texts:,} captions of {reading.photos:,} photos: {model / 'reading.json'}")
     return 0

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from babelclip.cli.options import ModelOptions, progress_wanted
+from babelclip.cli.options import ModelOptions
 
 if TYPE_CHECKING:
     from babelclip.demo.answer import Answer, Hit
@@ -48,13 +48,8 @@ def demo(
 
     album = read_album()
     start = time.perf_counter()
-    if progress_wanted(quiet):
-        with Console(stderr=True).status(f"embedding {len(album.photos)} photos"):
-            encoder = model.open()
-            answers = answer_queries(encoder, album)
-    else:
-        encoder = model.open()
-        answers = answer_queries(encoder, album)
+    encoder = model.open()
+    answers = answer_queries(encoder, album, progress=not quiet)
     seconds = time.perf_counter() - start
 
     what_next = f"{command_here()} index ~/Photos && {command_here()} search my dog on the beach"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from babelclip.cli.options import IndexOption, progress_wanted
+from babelclip.cli.options import IndexOption
 
 if TYPE_CHECKING:
     from babelclip.search.doubles import Group
@@ -43,7 +43,7 @@ def dupes(
     """
     from babelclip.cli.filters import lies_in
     from babelclip.cli.search import as_row, write_sheet
-    from babelclip.progress import progress_bar
+    from babelclip.progress import show_progress
     from babelclip.search.doubles import find_doubles
     from babelclip.search.filters import of_kind
     from babelclip.search.index import Index
@@ -51,9 +51,9 @@ def dupes(
 
     where = lies_in(inside)
     with Index.open(index_url(index), None) as opened:
-        photos = range(opened.count(of_kind("image", where)))
-        with progress_bar(progress_wanted(quiet), "comparing", photos) as each:
-            groups = find_doubles(opened, threshold, where, each)
+        photos = opened.count(of_kind("image", where))
+        with show_progress("comparing", photos, show=not quiet) as meter:
+            groups = find_doubles(opened, threshold, where, meter.advance)
         if html is not None:
             title = f"Photos that look the same: cosine of {threshold} or more"
             write_sheet(opened, title, [group.hits for group in groups], html)

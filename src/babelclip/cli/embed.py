@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from operator import length_hint
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from babelclip.cli.options import KindOptions, ModelOptions, progress_wanted
+from babelclip.cli.options import KindOptions, ModelOptions
 
 NumberType = Literal["float", "int8", "uint8", "binary", "ubinary"]
 
@@ -58,7 +59,7 @@ def embed(
     from babelclip.cli.items import read_items
     from babelclip.cli.output import check_suffix, open_sink
     from babelclip.errors import BabelclipError
-    from babelclip.progress import progress_bar
+    from babelclip.progress import show_progress
     from babelclip.vectors import quantize
 
     check_suffix(out)
@@ -68,7 +69,7 @@ def embed(
     with (
         FailureList(errors_to) as failures,
         open_sink(out) as sink,
-        progress_bar(progress_wanted(quiet), "items", todo) as advance,
+        show_progress("items", length_hint(todo), show=not quiet) as meter,
     ):
         for encoded in encode_items(encoder, todo, dim=dim, task=task, max_tokens=max_tokens):
             if encoded.vector is None:
@@ -77,7 +78,7 @@ def embed(
             else:
                 num_good += 1
                 sink.add(encoded.item, encoded.vector if type == "float" else quantize(encoded.vector[None], type)[0])
-            advance()
+            meter.advance()
         if out is not None and num_good == 0 and failures.count:
             raise BabelclipError(f"all {failures.count} items failed; {out} was not written")
     return failures.exit_code(num_good)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from babelclip.cli.options import ModelOptions, progress_wanted
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from babelclip.cli.options import ModelOptions
 
 NO_MODEL_OPTIONS = ModelOptions()
 
@@ -72,6 +69,7 @@ def evaluate(
     from babelclip.evaluate.encode import Form, Precision
     from babelclip.evaluate.run import run_suite
     from babelclip.evaluate.tables import bars_table, forms_table, tasks_table
+    from babelclip.progress import show_progress
 
     if clip_benchmark:
         chosen = open_clip_benchmarks(clip_benchmark, language)
@@ -83,8 +81,7 @@ def evaluate(
     cuts = dict.fromkeys((None, *(widths or []), *chosen.widths))
     forms = [Form(width, precision) for width in cuts for precision in kinds]
     encoder = options.open()
-    with _bar(progress_wanted(quiet)) as bar:
-        task_id = bar.add_task("", total=None)
+    with show_progress("reading", show=not quiet) as meter:
         result = run_suite(
             chosen,
             encoder,
@@ -93,8 +90,8 @@ def evaluate(
             dim=dim,
             forms=forms,
             seed=seed,
-            progress=lambda what, done, total: bar.update(task_id, description=what, completed=done, total=total),
-            say=(lambda line: None) if quiet else (lambda line: bar.console.print(line, highlight=False, markup=False)),
+            progress=lambda what, done, total: meter.update(done, total, what=what),
+            say=meter.say,
         )
     if result.bars:
         print(bars_table([result]))
@@ -106,11 +103,3 @@ def evaluate(
     if not quiet:
         print(f"Every score by language, with intervals: {out}", file=sys.stderr)
     return 0
-
-
-def _bar(shown: bool) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not shown, transient=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from babelclip.cli.filters import FilterOptions
-from babelclip.cli.options import IndexOption, progress_wanted
+from babelclip.cli.options import IndexOption
 
 
 def export(
@@ -33,7 +33,7 @@ def export(
     quiet
         Show no progress.
     """
-    from babelclip.progress import progress_bar
+    from babelclip.progress import show_progress
     from babelclip.search.export import JsonLines, check_export, export_rows, write_rows
     from babelclip.search.filters import And, In
     from babelclip.search.index import Index
@@ -51,11 +51,11 @@ def export(
         store, note = opened.store(), opened.model()
         if store is None or note is None:
             raise StoreError(f"the index {opened.database.url} is empty: babelclip index FOLDER fills it")
-        with progress_bar(progress_wanted(quiet), "exporting", range(store.count(condition))) as each:
+        with show_progress("exporting", store.count(condition), show=not quiet) as meter:
             rows = store.rows(condition)
             if to_stdout:
-                write_rows(rows, JsonLines(sys.stdout, note), each)
+                write_rows(rows, JsonLines(sys.stdout, note), meter.advance)
                 return 0
-            count = export_rows(rows, note, file, each)
+            count = export_rows(rows, note, file, meter.advance)
     print(f"{count:,} rows of {note.dim} numbers each, by {note.model}: {file}")
     return 0

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from babelclip.cli.options import IndexOption, ModelOptions, progress_wanted
+from babelclip.cli.options import IndexOption, ModelOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from babelclip.search.index import Index
-    from babelclip.search.indexing import Failure, Progress, Report
+    from babelclip.search.indexing import Failure, Report
     from babelclip.search.walk import Wanted
 
 SHOWN = 20  # failures that are named one by one
@@ -101,37 +100,14 @@ class Telling:
 def run_once(index: Index, photos: list[Path], wanted: Wanted | None, reembed: bool, telling: Telling) -> int:
     """One run, and what it has to say."""
     from babelclip.cli.main import DONE, PARTLY
+    from babelclip.progress import show_progress
 
-    with shown_progress(progress_wanted(telling.quiet)) as progress:
-        report = index.add(photos, wanted, progress=progress, reembed=reembed)
+    with show_progress("indexing", show=not telling.quiet) as meter:
+        report = index.add(photos, wanted, progress=meter.update, reembed=reembed)
     tell(index, report, telling)
     if telling.errors_to is not None:
         write_failures(report.failures, telling.errors_to)
     return PARTLY if report.failures else DONE
-
-
-@contextmanager
-def shown_progress(show: bool) -> Iterator[Progress]:
-    """A bar with the rate and the time left."""
-    from babelclip.search.indexing import without_progress
-
-    if not show:
-        yield without_progress
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-    from rich.progress import Task as BarTask
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: BarTask) -> Text:
-            return Text("" if task.speed is None else f"{task.speed:.0f}/s")
-
-    columns = (TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("indexing", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def tell(index: Index, report: Report, telling: Telling) -> None:
@@ -211,13 +187,14 @@ def keep_fresh(index: Index, telling: Telling) -> None:
 def refresh(index: Index, folders: list[Path], unsettled: Iterable[Path], telling: Telling) -> bool:
     """A run over what has changed, told where it did anything. False where it could not be done this time."""
     from babelclip.errors import ConfigError
+    from babelclip.progress import show_progress
     from babelclip.search.index import ModelDiffers
     from babelclip.search.indexing import read_failures
     from babelclip.search.store import StoreError
 
     try:
-        with shown_progress(progress_wanted(telling.quiet)) as progress:
-            report = index.add(folders, progress=progress, leave=unsettled)
+        with show_progress("indexing", show=not telling.quiet) as meter:
+            report = index.add(folders, progress=meter.update, leave=unsettled)
     except ModelDiffers:
         raise
     except (ConfigError, StoreError, OSError) as error:  # a folder has gone meanwhile, another process writes too long

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -92,8 +91,3 @@ class KindOptions:
         if self.text and self.image:
             raise ConfigError("--text and --image exclude each other: give one, or neither and let names decide")
         return "text" if self.text else "image" if self.image else None
-
-
-def progress_wanted(quiet: bool) -> bool:
-    """A bar is shown to a person only: stderr is a terminal that can redraw, and --quiet was not given."""
-    return not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

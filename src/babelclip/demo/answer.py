@@ -48,9 +48,9 @@ class Answers:
         return sum(answer.rank == 1 for answer in self.answers)
 
 
-def answer_queries(encoder: Encodes, album: Album) -> Answers:
+def answer_queries(encoder: Encodes, album: Album, *, progress: bool = False) -> Answers:
     """Encode the album and rank its photos for every query."""
-    photo_vectors = encoder.encode_image([photo.path for photo in album.photos])
+    photo_vectors = encoder.encode_image([photo.path for photo in album.photos], progress=progress)
 
     def answered(queries: Sequence[Query]) -> tuple[Answer, ...]:
         scores = similarity(encoder.encode_text([query.text for query in queries]), photo_vectors)

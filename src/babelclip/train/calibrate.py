@@ -12,7 +12,7 @@ from babelclip.checkpoint.folder import read_folder
 from babelclip.encoder import Encoder, open_encoder
 from babelclip.encodes import StreamItem
 from babelclip.errors import DatasetError, FolderError
-from babelclip.progress import progress_bar
+from babelclip.progress import show_progress
 from babelclip.reading import READING, Pool, Reading, fit_reading, read_reading, write_reading
 from babelclip.train.data.captioned import CaptionedImages, open_captioned
 
@@ -47,10 +47,10 @@ def embed_pool(encoder: Encoder, source: CaptionedImages, name: str, progress: b
     """
     rows = range(len(source))
     found: list[StreamItem] = []
-    with progress_bar(progress, "photos", rows) as advance:
+    with show_progress("photos", len(rows), show=progress) as meter:
         for item in encoder.stream((source.image(row) for row in rows), kind="image"):
             found.append(item)
-            advance()
+            meter.advance()
     read = [item.index for item in found if item.vector is not None]
     if not read:
         raise DatasetError(f"{name}: no image with captions could be read")

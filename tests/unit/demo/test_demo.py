@@ -31,7 +31,7 @@ class Oracle:
         self._album = album
         self._place = {photo.name: place for place, photo in enumerate(album.photos)}
 
-    def encode_image(self, images: Sequence[Path]) -> NDArray[np.float32]:
+    def encode_image(self, images: Sequence[Path], *, progress: bool = False) -> NDArray[np.float32]:
         return np.eye(len(self._place), dtype=np.float32)[[self._place[path.stem] for path in images]]
 
     def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
