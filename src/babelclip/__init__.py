@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
     from babelclip.encoder import Encoder
     from babelclip.encodes import Encodes, StreamItem
+    from babelclip.remote.http_transport import ServerError
+    from babelclip.remote.remote_encoder import RemoteEncoder
     from babelclip.search.index import Index
     from babelclip.search.query import Query
-    from babelclip.serve.client import RemoteEncoder
-    from babelclip.serve.wire import ServerError
     from babelclip.vectors import quantize, similarity
 
 __all__ = [
@@ -74,8 +74,8 @@ _HOMES = {
     "Encodes": "babelclip.encodes",
     "Index": "babelclip.search.index",
     "Query": "babelclip.search.query",
-    "RemoteEncoder": "babelclip.serve.client",
-    "ServerError": "babelclip.serve.wire",
+    "RemoteEncoder": "babelclip.remote.remote_encoder",
+    "ServerError": "babelclip.remote.http_transport",
     "StreamItem": "babelclip.encodes",
     "quantize": "babelclip.vectors",
     "similarity": "babelclip.vectors",

@@ -8,7 +8,6 @@ needed: the mean and the variance of ``q . x`` follow from their mean and covari
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from babelclip.arrays import Vectors
+from babelclip.data_uri import from_base64, to_base64
 
 DIRECTIONS = 16
 """Strongest directions of a covariance that are kept whole; of the rest, the variance of each number."""
@@ -63,15 +63,13 @@ class Cohort:
         """Plain data: 16-bit floats in base64."""
         return {
             "width": len(self.mean),
-            **{name: base64.b64encode(getattr(self, name).astype("<f2").tobytes()).decode() for name in self.__slots__},
+            **{name: to_base64(getattr(self, name).astype("<f2").tobytes()) for name in self.__slots__},
         }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Cohort:
         """Of ``as_json``. Raises: KeyError, TypeError or ValueError for anything else."""
-        arrays = {
-            name: np.frombuffer(base64.b64decode(stored[name]), "<f2").astype(np.float32) for name in cls.__slots__
-        }
+        arrays = {name: np.frombuffer(from_base64(stored[name]), "<f2").astype(np.float32) for name in cls.__slots__}
         width = int(stored["width"])
         return cls(
             arrays["mean"].reshape(width), arrays["directions"].reshape(-1, width), arrays["rest"].reshape(width)

@@ -9,7 +9,7 @@
     |-- DatasetError         data for training or evaluation that is absent or not in its documented form
     |-- Refusal              a request that the server turns away (``serve.refusals``)
     |-- KeyFileError         a file of keys that cannot be used (``serve.key_schema``)
-    |-- ServerError          a server that does not answer, or not as it should (``serve.wire``)
+    |-- ServerError          a server that does not answer, or not as it should (``remote.http_transport``)
     |-- StoreError           an index that cannot be opened or is damaged (``search.store``)
     |   `-- ModelDiffers     an index that was made with another model (``search.index``)
     |-- ItemsError           some items of a call failed; carries the reasons and the vectors of all others

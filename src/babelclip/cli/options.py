@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from babelclip.encoder import Encoder
-    from babelclip.serve.client import RemoteEncoder
+    from babelclip.remote.remote_encoder import RemoteEncoder
 
     AnyEncoder = Encoder | RemoteEncoder
 

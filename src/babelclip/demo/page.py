@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from html import escape
 
+from babelclip.data_uri import image_uri
 from babelclip.demo.album import HERE, Album, Photo
 from babelclip.demo.answer import Answer, Answers, Hit
 
@@ -66,8 +66,7 @@ not queries with each other.</p>
 def _photo_rules(album: Album) -> str:
     """One CSS rule per photo, so that each is in the file once however often it is shown."""
     return "\n".join(
-        f'.{_css_class(photo)}{{background-image:url("data:image/webp;base64,'
-        f'{base64.b64encode(photo.path.read_bytes()).decode()}")}}'
+        f'.{_css_class(photo)}{{background-image:url("{image_uri(photo.path.read_bytes(), "webp")}")}}'
         for photo in album.photos
     )
 

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from babelclip.data_uri import is_image_uri
+
 Kind = Literal["text", "image"]
 
 IMAGE_SUFFIXES = frozenset(
@@ -24,7 +26,7 @@ def kind_of(item: object) -> Kind:
     """
     if not isinstance(item, str):
         return "image"
-    if item[:11].lower() == "data:image/":
+    if is_image_uri(item):
         return "image"
     names_file = PurePath(item[-255:]).suffix.lower() in IMAGE_SUFFIXES | HEIF_SUFFIXES
     return "image" if names_file and (len(item.split()) == 1 or "/" in item) else "text"

@@ -6,8 +6,6 @@ decoded. Nothing is downloaded. A message never repeats what a decoder printed, 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import codecs
 import io
 import os
@@ -34,6 +32,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
+from babelclip.data_uri import from_base64, read_head
 from babelclip.errors import ConfigError, ImageError
 
 ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8]
@@ -88,7 +87,6 @@ _SIGNATURES = (
 )
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_DATA_URI = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.I)
 
 # EXIF orientation -> what brings the image upright (EXIF 2.32, tag 0x0112).
 _ORIENTATION_TAG = 0x0112
@@ -226,18 +224,17 @@ def _from_file_object(file: Any, limits: ImageLimits, name: str) -> bytes:
 
 
 def _from_data_uri(uri: str, limits: ImageLimits, name: str) -> bytes:
-    head = _DATA_URI.match(uri)
+    head = read_head(uri)
     if head is None:
         raise ImageError(f"{name}: is not a complete data URI: expected data:image/...;base64,...")
-    kind, parameters = head.group(1).lower(), head.group(2).lower().split(";")
-    if not kind.startswith("image/"):
-        raise ImageError(f"{name}: holds {kind[:80]!a}, not an image")
-    if "base64" not in parameters:
+    if not head.media_type.startswith("image/"):
+        raise ImageError(f"{name}: holds {head.media_type[:80]!a}, not an image")
+    if not head.is_base64:
         raise ImageError(f"{name}: is not in base64: expected data:image/...;base64,...")
-    _check_bytes((len(uri) - head.end()) * 3 // 4 - 2, limits, name)  # before it is decoded; at most 2 are padding
+    _check_bytes((len(uri) - head.length) * 3 // 4 - 2, limits, name)  # before it is decoded; at most 2 are padding
     try:
-        return base64.b64decode(re.sub(r"\s+", "", uri[head.end() :]), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return from_base64(uri[head.length :])
+    except ValueError as error:
         raise ImageError(f"{name}: its base64 is broken (a wrong character, length or padding)") from error
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from babelclip.data_uri import image_uri
 from babelclip.errors import ImageError
 from babelclip.search.index import Hit
 from babelclip.search.thumbnail import thumbnail
@@ -62,7 +62,7 @@ def _picture(hit: Hit, path: Path) -> str:
     if hit.kind == "text":
         return f'<p dir="auto">{escape(str(hit.metadata.get("text", ""))[:400])}</p>'
     try:
-        content = base64.b64encode(thumbnail(hit.kind, hit.metadata)).decode("ascii")
+        source = image_uri(thumbnail(hit.kind, hit.metadata), "webp")
     except ImageError as error:
         return f"<p>{escape(str(error))}</p>"
-    return f'<img alt="{escape(path.name)}" src="data:image/webp;base64,{content}">'
+    return f'<img alt="{escape(path.name)}" src="{source}">'

@@ -6,13 +6,13 @@ adds ``encoding_format: base64`` unasked, so Jina's names win where both are sen
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from babelclip.arrays import Vectors
+from babelclip.data_uri import to_base64
 from babelclip.serve.bad_requests import InvalidInput, Wrong
 from babelclip.vectors import finish, quantize
 
@@ -56,7 +56,7 @@ def formed(vector: Vectors, forms: Sequence[Form], *, is_lone: bool, dim: int | 
 
 
 def _base64(vector: Vectors) -> str:
-    return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
+    return to_base64(vector.astype("<f4").tobytes())
 
 
 _WRITERS: dict[Form, Callable[[Vectors], Any]] = {

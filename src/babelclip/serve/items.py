@@ -17,16 +17,14 @@ what is sent                                          what it is
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from babelclip.data_uri import from_base64, is_image_uri, read_head
 from babelclip.serve.bad_requests import InvalidInput, TooLarge, Wrong
 
-_DATA_URI = re.compile(r"data:(?P<kind>[^;,]*)(?P<parameters>(?:;[^;,]*)*),", re.IGNORECASE)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _TOKEN_IDS = "token ids are not taken, only texts: another tokenizer made them"
 SPELLINGS = 'a string, {"text": ...}, {"image": URL, data URI or base64}, {"url": ...} or {"bytes": base64}'
@@ -98,7 +96,7 @@ def read_items(
 def read_item(value: object, max_image_bytes: int, place: str) -> Item:
     """One item, however it is spelt. Raises: InvalidInput."""
     if isinstance(value, str):
-        return ImageItem(_from_data_uri(value, max_image_bytes, place)) if _is_image_uri(value) else TextItem(value)
+        return ImageItem(_from_data_uri(value, max_image_bytes, place)) if is_image_uri(value) else TextItem(value)
     if isinstance(value, list):
         return _lone_part(value, max_image_bytes, place)
     if not isinstance(value, Mapping):
@@ -130,13 +128,13 @@ def _image(value: object, most: int, place: str) -> Item:
     if isinstance(value, Mapping):
         return _located(value.get("url"), most, f"{place}.url")
     text = _string(value, place)
-    return _located(text, most, place) if _URL.match(text) or _DATA_URI.match(text) else _plain(text, most, place)
+    return _located(text, most, place) if _URL.match(text) or read_head(text) else _plain(text, most, place)
 
 
 def _located(value: object, most: int, place: str) -> Item:
     """A URL or a data URI."""
     text = _string(value, place)
-    if _DATA_URI.match(text):
+    if read_head(text) is not None:
         return ImageItem(_from_data_uri(text, most, place))
     if not _URL.match(text):
         raise InvalidInput([Wrong(place, 'expected a URL or a data URI; plain base64 is sent as {"image": ...}')])
@@ -162,24 +160,19 @@ _READERS: dict[str, Callable[[Any, int, str], Item]] = {
 }
 
 
-def _is_image_uri(text: str) -> bool:
-    return text[:11].lower() == "data:image/"
-
-
 def _from_data_uri(text: str, most: int, place: str) -> bytes:
-    match = _DATA_URI.match(text)
-    if match is None or "base64" not in match["parameters"].lower().split(";"):
+    head = read_head(text)
+    if head is None or not head.is_base64:
         raise InvalidInput([Wrong(place, "expected a data URI in base64: data:image/png;base64,...")])
-    return _from_base64(text[match.end() :], most, place)
+    return _from_base64(text[head.length :], most, place)
 
 
 def _from_base64(text: str, most: int, place: str) -> bytes:
     if len(text) > -(-most // 3) * 4 + 1024:  # line breaks allowed for
         raise InvalidInput([Wrong(place, f"the image has more than {most:,} bytes")])
-    packed = "".join(text.split()) if any(space in text for space in " \r\n\t") else text
     try:
-        content = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
-    except (binascii.Error, ValueError):
+        content = from_base64(text, may_lack_padding=True)
+    except ValueError:
         raise InvalidInput([Wrong(place, "expected base64, a data URI or a URL; it is none of these")]) from None
     if not content:
         raise InvalidInput([Wrong(place, "the image is empty")])

@@ -6,7 +6,6 @@ in one space here, so that is a point between them. Voyage's own model reads the
 
 from __future__ import annotations
 
-import base64
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from babelclip.arrays import Vectors
+from babelclip.data_uri import to_base64
 from babelclip.serve.answers import json_answer
 from babelclip.serve.bad_requests import InvalidInput, Wrong
 from babelclip.serve.embeddings import embed
@@ -108,4 +108,4 @@ def _fused(raw: Vectors, dim: int | None) -> Vectors:
 def _written(vector: Vectors, body: VoyageRequest, packed: bool) -> Any:
     dtype = body.output_dtype
     values = vector.astype("<f4") if dtype is None or dtype == "float" else quantize(vector, dtype)
-    return base64.b64encode(values.tobytes()).decode("ascii") if packed else values.tolist()
+    return to_base64(values.tobytes()) if packed else values.tolist()

@@ -38,7 +38,7 @@ class ServerError(BabelclipError):
         return self.code in _ITEM_CODES or any(field.startswith("input") for field in self.fields)
 
 
-class Wire:
+class HttpTransport:
     """Safe to use from several threads."""
 
     def __init__(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
@@ -16,13 +15,14 @@ import numpy as np
 from PIL import Image
 
 from babelclip.arrays import Vectors
+from babelclip.data_uri import from_base64, to_base64
 from babelclip.encodes import TEXTS_ONLY, StreamItem, all_images, all_texts, checked, stream_by_kind
 from babelclip.errors import ConfigError, ImageError, InputError, TextError, TruncationWarning
 from babelclip.prepare.ahead import prepare_ahead, windows
 from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.open_image import ImageSource, open_image, read_file
-from babelclip.serve.wire import ServerError, Wire
+from babelclip.remote.http_transport import HttpTransport, ServerError
 
 Sent = TypeVar("Sent", bound="str | Mapping[str, str]")
 
@@ -61,7 +61,7 @@ class RemoteEncoder:
             ConfigError: the server has several models, or does not tell what it takes to use this one.
             ServerError: it cannot be reached, does not know the key, or does not serve the model.
         """
-        self._wire = Wire(_base(url), key, timeout=timeout, patience=patience)
+        self._transport = HttpTransport(_base(url), key, timeout=timeout, patience=patience)
         try:
             card = self._read_card(model)
         except BaseException:
@@ -81,7 +81,7 @@ class RemoteEncoder:
 
     def close(self) -> None:
         """Close the connections that are open; it cannot be used after that."""
-        self._wire.close()
+        self._transport.close()
 
     def __enter__(self) -> RemoteEncoder:
         return self
@@ -106,7 +106,7 @@ class RemoteEncoder:
 
     def facts(self) -> dict[str, str | int | None]:
         """What the server tells of the model and of what runs it, and where it is."""
-        return {"model": self.name, **self._facts, "dim": self.dim, "remote": self._wire.url}
+        return {"model": self.name, **self._facts, "dim": self.dim, "remote": self._transport.url}
 
     def encode_text(
         self,
@@ -208,7 +208,7 @@ class RemoteEncoder:
                 content = read_file(source)
         except ImageError as error:
             return error
-        return {"image": base64.b64encode(content).decode("ascii")}
+        return {"image": to_base64(content)}
 
     def _results(
         self, items: Sequence[Sent | InputError], options: Mapping[str, Any], kind: type[InputError]
@@ -244,36 +244,40 @@ class RemoteEncoder:
         """(N, dim) of one request. Raises: ServerError, also for an answer that cannot be right."""
         sent = {name: value for name, value in options.items() if value is not None}
         body = {"model": self._asked_name, "input": list(items), "embedding_type": "base64", **sent}
-        answer = self._wire.post("/embeddings", body)
+        answer = self._transport.post("/embeddings", body)
         revision, expected = answer.headers.get("x-model-revision"), self._facts.get("fingerprint")
         if revision is not None and expected is not None and revision != expected:
             raise ServerError(
-                f"{self._wire.url} now runs another model: expected revision {expected}, found {revision}; "
+                f"{self._transport.url} now runs another model: expected revision {expected}, found {revision}; "
                 "make a new RemoteEncoder, and do not mix their vectors"
             )
         try:
             data = sorted(answer.json()["data"], key=lambda each: each["index"])
-            packed = [base64.b64decode(each["embedding"], validate=True) for each in data]
+            packed = [from_base64(each["embedding"]) for each in data]
             vectors = np.stack([np.frombuffer(each, "<f4") for each in packed]).astype(np.float32)
         except (KeyError, TypeError, ValueError) as error:
-            raise ServerError(f"{self._wire.url}: the answer is not one of this API: {type(error).__name__}") from error
+            raise ServerError(
+                f"{self._transport.url}: the answer is not one of this API: {type(error).__name__}"
+            ) from error
         if vectors.shape != (wanted := (len(items), options["dimensions"])) or not np.isfinite(vectors).all():
-            raise ServerError(f"{self._wire.url}: expected finite vectors {wanted}, found {vectors.shape}")
+            raise ServerError(f"{self._transport.url}: expected finite vectors {wanted}, found {vectors.shape}")
         return vectors
 
     def _read_card(self, model: str | None) -> dict[str, Any]:
         """What the server tells of the model, and what is known of it without."""
-        listed = self._wire.get("/models").get("data")
+        listed = self._transport.get("/models").get("data")
         cards = {str(each["id"]): each for each in listed if isinstance(each, dict) and "id" in each}
         if model is None:
             runs = {card.get("runs", name) for name, card in cards.items()}
             if len(runs) != 1:
-                raise ConfigError(f"{self._wire.url} has {len(cards)} models; name one of {', '.join(sorted(cards))}")
+                raise ConfigError(
+                    f"{self._transport.url} has {len(cards)} models; name one of {', '.join(sorted(cards))}"
+                )
             model = next(iter(cards))
         card = {**_PUBLISHED.get(model, {}), **cards.get(model, {"id": model})}
         if "dimensions" not in card:
             known = ", ".join(sorted(cards)) or "no models"
-            raise ConfigError(f"{self._wire.url} does not tell the width of {model!r}; it has {known}")
+            raise ConfigError(f"{self._transport.url} does not tell the width of {model!r}; it has {known}")
         return card
 
 

@@ -141,7 +141,7 @@ def test_it_waits_as_long_as_the_server_says(encoder: Encoder, running: Running,
 
         with RemoteEncoder(str(client.base_url), secret, patience=90) as remote:
             remote.encode_text("a")
-            remote._wire._sleep = sleep
+            remote._transport._sleep = sleep
             with pytest.raises(KeyboardInterrupt):
                 remote.encode_text("a")
             assert 1 <= waits[0] <= 61
