@@ -4,8 +4,7 @@ What is written goes into a sibling first, reaches the disk, and takes its name 
 comes after a crash, a full disk or a kill, finds the old content or the new, never a part. A sibling that a kill has
 left behind begins with ``UNFINISHED`` and may be deleted. Errors surface as they are, and leave the old content.
 
-Files that grow line by line (logs) and downloads that are resumed are not written this way; tests/house/test_writes.py
-names them.
+Files that grow line by line (logs) and downloads that are resumed are not written this way; a house test names them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """SHA-256 of files, remembered for large ones; writing that leaves either the old or the new, never a half.
 
-``checksums.json`` in our own folders lists every other file of the folder.
+``checksums.json`` in our own folders lists every other file of the folder but exported graphs (``DERIVED``).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The only place that downloads: model folders from a hub that speaks the Hugging Face protocol, into its usual cache.
+"""Downloads models: folders from a hub that speaks the Hugging Face protocol, into its usual cache.
 
 A name is resolved to a commit once and remembered (``pins.json`` in the user's cache), so the same name gives the same
 weights until `update` is asked for, and a complete model needs no network. ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN``
-and ``HF_HUB_OFFLINE`` mean what they mean to huggingface_hub. Nothing is sent about the user or the machine.
+and ``HF_HUB_OFFLINE`` mean what they mean to huggingface_hub. What it sends is its own version, Python's and the user's
+token where there is one; its telemetry is switched off where the environment does not say otherwise.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ app = App(
     help_format="plaintext",
     default_parameter=Parameter(negative=()),  # no --no-... twin for every flag
     suppress_keyboard_interrupt=False,  # run() below answers it
-    help_epilogue="Results go to stdout, progress and problems to stderr. No telemetry. Try: babelclip demo",
+    help_epilogue="Results go to stdout, progress and problems to stderr. Try: babelclip demo",
 )
 
 VERBS = {

@@ -40,7 +40,7 @@ ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageLimits:
-    """What is refused before it is decoded. The defaults let the photos of all cameras on sale pass.
+    """What is refused before it is decoded. The defaults are far above what a model sees.
 
     Pillow has a ceiling of its own, 178,956,970 pixels, which stays in force whatever stands here.
     """

@@ -1,0 +1,139 @@
+"""Sentences of the documents that promise a property of the whole project, each held against the code."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import babelclip.errors
+from babelclip.bundled import bundled_folder
+from babelclip.checkpoint.checksums import CHECKSUMS, DERIVED
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "babelclip"
+SOURCES = sorted(SOURCE.rglob("*.py"))
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+READMES = ("README.md", "README.zh-CN.md")
+
+# Modules that reach the network or listen on it, and the files that may import them.
+NETWORK = {
+    "aiohttp", "asyncio.open_connection", "ftplib", "http.client", "httpcore", "httpx", "huggingface_hub", "requests",
+    "smtplib", "socket", "ssl", "urllib.request", "urllib3", "websockets",
+}  # fmt: skip
+MAY_REACH_OUT = {
+    "checkpoint/fetch.py": "models that a user names",
+    "checkpoint/resume.py": "the large files of these models",
+    "serve/fetch_image.py": "image URLs that a server is told to fetch",
+    "remote/http_transport.py": "a server that a user names as the model",
+    "cli/model.py": "which models are in the hub's cache; no request",
+    "cli/doctor.py": "where the hub's cache is; no request",
+    "serve/frames.py": "a socket between two processes of this machine",
+    "serve/worker.py": "a socket between two processes of this machine",
+    "serve/worker_process.py": "a socket between two processes of this machine",
+    "serve/run.py": "listens",
+    "web/run.py": "listens",
+    "web/own_names.py": "this machine's own name",
+}
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Modules, and names of modules, that a file imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield f"{node.value.id}.{node.attr}"
+
+
+def reaches_out(text: str) -> set[str]:
+    """What of ``NETWORK`` this source imports or names."""
+    names = set(imported(ast.parse(text)))
+    return {known for known in NETWORK if any(name == known or name.startswith(f"{known}.") for name in names)}
+
+
+def test_the_network_is_reached_where_the_documents_say() -> None:
+    """README, CONTRIBUTING and docs/guides/search.md ("nothing leaves the machine") rest on this list."""
+    found = {path.relative_to(SOURCE).as_posix() for path in SOURCES if reaches_out(path.read_text(encoding="utf-8"))}
+    assert found == set(MAY_REACH_OUT)
+
+
+@pytest.mark.parametrize("line", ["import httpx", "from urllib.request import urlopen", "import socket as s"])
+def test_another_way_out_is_found(line: str) -> None:
+    assert reaches_out(line)
+
+
+def error_classes(trees: Iterator[ast.AST]) -> dict[str, set[str]]:
+    """Name -> bases of every class that is an exception."""
+    bases: dict[str, set[str]] = {}
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                bases[node.name] = {ast.unparse(base).split(".")[-1] for base in node.bases}
+    builtin = {name for name in dir(builtins) if name.endswith(("Error", "Exception"))} | {"Exception"}
+
+    def is_error(name: str) -> bool:
+        return name in builtin or any(is_error(base) for base in bases.get(name, set()) - {name})
+
+    return {name: of for name, of in bases.items() if is_error(name)}
+
+
+def outside_the_tree(classes: dict[str, set[str]]) -> list[str]:
+    """Public errors that do not come from ``BabelclipError``."""
+
+    def belongs(name: str) -> bool:
+        return name == "BabelclipError" or any(belongs(base) for base in classes.get(name, set()))
+
+    return sorted(name for name in classes if not name.startswith("_") and not belongs(name))
+
+
+def test_every_public_error_is_a_babelclip_error() -> None:
+    classes = error_classes(ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES)
+    assert len(classes) > 20
+    assert outside_the_tree(classes) == []
+    assert outside_the_tree({**classes, "Planted": {"RuntimeError"}}) == ["Planted"]
+
+
+def test_the_tree_of_errors_names_all_that_stand_below_it() -> None:
+    """Those that a caller of the library can meet; a server's refusals are drawn where they are defined."""
+    drawn = set(re.findall(r"(?:\|--|`--)\s+(\w+)", babelclip.errors.__doc__ or ""))
+    own = {
+        name
+        for name, value in vars(babelclip.errors).items()
+        if isinstance(value, type) and issubclass(value, babelclip.errors.BabelclipError)
+    }
+    assert own - {"BabelclipError"} <= drawn
+
+
+def test_readmes_name_the_packages_of_the_core_and_every_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    core = {re.split(r"[<>=\[; ]", line)[0] for line in project["dependencies"]}
+    extras = set(project["optional-dependencies"]) - {"test"}
+    for name in READMES:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert {package for package in core if package not in text} == set(), name
+        assert {extra for extra in extras if f".[{extra}]" not in text} == set(), name
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_every_result_is_dated(path: Path) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    parts = [content] if "date" in content else list(content.values())
+    assert all(re.fullmatch(r"20\d\d-\d\d-\d\d.*", part["date"]) for part in parts), path.name
+
+
+def test_checksums_list_every_file_but_graphs() -> None:
+    """docs/model-folder.md says so, and verify relies on it."""
+    folder = bundled_folder()
+    listed = set(json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))["sha256"])
+    there = {file.name for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")}
+    assert listed == {name for name in there if name != CHECKSUMS and not name.endswith(DERIVED)}
