@@ -46,6 +46,18 @@ def test_version_is_the_newest_release_in_the_changelog() -> None:
     assert releases[0] == __version__ == babelclip.__version__
 
 
+def test_the_changelog_is_kept_as_it_says() -> None:
+    """Keep a Changelog: what is unreleased comes first, versions are dated, the newest first, changes by kind."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    first, *versions = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert first == "[Unreleased]"
+    dates = [re.fullmatch(r"\[\d+\.\d+\.\d+\] - (20\d\d-\d\d-\d\d)", version) for version in versions]
+    assert all(dates), versions
+    assert [found[1] for found in dates if found] == sorted((found[1] for found in dates if found), reverse=True)
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= kinds
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_can_be_held_in_mind(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
