@@ -56,7 +56,7 @@ def served_page() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(tempfile.gettempdir()) / "Photos"  # its name is in the pictures
         shutil.copytree(PHOTOS, folder, ignore=shutil.ignore_patterns("*.json"))
-        environment = {**os.environ, "BABELCLIP_DATA": name, "BABELCLIP_CACHE": f"{name}/cache"}
+        environment = {**os.environ, "BABELCLIP_INDEX": f"{name}/index.db", "BABELCLIP_CACHE": f"{name}/cache"}
         command = [sys.executable, "-m", "babelclip"]
         subprocess.run([*command, "index", str(folder), "--quiet"], env=environment, check=True)
         with subprocess.Popen(

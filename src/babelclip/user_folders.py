@@ -8,21 +8,29 @@ from pathlib import Path
 
 
 def user_cache() -> Path:
-    """``$BABELCLIP_CACHE``, else the system's place for caches. The folder may not exist yet."""
-    return _chosen("BABELCLIP_CACHE") or _place("Caches", "cache", "XDG_CACHE_HOME", ".cache")
+    """``$BABELCLIP_CACHE``, else the system's folder for caches. It may not exist yet."""
+    chosen = os.environ.get("BABELCLIP_CACHE")
+    return Path(chosen).expanduser() if chosen else _system_folder("Caches", "cache", "XDG_CACHE_HOME", ".cache")
 
 
 def user_data() -> Path:
-    """``$BABELCLIP_DATA``, else the system's place for data of programs: the default index. May not exist yet."""
-    return _chosen("BABELCLIP_DATA") or _place("Application Support", "data", "XDG_DATA_HOME", ".local/share")
+    """The system's folder for data of programs, in which the default index lies. It may not exist yet."""
+    return _system_folder("Application Support", "data", "XDG_DATA_HOME", ".local/share")
 
 
-def _chosen(variable: str) -> Path | None:
-    value = os.environ.get(variable)
-    return Path(value).expanduser() if value else None
+def former_variable() -> str | None:
+    """What to say where only ``BABELCLIP_DATA`` is set, which meant two folders; None where nothing is to be said."""
+    folder = os.environ.get("BABELCLIP_DATA")
+    if not folder or os.environ.get("BABELCLIP_INDEX") or os.environ.get("BABELCLIP_DATASETS"):
+        return None
+    return (
+        "BABELCLIP_DATA is not read any more, because it meant two folders. Say which you mean: "
+        f"BABELCLIP_INDEX={Path(folder) / 'index.db'} for the index, "
+        f"BABELCLIP_DATASETS={folder} for data to train and evaluate on"
+    )
 
 
-def _place(mac: str, windows: str, variable: str, otherwise: str) -> Path:
+def _system_folder(mac: str, windows: str, variable: str, otherwise: str) -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / mac / "babelclip"
     if sys.platform == "win32":

@@ -60,6 +60,26 @@ def database(url: str) -> Iterator[Database]:
     database.close()
 
 
+def test_an_index_of_a_qdrant_server_leaves_others_alone(tmp_path: Path) -> None:
+    """Their collections lie side by side, and the name of one index may begin with that of another."""
+    from qdrant_client import QdrantClient, models
+
+    others = ["babelclip_b_1", "babelclip_b_notes", "photos_1"]
+    client = QdrantClient(path=str(tmp_path / "q"))
+    for name in others:
+        client.create_collection(name, models.VectorParams(size=1, distance=models.Distance.DOT))
+    client.close()
+    database = open_database(f"qdrant:{tmp_path / 'q'}", create=True)
+    database.create("1", DIM)
+    assert database.stores() == ["1"]
+    with pytest.raises(ConfigError, match="cannot be named 'b_1'"):
+        database.create("b_1", DIM)
+    database.erase()
+    client = QdrantClient(path=str(tmp_path / "q"))
+    assert sorted(each.name for each in client.get_collections().collections) == others
+    client.close()
+
+
 @pytest.fixture
 def store(database: Database) -> VectorStore:
     return database.create("1", DIM)

@@ -13,6 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from babelclip.search.index import Index
+from babelclip.search.known_files import row_id
+from babelclip.search.thumbnail import thumbnail_folder
+from babelclip.web.pictures import Pictures
+
 ROOT = Path(__file__).parents[2]
 ALBUM = ROOT / "src" / "babelclip" / "demo" / "photos"
 
@@ -34,7 +39,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def babelclip(home: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "BABELCLIP_DATA": str(home / "data")}
+    environment = {**os.environ, "BABELCLIP_INDEX": str(home / "data" / "index.db")}
     command = [sys.executable, "-m", "babelclip", *arguments]
     return subprocess.run(
         command, cwd=home, env=environment, input=stdin, capture_output=True, text=True, timeout=120, check=False
@@ -218,3 +223,33 @@ def test_forget(tmp_path: Path) -> None:
     assert babelclip(tmp_path, "forget", "--yes").returncode == 0
     assert list((tmp_path / "data").iterdir()) == []
     assert (tmp_path / "dog.webp").is_file()
+
+
+def test_forgetting_an_index_leaves_the_thumbnails_of_others(tmp_path: Path) -> None:
+    shutil.copy(ALBUM / "dog.webp", tmp_path / "dog.webp")
+    kept = {}
+    for name in ("one", "two"):
+        url = f"sqlite:{tmp_path / name}.db"
+        assert babelclip(tmp_path, "index", str(tmp_path), "--index", url).returncode == 0
+        with Index.open(url, None) as index:
+            Pictures(index).small(row_id(tmp_path / "dog.webp", 0))
+            kept[name] = thumbnail_folder(index.database.url)
+        assert len(list(kept[name].rglob("*.webp"))) == 1
+    assert babelclip(tmp_path, "forget", "--index", f"{tmp_path / 'one.db'}", "--yes").returncode == 0
+    assert not kept["one"].exists()
+    assert len(list(kept["two"].rglob("*.webp"))) == 1
+    assert babelclip(tmp_path, "search", "dog", "--index", f"{tmp_path / 'two.db'}").returncode == 0
+
+
+def test_the_former_variable_of_two_meanings_is_refused(tmp_path: Path) -> None:
+    """It must neither lead to another index in silence nor be taken for the data to train on."""
+    without = {name: value for name, value in os.environ.items() if name != "BABELCLIP_INDEX"}
+    environment = {**without, "BABELCLIP_DATA": str(tmp_path)}
+    for command in (["search", "dog"], ["train", "nano"], ["evaluate", "--out", "result.json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "babelclip", *command],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2, command
+        assert f"BABELCLIP_INDEX={tmp_path / 'index.db'} for the index" in done.stderr
+        assert f"BABELCLIP_DATASETS={tmp_path} for data" in done.stderr

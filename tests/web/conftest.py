@@ -48,7 +48,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Of commands that have the photos in their default index."""
     home = tmp_path_factory.mktemp("home")
-    environment = {**os.environ, "BABELCLIP_DATA": str(home), "BABELCLIP_CACHE": str(home / "cache")}
+    environment = {**os.environ, "BABELCLIP_INDEX": str(home / "index.db"), "BABELCLIP_CACHE": str(home / "cache")}
     subprocess.run([*COMMAND, "index", str(photos)], env=environment, capture_output=True, check=False)
     return environment
 
@@ -62,7 +62,7 @@ def filling(photos: Path, tmp_path: Path) -> Iterator[str]:
         for file in photos.glob("*.jpg"):
             (folder / f"{number}-{file.name}").write_bytes(file.read_bytes() + bytes([number]))
     home = tmp_path / "home"
-    environment = {**os.environ, "BABELCLIP_DATA": str(home), "BABELCLIP_CACHE": str(home / "cache")}
+    environment = {**os.environ, "BABELCLIP_INDEX": str(home / "index.db"), "BABELCLIP_CACHE": str(home / "cache")}
     with running(["ui", str(folder), "--no-open"], environment) as (address, _):
         yield address
 

@@ -118,7 +118,7 @@ def indexed_photos(url: str | None, encoder: AnyEncoder, inside: tuple[Path, ...
     from babelclip.cli.filters import lies_in
     from babelclip.search.filters import And, Eq, Filter
     from babelclip.search.index import Index
-    from babelclip.search.places import index_url
+    from babelclip.search.open_store import index_url
 
     chosen: Filter = Eq("kind", "image")
     folders = lies_in(inside)

@@ -45,7 +45,7 @@ def doctor(*, json_lines: Annotated[bool, Parameter(name="--json")] = False) -> 
 
 def examine() -> dict[str, Any]:
     """Everything that doctor says, as plain data."""
-    from babelclip.search.places import default_url
+    from babelclip.search.open_store import default_url
     from babelclip.user_folders import user_cache
     from babelclip.version import __version__
 

@@ -47,7 +47,7 @@ def dupes(
     from babelclip.search.doubles import find_doubles
     from babelclip.search.filters import of_kind
     from babelclip.search.index import Index
-    from babelclip.search.places import index_url
+    from babelclip.search.open_store import index_url
 
     where = lies_in(inside)
     with Index.open(index_url(index), None) as opened:

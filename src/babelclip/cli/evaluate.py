@@ -16,7 +16,7 @@ NO_MODEL_OPTIONS = ModelOptions()
 def evaluate(
     *,
     out: Path,
-    data: Annotated[Path | None, Parameter(env_var="BABELCLIP_DATA")] = None,
+    data: Annotated[Path | None, Parameter(env_var="BABELCLIP_DATASETS")] = None,
     suite: Literal["small", "quick", "wide"] = "small",
     clip_benchmark: list[Path] | None = None,
     language: str = "en",

@@ -37,7 +37,7 @@ def export(
     from babelclip.search.export import JsonLines, check_export, export_rows, write_rows
     from babelclip.search.filters import And, In
     from babelclip.search.index import Index
-    from babelclip.search.places import index_url
+    from babelclip.search.open_store import index_url
     from babelclip.search.store import StoreError
 
     url = index_url(index)

@@ -18,7 +18,7 @@ def forget(
     index: IndexOption = None,
     yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
 ) -> int:
-    """Take folders out of the index, or the whole index with its cache and thumbnails away. Photos are not touched.
+    """Take folders out of the index, or the whole index with its thumbnails away. Photos are not touched.
 
     Parameters
     ----------
@@ -31,15 +31,15 @@ def forget(
 
     from babelclip.errors import ConfigError
     from babelclip.search.index import Index
-    from babelclip.search.open_store import open_database
-    from babelclip.search.places import index_url, thumbnails
+    from babelclip.search.open_store import index_url, open_database
+    from babelclip.search.thumbnail import thumbnail_folder
 
     url = index_url(index)
     with Index.open(url, None) as opened:
         if photos:
             print(f"{opened.remove(photos):,} rows taken out of {opened.database.url}")
             return 0
-        count = opened.count()
+        count, small_pictures = opened.count(), thumbnail_folder(opened.database.url)
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError(f"this takes away the index {url} with its {count:,} rows: say --yes")
@@ -47,6 +47,6 @@ def forget(
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             return 0
     open_database(url).erase()
-    shutil.rmtree(thumbnails(), ignore_errors=True)
+    shutil.rmtree(small_pictures, ignore_errors=True)
     print(f"{url} is gone, and the thumbnails with it")
     return 0

@@ -70,8 +70,7 @@ def index(
         Show no progress.
     """
     from babelclip.search.index import Index
-    from babelclip.search.open_store import open_database
-    from babelclip.search.places import index_url
+    from babelclip.search.open_store import index_url, open_database
     from babelclip.search.walk import Wanted
 
     url = index_url(index)

@@ -17,6 +17,7 @@ from typing import TextIO
 from cyclopts import App, CycloptsError, Parameter
 
 from babelclip.errors import BabelclipError, ConfigError, TruncationWarning, UnknownTask
+from babelclip.user_folders import former_variable
 from babelclip.version import __version__
 
 DONE, FAILED, USAGE, PARTLY, STOPPED = 0, 1, 2, 3, 130
@@ -72,6 +73,9 @@ def show_warning(
 
 def run(arguments: Sequence[str] | None) -> int:
     """Parse, run one verb, return its exit code."""
+    former = former_variable()
+    if former is not None:
+        print(f"babelclip: warning: {former}", file=sys.stderr)
     try:
         code = app(arguments, exit_on_error=False, result_action="return_value")
         sys.stdout.flush()

@@ -67,7 +67,7 @@ def search(
     """
     from babelclip.errors import ConfigError
     from babelclip.search.index import KINDS, Index
-    from babelclip.search.places import index_url
+    from babelclip.search.open_store import index_url
     from babelclip.search.query import Query
 
     url = index_url(index)

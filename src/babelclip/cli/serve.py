@@ -117,7 +117,7 @@ def serve(
 def _page(stack: ExitStack, index: str | None, names: tuple[str, ...], address: Address) -> MakeNeighbour:
     """What makes the page of an index beside the API. Raises: StoreError where there is no such index, at once."""
     from babelclip.search.index import Index
-    from babelclip.search.places import index_url
+    from babelclip.search.open_store import index_url
     from babelclip.serve.beside import Neighbour
     from babelclip.serve.own_encoder import OwnEncoder
     from babelclip.web.curl import Api

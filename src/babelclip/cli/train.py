@@ -13,7 +13,7 @@ from cyclopts import Parameter
 def train(
     recipe: str,
     *,
-    data: Annotated[Path, Parameter(env_var="BABELCLIP_DATA")],
+    data: Annotated[Path, Parameter(env_var="BABELCLIP_DATASETS")],
     model: str | None = None,
     out: Path | None = None,
     resume: bool = False,

@@ -51,7 +51,7 @@ def ui(
     from babelclip.cli.demo import has_display
     from babelclip.errors import ConfigError, RuntimeUnavailable
     from babelclip.search.index import Index
-    from babelclip.search.places import index_url
+    from babelclip.search.open_store import index_url
 
     try:
         from babelclip.web.curl import Api

@@ -1,11 +1,14 @@
-"""A URL becomes a database; only the chosen store is imported."""
+"""Which index is meant, and how its URL becomes a database; only the chosen store is imported."""
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from babelclip.errors import ConfigError, RuntimeUnavailable
+from babelclip.user_folders import former_variable, user_data
 
 if TYPE_CHECKING:
     from babelclip.search.store import Database
@@ -22,6 +25,26 @@ EXTRAS = {
     "lance": ("lance", ("lancedb", "pyarrow")),
 }
 """Scheme -> its extra, and the packages that it brings."""
+INDEX_VARIABLE = "BABELCLIP_INDEX"
+
+
+def default_url() -> str:
+    """The index of commands that name none: ``$BABELCLIP_INDEX``, else one in the user's data folder.
+
+    Raises:
+        ConfigError: when only its former name is set, because another index would be taken in silence.
+    """
+    former = former_variable()
+    if former is not None:
+        raise ConfigError(former)
+    return index_url(os.environ.get(INDEX_VARIABLE) or str(user_data() / "index.db"))
+
+
+def index_url(given: str | None) -> str:
+    """A URL as it is; a plain path is a SQLite file's; the default where none is given."""
+    if given is None:
+        return default_url()
+    return given if re.match(r"[a-z][a-z0-9+]+:", given) else f"sqlite:{Path(given).expanduser().absolute()}"
 
 
 def open_database(url: str, *, create: bool = False) -> Database:

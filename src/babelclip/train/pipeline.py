@@ -75,7 +75,7 @@ def read_inputs(recipe: Recipe, data: Path) -> Inputs:
     held_out = held_out_photos(records, recipe.data.held_out_source, recipe.data.held_out_share)
     labels = data / "labels.json.gz"
     if not labels.is_file():
-        raise DatasetError(f"{labels} is missing. Set --data or BABELCLIP_DATA to the folder that has it")
+        raise DatasetError(f"{labels} is missing. Set --data or BABELCLIP_DATASETS to the folder that has it")
     with gzip.open(labels) as file:
         names = json.load(file)
     return Inputs(data, records, held_out, read_corpus(data, records, held_out), names)

@@ -12,9 +12,8 @@ from babelclip.errors import ImageError
 from babelclip.search.index import Index
 from babelclip.search.known_files import is_below
 from babelclip.search.open_photo import open_indexed
-from babelclip.search.places import thumbnails
 from babelclip.search.store import Row
-from babelclip.search.thumbnail import SIDE, thumbnail
+from babelclip.search.thumbnail import SIDE, thumbnail, thumbnail_folder
 from babelclip.search.walk import exact_path
 
 LARGE = 1600
@@ -46,7 +45,7 @@ class Pictures:
         row = self.row(id)
         digest = str(row.metadata.get("digest", ""))
         page = f"-page{row.metadata['page']}" if row.kind == "page" else ""
-        kept = thumbnails() / digest[:2] / f"{digest}{page}-{SIDE}.webp"
+        kept = thumbnail_folder(self._index.database.url) / digest[:2] / f"{digest}{page}-{SIDE}.webp"
         if digest.isalnum() and kept.is_file():
             return kept.read_bytes()
         picture = self._drawn(row, SIDE)

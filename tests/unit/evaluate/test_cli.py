@@ -60,7 +60,7 @@ def test_quiet_says_nothing_on_stderr(data: Path, capsys: pytest.CaptureFixture[
 
 
 def test_the_data_folder_may_come_from_the_environment(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BABELCLIP_DATA", str(data))
+    monkeypatch.setenv("BABELCLIP_DATASETS", str(data))
     assert run(["evaluate", "--out", str(data / "r.json"), "--quiet"]) == 0
 
 

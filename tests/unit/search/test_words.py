@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from babelclip.encoder import Encoder
 from babelclip.errors import ConfigError
 from babelclip.search.filters import And, Eq, Filter, In, Not, Prefix, Range
-from babelclip.search.places import default_url, index_url
+from babelclip.search.open_store import default_url, index_url
 from babelclip.search.query import Part, Query, query_vector
 from babelclip.search.read_file import PIECE, pieces
 from babelclip.search.where_text import parse_where
@@ -92,7 +93,12 @@ def test_pieces_hold_all_words_and_are_short() -> None:
 def test_addresses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert index_url("qdrant:somewhere") == "qdrant:somewhere"
     assert index_url(str(tmp_path / "a.db")) == f"sqlite:{tmp_path / 'a.db'}"
-    monkeypatch.setenv("BABELCLIP_DATA", str(tmp_path))
-    assert default_url() == f"sqlite:{tmp_path / 'index.db'}"
+    monkeypatch.delenv("BABELCLIP_INDEX", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    if sys.platform == "linux":
+        assert default_url() == f"sqlite:{tmp_path / 'babelclip' / 'index.db'}"
+    monkeypatch.setenv("BABELCLIP_DATA", str(tmp_path))  # its former name must not lead to another index in silence
+    with pytest.raises(ConfigError, match=f"BABELCLIP_INDEX={tmp_path / 'index.db'} .* BABELCLIP_DATASETS={tmp_path} "):
+        default_url()
     monkeypatch.setenv("BABELCLIP_INDEX", "lance:/x")
     assert default_url() == "lance:/x"

@@ -156,5 +156,5 @@ def test_a_run_goes_on_from_the_model_of_another(tmp_path: Path) -> None:
 
 
 def test_missing_data_says_where_they_should_be(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="BABELCLIP_DATA"):
+    with pytest.raises(DatasetError, match="BABELCLIP_DATASETS"):
         train(read_recipe(tiny_recipe(tmp_path)), tmp_path, tmp_path / "out", resume=False, say=lambda line: None)

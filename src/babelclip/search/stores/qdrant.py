@@ -66,8 +66,9 @@ class QdrantDatabase:
     def stores(self) -> list[str]:
         with self.working():
             names = [each.name for each in self._client.get_collections().collections]
-        own = [name for name in names if name.startswith(self._prefix) and name != self._notes]
-        return sorted(name.removeprefix(self._prefix) for name in own)
+        own = [name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix)]
+        # Indexes of one server share its list: to an index "a", the collections of an index "a_b" are none of its own.
+        return sorted(name for name in own if "_" not in name and name != "notes")
 
     def open(self, name: str) -> QdrantStore:
         if name not in self.stores():
@@ -78,6 +79,8 @@ class QdrantDatabase:
         return QdrantStore(self, self._client, self._prefix + name, params.size)
 
     def create(self, name: str, dim: int) -> QdrantStore:
+        if "_" in name or name == "notes":
+            raise ConfigError(f"{self.url}: a store of Qdrant cannot be named {name!r}")
         if name in self.stores():
             raise StoreError(f"{self.url} holds a store named {name!r} already")
         with self.working():

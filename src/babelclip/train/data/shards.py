@@ -33,7 +33,9 @@ def read_packs(folder: Path, exclude_sources: Collection[str] = ()) -> Iterator[
     """
     packs = sorted(folder.glob("*.tar.gz"))
     if not packs:
-        raise DatasetError(f"no *.tar.gz packs in {folder}. Set --data or BABELCLIP_DATA to the folder that has train/")
+        raise DatasetError(
+            f"no *.tar.gz packs in {folder}. Set --data or BABELCLIP_DATASETS to the folder that has train/"
+        )
     for pack in packs:
         for record, image in read_pack(pack):
             if record.source not in exclude_sources:

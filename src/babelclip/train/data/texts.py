@@ -115,7 +115,9 @@ def held_out_photos(records: Iterable[PhotoRecord], source: str, share: int) -> 
 def read_columns(path: Path, names: Sequence[str]) -> Iterator[tuple[object, ...]]:
     """Rows of a parquet file, as tuples of the named columns."""
     if not path.is_file():
-        raise DatasetError(f"{path} is missing. Set --data or BABELCLIP_DATA to the folder that has text/ and train/")
+        raise DatasetError(
+            f"{path} is missing. Set --data or BABELCLIP_DATASETS to the folder that has text/ and train/"
+        )
     table = parquet.read_table(path, columns=list(names))
     return zip(*(table[name].to_pylist() for name in names), strict=True)
 
@@ -124,7 +126,9 @@ def read_extra_captions(data: Path) -> dict[str, dict[str, list[str]]]:
     """Photo key -> language -> captions: fuller lists that replace those of the packs."""
     path = data / "text" / "flickr8k_extra_captions.json.gz"
     if not path.is_file():
-        raise DatasetError(f"{path} is missing. Set --data or BABELCLIP_DATA to the folder that has text/ and train/")
+        raise DatasetError(
+            f"{path} is missing. Set --data or BABELCLIP_DATASETS to the folder that has text/ and train/"
+        )
     with gzip.open(path) as file:
         extra: dict[str, dict[str, list[str]]] = json.load(file)
     return extra
