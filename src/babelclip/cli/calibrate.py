@@ -8,13 +8,11 @@ from pathlib import Path
 def calibrate(model: Path, photos: list[Path], /) -> int:
     """Fit what a model's scores mean, so that a search can tell chances beside cosines; kept in the model's folder.
 
-    Parameters
-    ----------
-    model
-        Model folder that can be written.
-    photos
-        Sets of photos with captions that the model was not trained on, together a hundred photos or more: folders with
-        captions.csv, or tar shards, as for training. Photos with names as captions teach it what short queries mean.
+    Args:
+        model: Model folder that can be written.
+        photos: Sets of photos with captions that the model was not trained on, together a hundred photos or more:
+            folders with captions.csv, or tar shards, as for training. Photos with names as captions teach it what short
+            queries mean.
     """
     from babelclip.errors import RuntimeUnavailable
 

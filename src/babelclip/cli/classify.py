@@ -48,27 +48,17 @@ def classify(
     The probabilities are a softmax over these labels with the model's own temperature: they add up to one even when no
     label fits, and they change when labels are added.
 
-    Parameters
-    ----------
-    images
-        Image files.
-    indexed
-        Take the photos of the index instead, whose vectors are there already.
-    inside
-        With --indexed: only what lies in this folder. Several times for several.
-    labels
-        The labels, with commas between them.
-    labels_file
-        A text file with one label per line, for many labels or such that contain commas.
-    prompt
-        A sentence with {} where the label goes; give it several times to average over prompts. The bare label when left
-        out.
-    top
-        Show this many labels per image.
-    errors_to
-        List failed images in this file too, as JSON lines.
-    json_lines
-        One JSON object per image on stdout instead of a table.
+    Args:
+        images: Image files.
+        indexed: Take the photos of the index instead, whose vectors are there already.
+        inside: With --indexed: only what lies in this folder. Several times for several.
+        labels: The labels, with commas between them.
+        labels_file: A text file with one label per line, for many labels or such that contain commas.
+        prompt: A sentence with {} where the label goes; give it several times to average over prompts. The bare label
+            when left out.
+        top: Show this many labels per image.
+        errors_to: List failed images in this file too, as JSON lines.
+        json_lines: One JSON object per image on stdout instead of a table.
     """
     from numpy import stack
 

@@ -33,14 +33,10 @@ def demo(
 ) -> int:
     """Find photos with queries in many languages. Everything is in the package; nothing is downloaded.
 
-    Parameters
-    ----------
-    html
-        Also write a contact sheet: one HTML file with everything inside it.
-    open_page
-        Show that page in the browser, where there is one.
-    quiet
-        Show no progress.
+    Args:
+        html: Also write a contact sheet: one HTML file with everything inside it.
+        open_page: Show that page in the browser, where there is one.
+        quiet: Show no progress.
     """
     from babelclip.demo.album import read_album
     from babelclip.demo.answer import answer_queries

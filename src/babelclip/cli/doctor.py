@@ -29,10 +29,8 @@ OPTIONAL = {
 def doctor(*, json_lines: Annotated[bool, Parameter(name="--json")] = False) -> int:
     """Say what is installed here and whether the bundled model works. The exit code is 1 when it does not.
 
-    Parameters
-    ----------
-    json_lines
-        One JSON object on stdout instead of a list to read.
+    Args:
+        json_lines: One JSON object on stdout instead of a list to read.
     """
     found = examine()
     if json_lines:

@@ -28,18 +28,13 @@ def dupes(
 
     The largest picture of a group comes first. Nothing is deleted.
 
-    Parameters
-    ----------
-    threshold
-        The cosine from which on two photos count as the same; lower finds more, and more that only look alike.
-    inside
-        Only what lies in this folder. Several times for several.
-    html
-        Write a contact sheet: one HTML file with small pictures of every group inside it.
-    json_lines
-        One JSON object a group.
-    quiet
-        Show no progress.
+    Args:
+        threshold: The cosine from which on two photos count as the same; lower finds more, and more that only look
+            alike.
+        inside: Only what lies in this folder. Several times for several.
+        html: Write a contact sheet: one HTML file with small pictures of every group inside it.
+        json_lines: One JSON object a group.
+        quiet: Show no progress.
     """
     from babelclip.cli.filters import lies_in
     from babelclip.cli.search import as_row, write_sheet

@@ -33,27 +33,17 @@ def embed(
     Results are JSON lines on stdout in the order of the input, or a file whose suffix says the format. When some items
     fail, the others are written, the failures are listed on stderr and the exit code is 3.
 
-    Parameters
-    ----------
-    items
-        Texts and image files, in any mixture. Put -- before those that begin with a hyphen.
-    stdin
-        Read JSON lines instead: strings, {"text": ...} or {"image": ...}, with an optional "id".
-    dim
-        Cut vectors to this width (then bring them to length one again); the model's full width when left out.
-    type
-        Numbers of the result. int8 is round(127 x), uint8 is int8 + 128, ubinary packs the signs of 8 dimensions into a
-        byte, binary is ubinary - 128.
-    task
-        What the texts are for, where the model knows tasks; adds its instruction to texts.
-    max_tokens
-        Cut texts to this many tokens, special ones included.
-    out
-        Write to this file instead: .jsonl, .npy, .npz or .parquet (needs babelclip[parquet]).
-    errors_to
-        List failed items in this file too, as JSON lines.
-    quiet
-        Show no progress.
+    Args:
+        items: Texts and image files, in any mixture. Put -- before those that begin with a hyphen.
+        stdin: Read JSON lines instead: strings, {"text": ...} or {"image": ...}, with an optional "id".
+        dim: Cut vectors to this width (then bring them to length one again); the model's full width when left out.
+        type: Numbers of the result. int8 is round(127 x), uint8 is int8 + 128, ubinary packs the signs of 8 dimensions
+            into a byte, binary is ubinary - 128.
+        task: What the texts are for, where the model knows tasks; adds its instruction to texts.
+        max_tokens: Cut texts to this many tokens, special ones included.
+        out: Write to this file instead: .jsonl, .npy, .npz or .parquet (needs babelclip[parquet]).
+        errors_to: List failed items in this file too, as JSON lines.
+        quiet: Show no progress.
     """
     from babelclip.cli.encode import FailureList, encode_items
     from babelclip.cli.items import read_items

@@ -32,29 +32,18 @@ def evaluate(
     Prints the bars as a table and writes every score to a result file. A run that was cut off goes on where it
     stopped when the same command is given again.
 
-    Parameters
-    ----------
-    out
-        Result file (JSON); written after every task.
-    data
-        Folder that holds eval/ and labels.json.gz, for the suites.
-    suite
-        "small": the sets that the bundled model is judged by, with bars. "quick": fewer languages and prompts, for a
-        look during training. "wide": all families on all sets, translations and topics too.
-    clip_benchmark
-        Folders in the layout of CLIP_benchmark (test/0.tar and so on), in place of a suite.
-    language
-        Of their captions or class names.
-    dim
-        Width of the vectors; the model's own when left out.
-    widths
-        Measure the vectors cut to these widths too; each text and image is encoded once.
-    precisions
-        Measure them quantised too, at every width.
-    seed
-        Of the bootstrap intervals; it changes no score.
-    quiet
-        No progress on stderr.
+    Args:
+        out: Result file (JSON); written after every task.
+        data: Folder that holds eval/ and labels.json.gz, for the suites.
+        suite: "small": the sets that the bundled model is judged by, with bars. "quick": fewer languages and prompts,
+            for a look during training. "wide": all families on all sets, translations and topics too.
+        clip_benchmark: Folders in the layout of CLIP_benchmark (test/0.tar and so on), in place of a suite.
+        language: Of their captions or class names.
+        dim: Width of the vectors; the model's own when left out.
+        widths: Measure the vectors cut to these widths too; each text and image is encoded once.
+        precisions: Measure them quantised too, at every width.
+        seed: Of the bootstrap intervals; it changes no score.
+        quiet: No progress on stderr.
     """
     from babelclip.errors import ConfigError, RuntimeUnavailable
 

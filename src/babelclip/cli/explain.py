@@ -29,20 +29,13 @@ def explain(
 
     Parts of the image are covered one after the other; where the cosine falls, the text was seen.
 
-    Parameters
-    ----------
-    image
-        An image file, or a PDF document with --page.
-    query
-        A text, or several parts as for babelclip search.
-    out
-        The PNG to write; beside the image's name, with -where.png at its end, in this folder when left out.
-    page
-        Which page of a PDF document; the first is 1.
-    cells
-        Into how many parts each side is cut; more is finer and slower.
-    json_lines
-        The numbers as one JSON object on stdout.
+    Args:
+        image: An image file, or a PDF document with --page.
+        query: A text, or several parts as for babelclip search.
+        out: The PNG to write; beside the image's name, with -where.png at its end, in this folder when left out.
+        page: Which page of a PDF document; the first is 1.
+        cells: Into how many parts each side is cut; more is finer and slower.
+        json_lines: The numbers as one JSON object on stdout.
     """
     from babelclip.explain.occlusion import draw_heat, where_seen
     from babelclip.search.open_photo import open_page, open_photo

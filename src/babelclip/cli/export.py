@@ -26,12 +26,10 @@ def export(
 
     babelclip export - --after 2024 | jq .path
 
-    Parameters
-    ----------
-    file
-        Its ending says the form: .jsonl, .npz, .npy (and .npy.jsonl beside it) or .parquet; - for JSON lines on stdout.
-    quiet
-        Show no progress.
+    Args:
+        file: Its ending says the form: .jsonl, .npz, .npy (and .npy.jsonl beside it) or .parquet; - for JSON lines on
+            stdout.
+        quiet: Show no progress.
     """
     from babelclip.progress import show_progress
     from babelclip.search.export import JsonLines, check_export, export_rows, write_rows

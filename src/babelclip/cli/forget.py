@@ -20,12 +20,9 @@ def forget(
 ) -> int:
     """Take folders out of the index, or the whole index with its thumbnails away. Photos are not touched.
 
-    Parameters
-    ----------
-    photos
-        Folders and files to take out; the whole index when left out.
-    yes
-        Do not ask.
+    Args:
+        photos: Folders and files to take out; the whole index when left out.
+        yes: Do not ask.
     """
     import shutil
 

@@ -46,28 +46,17 @@ def index(
     What is unchanged is left alone, what has moved is recognised, what is gone is taken out; a run that is stopped goes
     on at the next one. Exit code 3 says that some files could not be indexed.
 
-    Parameters
-    ----------
-    photos
-        Folders, or single files; all that have been indexed before when left out.
-    text
-        Text files and PDF documents of these folders too (PDF needs the extra pdf).
-    hidden
-        Also what lies in files and folders whose names begin with a dot.
-    exclude
-        Leave out names of this pattern (*.png), or paths where it has a / in it. Several times for several.
-    dim
-        Width of the vectors of a new index: narrower is smaller and quicker. The model's own when left out.
-    reembed
-        Embed everything anew, as after a change of the model; the old vectors answer until all are there.
-    watch
-        Stay, and index what changes some seconds after it has. Ctrl-C ends it.
-    errors_to
-        List failed files in this file too, as JSON lines.
-    json_lines
-        One JSON object on stdout for each run; with --watch, for each that changed anything.
-    quiet
-        Show no progress.
+    Args:
+        photos: Folders, or single files; all that have been indexed before when left out.
+        text: Text files and PDF documents of these folders too (PDF needs the extra pdf).
+        hidden: Also what lies in files and folders whose names begin with a dot.
+        exclude: Leave out names of this pattern (*.png), or paths where it has a / in it. Several times for several.
+        dim: Width of the vectors of a new index: narrower is smaller and quicker. The model's own when left out.
+        reembed: Embed everything anew, as after a change of the model; the old vectors answer until all are there.
+        watch: Stay, and index what changes some seconds after it has. Ctrl-C ends it.
+        errors_to: List failed files in this file too, as JSON lines.
+        json_lines: One JSON object on stdout for each run; with --watch, for each that changed anything.
+        quiet: Show no progress.
     """
     from babelclip.search.index import Index
     from babelclip.search.open_store import index_url, open_database

@@ -35,24 +35,15 @@ def create(
 ) -> int:
     """Make a key and print its secret, which is shown this once: only a hash of it is kept.
 
-    Parameters
-    ----------
-    label
-        Whose key it is, for lists.
-    keys
-        The file of keys; made when there is none.
-    balance
-        Prepaid tokens.
-    requests_per_minute
-        How many requests the key may send in a minute.
-    tokens_per_minute
-        How many tokens the key may use in a minute.
-    concurrency
-        How many requests the key may have under way at once.
-    dim
-        Width of the vectors when a request names none; the model's own when left out.
-    json_lines
-        The key and its secret as one JSON object on stdout.
+    Args:
+        label: Whose key it is, for lists.
+        keys: The file of keys; made when there is none.
+        balance: Prepaid tokens.
+        requests_per_minute: How many requests the key may send in a minute.
+        tokens_per_minute: How many tokens the key may use in a minute.
+        concurrency: How many requests the key may have under way at once.
+        dim: Width of the vectors when a request names none; the model's own when left out.
+        json_lines: The key and its secret as one JSON object on stdout.
     """
     from babelclip.serve.keys import KeyFile
     from babelclip.serve.limits import Rates
@@ -76,14 +67,10 @@ def create(
 def topup(key_id: str, tokens: Annotated[int, AtLeastOne], /, *, keys: Path) -> int:
     """Add prepaid tokens to a key.
 
-    Parameters
-    ----------
-    key_id
-        The key's id, from babelclip keys list.
-    tokens
-        How many to add.
-    keys
-        The file of keys.
+    Args:
+        key_id: The key's id, from babelclip keys list.
+        tokens: How many to add.
+        keys: The file of keys.
     """
     from babelclip.serve.keys import KeyFile
 
@@ -105,20 +92,13 @@ def change(
 ) -> int:
     """Change what a key may; what is left out stays as it is. It holds from the key's next request on.
 
-    Parameters
-    ----------
-    key_id
-        The key's id, from babelclip keys list.
-    keys
-        The file of keys.
-    requests_per_minute
-        How many requests the key may send in a minute.
-    tokens_per_minute
-        How many tokens the key may use in a minute.
-    concurrency
-        How many requests the key may have under way at once.
-    dim
-        Width of the vectors when a request names none; model: the model's own.
+    Args:
+        key_id: The key's id, from babelclip keys list.
+        keys: The file of keys.
+        requests_per_minute: How many requests the key may send in a minute.
+        tokens_per_minute: How many tokens the key may use in a minute.
+        concurrency: How many requests the key may have under way at once.
+        dim: Width of the vectors when a request names none; model: the model's own.
     """
     from babelclip.serve.keys import KeyFile
     from babelclip.serve.limits import Rates
@@ -140,12 +120,9 @@ def change(
 def list_keys(*, keys: Path, json_lines: JsonLines = False) -> int:
     """List all keys with their limits and balances.
 
-    Parameters
-    ----------
-    keys
-        The file of keys.
-    json_lines
-        One JSON object per key on stdout instead of a list to read.
+    Args:
+        keys: The file of keys.
+        json_lines: One JSON object per key on stdout instead of a list to read.
     """
     from babelclip.serve.keys import KeyFile
 
@@ -163,12 +140,9 @@ def list_keys(*, keys: Path, json_lines: JsonLines = False) -> int:
 def revoke(key_id: str, /, *, keys: Path) -> int:
     """Make a key invalid for ever. What it used stays on record.
 
-    Parameters
-    ----------
-    key_id
-        The key's id, from babelclip keys list.
-    keys
-        The file of keys.
+    Args:
+        key_id: The key's id, from babelclip keys list.
+        keys: The file of keys.
     """
     from babelclip.serve.keys import KeyFile
 
@@ -181,14 +155,10 @@ def revoke(key_id: str, /, *, keys: Path) -> int:
 def usage(key_id: str | None = None, /, *, keys: Path, json_lines: JsonLines = False) -> int:
     """Show what keys have used since they were made, and what they have left.
 
-    Parameters
-    ----------
-    key_id
-        This key alone; all of them when left out.
-    keys
-        The file of keys.
-    json_lines
-        One JSON object per key on stdout instead of a list to read.
+    Args:
+        key_id: This key alone; all of them when left out.
+        keys: The file of keys.
+        json_lines: One JSON object per key on stdout instead of a list to read.
     """
     from babelclip.serve.keys import KeyFile
 

@@ -24,18 +24,13 @@ def mine(
 
     Writes triplets as JSON lines (anchor, positive, negatives), which the trainer reads.
 
-    Parameters
-    ----------
-    pairs
-        JSONL, CSV or Parquet with the columns anchor (or query) and positive (or passage).
-    out
-        File to write.
-    negatives
-        How many each row gets.
-    below
-        A negative scores at most this share of what the row's own positive scores: what scores as high is often right.
-    corpus
-        More passages to choose from: a file with one a line.
+    Args:
+        pairs: JSONL, CSV or Parquet with the columns anchor (or query) and positive (or passage).
+        out: File to write.
+        negatives: How many each row gets.
+        below: A negative scores at most this share of what the row's own positive scores: what scores as high is often
+            right.
+        corpus: More passages to choose from: a file with one a line.
     """
     from babelclip.errors import RuntimeUnavailable
 

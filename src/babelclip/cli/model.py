@@ -27,10 +27,8 @@ def open_any(source: str | None, revision: str | None = None) -> ModelFolder:
 def list_models(*, json_lines: Annotated[bool, Parameter(name="--json")] = False) -> int:
     """List the models that can be opened here without a network, and the published ones that can be pulled.
 
-    Parameters
-    ----------
-    json_lines
-        One JSON object per model on stdout instead of a list to read.
+    Args:
+        json_lines: One JSON object per model on stdout instead of a list to read.
     """
     from babelclip.checkpoint.fetch import KNOWN_LICENSES
 
@@ -101,14 +99,10 @@ def folder_row(path: Path, where: str) -> dict[str, Any]:
 def pull(name: str, /, *, revision: str | None = None, update: bool = False) -> int:
     """Fetch a model from the hub into its usual cache, and print the folder.
 
-    Parameters
-    ----------
-    name
-        The model's name on the hub: org/name.
-    revision
-        Commit, branch or tag; the branch main, as it was when first asked for, when left out.
-    update
-        Ask the hub anew what the name means.
+    Args:
+        name: The model's name on the hub: org/name.
+        revision: Commit, branch or tag; the branch main, as it was when first asked for, when left out.
+        update: Ask the hub anew what the name means.
     """
     from babelclip.checkpoint.fetch import fetch_model
 
@@ -129,16 +123,11 @@ def export(
 
     Graphs lie beside the weights, or in the user's cache where the folder cannot be written.
 
-    Parameters
-    ----------
-    source
-        Model folder or hub name; the bundled model when left out.
-    tower
-        This tower alone; every tower that the model has when left out.
-    out
-        Write the graphs into this folder instead. They point to weights beside them.
-    revision
-        Of a model on the hub.
+    Args:
+        source: Model folder or hub name; the bundled model when left out.
+        tower: This tower alone; every tower that the model has when left out.
+        out: Write the graphs into this folder instead. They point to weights beside them.
+        revision: Of a model on the hub.
     """
     from babelclip.errors import RuntimeUnavailable
     from babelclip.runtime.choose import can_export
@@ -166,14 +155,10 @@ def verify(
 
     The exit code is 1 when a check fails.
 
-    Parameters
-    ----------
-    source
-        Model folder or hub name; the bundled model when left out.
-    revision
-        Of a model on the hub.
-    json_lines
-        One JSON object per check on stdout instead of a list to read.
+    Args:
+        source: Model folder or hub name; the bundled model when left out.
+        revision: Of a model on the hub.
+        json_lines: One JSON object per check on stdout instead of a list to read.
     """
     import babelclip
     from babelclip.checkpoint.verify import is_jina_clip_v2, verify_folder

@@ -45,25 +45,16 @@ def search(
 
     babelclip search ./cat.jpg + "at night" - people
 
-    Parameters
-    ----------
-    query
-        Words, and image files; + and - between parts add them and take them away, 2: before a part weighs it.
-    k
-        How many to show.
-    batch
-        Read queries from stdin, one a line, and give JSON lines that name each one's query. Exit code 3 says that some
-        could not be answered; their lines have an error in place of hits.
-    paths
-        Only the paths, one a line.
-    null
-        Only the paths, with a NUL after each, for xargs -0.
-    html
-        Write a contact sheet: one HTML file with small pictures inside it.
-    correct_gap
-        Where photos and texts are found together, rank each by how far it stands out among its kind.
-    json_lines
-        One JSON object a hit, best first.
+    Args:
+        query: Words, and image files; + and - between parts add them and take them away, 2: before a part weighs it.
+        k: How many to show.
+        batch: Read queries from stdin, one a line, and give JSON lines that name each one's query. Exit code 3 says
+            that some could not be answered; their lines have an error in place of hits.
+        paths: Only the paths, one a line.
+        null: Only the paths, with a NUL after each, for xargs -0.
+        html: Write a contact sheet: one HTML file with small pictures inside it.
+        correct_gap: Where photos and texts are found together, rank each by how far it stands out among its kind.
+        json_lines: One JSON object a hit, best first.
     """
     from babelclip.errors import ConfigError
     from babelclip.search.index import KINDS, Index

@@ -30,18 +30,12 @@ def similarity(
 
     Search in a folder: babelclip similarity "a dog on the beach" --with ~/Photos/*.jpg --top 5
 
-    Parameters
-    ----------
-    items
-        Texts and image files.
-    others
-        What to compare them with; each other when left out.
-    top
-        Show only this many matches per item.
-    errors_to
-        List failed items in this file too, as JSON lines.
-    json_lines
-        One JSON object per item on stdout instead of a table.
+    Args:
+        items: Texts and image files.
+        others: What to compare them with; each other when left out.
+        top: Show only this many matches per item.
+        errors_to: List failed items in this file too, as JSON lines.
+        json_lines: One JSON object per item on stdout instead of a table.
     """
     from babelclip import similarity as cosine
     from babelclip.cli.encode import FailureList, encode_all

@@ -27,26 +27,19 @@ def train(
     from its last state when the same command is given with --resume. Ctrl-C saves first. On several processes:
     torchrun --nproc-per-node N -m babelclip train ...
 
-    Parameters
-    ----------
-    recipe
-        TOML file, or the name of one of the project's own: nano, small, finetune-lora, finetune-full, large/release.
-    data
-        Folder with the data that the recipe reads. For finetune-*: images and captions.csv (or .jsonl, .parquet), or
-        .tar shards.
-    model
-        What to start from: "bundled", a model folder or a hub name (org/name). Needed for finetune-*; for small, those
-        of its towers that the recipe has too are trained on, in place of the pretrained parts.
-    out
-        Folder for everything the run makes: log, curve, states, the model; runs/ and the recipe's name when left out.
-    resume
-        Go on with the run that is in --out.
-    spread
-        On several processes: the whole model on each (DDP), or its parameters shared among them (FSDP2).
-    tensorboard
-        Write event files for TensorBoard too, in the output folder.
-    dry_run
-        Read no data and train nothing: print parameters, tokens, memory and time per step of every stage.
+    Args:
+        recipe: TOML file, or the name of one of the project's own: nano, small, finetune-lora, finetune-full,
+            large/release.
+        data: Folder with the data that the recipe reads. For finetune-*: images and captions.csv (or .jsonl, .parquet),
+            or .tar shards.
+        model: What to start from: "bundled", a model folder or a hub name (org/name). Needed for finetune-*; for small,
+            those of its towers that the recipe has too are trained on, in place of the pretrained parts.
+        out: Folder for everything the run makes: log, curve, states, the model; runs/ and the recipe's name when left
+            out.
+        resume: Go on with the run that is in --out.
+        spread: On several processes: the whole model on each (DDP), or its parameters shared among them (FSDP2).
+        tensorboard: Write event files for TensorBoard too, in the output folder.
+        dry_run: Read no data and train nothing: print parameters, tokens, memory and time per step of every stage.
     """
     from babelclip.bundled import bundled_folder
     from babelclip.checkpoint.fetch import open_folder

@@ -33,19 +33,13 @@ def ui(
 
     babelclip ui ~/Photos
 
-    Parameters
-    ----------
-    photos
-        Folders to index first, while the page answers already.
-    host
-        Address to listen at. Whoever can reach it sees the indexed photos: there are no passwords.
-    port
-        Port to listen at; 0 takes a free one.
-    page_name
-        A name by which the page is reached, where a proxy passes it on, as photos.example.org. Several times for
-        several. This machine's own names and all addresses in numbers are answered without.
-    open_page
-        Show the page in the browser, where there is one.
+    Args:
+        photos: Folders to index first, while the page answers already.
+        host: Address to listen at. Whoever can reach it sees the indexed photos: there are no passwords.
+        port: Port to listen at; 0 takes a free one.
+        page_name: A name by which the page is reached, where a proxy passes it on, as photos.example.org. Several times
+            for several. This machine's own names and all addresses in numbers are answered without.
+        open_page: Show the page in the browser, where there is one.
     """
     from babelclip import RemoteEncoder
     from babelclip.cli.demo import has_display
