@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 
 import babelclip
 from babelclip.demo.album import read_album
-from babelclip.demo.answer import answer_queries
+from babelclip.demo.results import answer_queries
 from babelclip.encoder import Encoder
 from babelclip.evaluate.read_pack import LABELS, Photo, read_names, read_pack
 
@@ -83,16 +83,16 @@ class Failure:
 
 def demo_failures(encoder: Encoder) -> tuple[list[Failure], int]:
     """Ordinary queries of the demo whose first photo is wrong, and the number of all."""
-    answers = answer_queries(encoder, read_album()).answers
+    results = answer_queries(encoder, read_album()).ordinary
     failures = []
-    for answer in answers:
-        if answer.rank is None or answer.rank == 1:
+    for result in results:
+        if result.rank is None or result.rank == 1:
             continue
-        shown = [answer.hits[answer.rank - 1], *answer.hits[:SHOWN]]
+        shown = [result.photos[result.rank - 1], *result.photos[:SHOWN]]
         meant, *found = [Picture(_square(hit.photo.path), hit.photo.author, hit.photo.source) for hit in shown]
-        query = answer.query
-        failures.append(Failure(query.language, query.text, query.english, answer.rank, meant, tuple(found)))
-    return failures, len(answers)
+        query = result.query
+        failures.append(Failure(query.language, query.text, query.english, result.rank, meant, tuple(found)))
+    return failures, len(results)
 
 
 def name_failures(encoder: Encoder, data: Path) -> tuple[list[Failure], dict[str, float], int]:

@@ -19,7 +19,7 @@ from rich.text import Text
 from babelclip.cli.options import ModelOptions
 
 if TYPE_CHECKING:
-    from babelclip.demo.answer import Answer, Hit
+    from babelclip.demo.results import QueryResult, RankedPhoto
 
 SHOWN = 3  # photos per query in the terminal
 
@@ -39,31 +39,31 @@ def demo(
         quiet: Show no progress.
     """
     from babelclip.demo.album import read_album
-    from babelclip.demo.answer import answer_queries
-    from babelclip.demo.page import render_page
+    from babelclip.demo.page import render_demo
+    from babelclip.demo.results import answer_queries
 
     album = read_album()
     start = time.perf_counter()
     encoder = model.open()
-    answers = answer_queries(encoder, album, progress=not quiet)
+    results = answer_queries(encoder, album, progress=not quiet)
     seconds = time.perf_counter() - start
 
     what_next = f"{command_here()} index ~/Photos && {command_here()} search my dog on the beach"
     console = Console()
-    asked = len(answers.answers)
-    languages = len({answer.query.code for answer in answers.answers})
-    console.print(table(f"{asked} queries in {languages} languages over {len(album.photos)} photos", answers.answers))
+    asked = len(results.ordinary)
+    languages = results.num_languages
+    console.print(table(f"{asked} queries in {languages} languages over {len(album.photos)} photos", results.ordinary))
     console.print(
-        f"The right photo (marked *) came first for {answers.num_first} of {asked} queries; {seconds:.1f} s with "
+        f"The right photo (marked *) came first for {results.num_first} of {asked} queries; {seconds:.1f} s with "
         f"{encoder.name}, on this machine alone.",
         highlight=False,
     )
     console.print()
-    console.print(table("Where it is weak", answers.hard))
-    for answer in answers.hard:
-        console.print(f"  {answer.query.text}: {answer.query.why}", style="dim", highlight=False)
+    console.print(table("Where it is weak", results.hard))
+    for result in results.hard:
+        console.print(f"  {result.query.text}: {result.query.why}", style="dim", highlight=False)
     if html is not None:
-        html.write_text(render_page(album, answers, encoder.facts(), seconds, what_next), encoding="utf-8")
+        html.write_text(render_demo(album, results, encoder.facts(), seconds, what_next), encoding="utf-8")
         console.print(f"\nContact sheet: {html.resolve()}", highlight=False, soft_wrap=True)
         if open_page and sys.stdout.isatty() and has_display():
             webbrowser.open(html.resolve().as_uri())
@@ -84,7 +84,7 @@ def has_display() -> bool:
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def table(title: str, answers: tuple[Answer, ...]) -> Table:
+def table(title: str, results: tuple[QueryResult, ...]) -> Table:
     """Two lines per query: what was asked; what it means and the best photos with their scores.
 
     The query has its line to itself, because terminals disagree about the width of some scripts.
@@ -93,15 +93,15 @@ def table(title: str, answers: tuple[Answer, ...]) -> Table:
     grid.add_column("query", ratio=5)
     for place in ("first", "second", "third")[:SHOWN]:
         grid.add_column(place, ratio=3)
-    for answer in answers:
-        query = answer.query
+    for result in results:
+        query = result.query
         asked = Text(query.text, style="bold")
         asked.append("\n" + query.language + (f": {query.english}" if query.english else ""), style="not bold dim")
-        grid.add_row(asked, *(cell(hit) for hit in answer.hits[:SHOWN]))
+        grid.add_row(asked, *(cell(ranked) for ranked in result.photos[:SHOWN]))
     return grid
 
 
-def cell(hit: Hit) -> Text:
+def cell(ranked: RankedPhoto) -> Text:
     """A photo and its score, on the line below the query's."""
-    mark = "* " if hit.right else ""
-    return Text(f"\n{mark}{hit.photo.title} {hit.score:.2f}", style="bold green" if hit.right else "")
+    mark = "* " if ranked.is_right else ""
+    return Text(f"\n{mark}{ranked.photo.title} {ranked.score:.2f}", style="bold green" if ranked.is_right else "")

@@ -11,14 +11,14 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A sample photo and what its licence (CC BY 2.0) asks to be said about it."""
+    """A sample photo and what its license (CC BY 2.0) asks to be said about it."""
 
     path: Path
     title: str
     author: str
     source: str  # its page
-    licence: str
-    licence_url: str
+    license: str
+    license_url: str
 
     @property
     def name(self) -> str:
@@ -27,7 +27,7 @@ class Photo:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class AlbumQuery:
     """A query in some language, and the photos that a person would call right."""
 
     language: str
@@ -44,8 +44,8 @@ class Album:
 
     photos: tuple[Photo, ...]
     note: str  # what was changed about the photos
-    queries: tuple[Query, ...]
-    hard: tuple[Query, ...]  # of the kinds that such a model gets wrong
+    queries: tuple[AlbumQuery, ...]
+    hard: tuple[AlbumQuery, ...]  # of the kinds that such a model gets wrong
 
 
 def read_album() -> Album:
@@ -62,9 +62,9 @@ def read_album() -> Album:
     return Album(photos, credits["note"], _queries(asked["queries"]), _queries(asked["hard"]))
 
 
-def _queries(rows: list[dict[str, object]]) -> tuple[Query, ...]:
+def _queries(rows: list[dict[str, object]]) -> tuple[AlbumQuery, ...]:
     return tuple(
-        Query(
+        AlbumQuery(
             language=str(row["language"]),
             code=str(row["code"]),
             text=str(row["text"]),

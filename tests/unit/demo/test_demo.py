@@ -6,15 +6,18 @@ import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from babelclip.demo.album import HERE, Album, read_album
-from babelclip.demo.answer import Answers, answer_queries
-from babelclip.demo.page import render_page
+from babelclip.demo.album import HERE, Album, AlbumQuery, Photo, read_album
+from babelclip.demo.page import render_demo
+from babelclip.demo.results import AlbumResults, QueryResult, RankedPhoto, answer_queries
+
+from ..hostile_values import check_every_text
 
 ROOT = Path(__file__).parents[3]
 
@@ -44,18 +47,18 @@ class Oracle:
 
 
 @pytest.fixture(scope="module")
-def answers(album: Album) -> Answers:
+def results(album: Album) -> AlbumResults:
     return answer_queries(Oracle(album), album)  # type: ignore[arg-type]
 
 
-def test_every_photo_has_its_author_link_and_licence(album: Album) -> None:
+def test_every_photo_has_its_author_link_and_license(album: Album) -> None:
     files = {path.name for path in (HERE / "photos").glob("*.webp")}
     assert {photo.path.name for photo in album.photos} == files
     assert len(files) == 50
     for photo in album.photos:
         assert photo.author.strip()
         assert photo.source.startswith("https://www.flickr.com/photos/")
-        assert photo.licence == "CC BY 2.0"
+        assert photo.license == "CC BY 2.0"
         with Image.open(photo.path) as image:
             assert image.size == (224, 224)
     assert sum((HERE / "photos" / name).stat().st_size for name in files) < 1_500_000
@@ -77,11 +80,11 @@ def test_the_readme_counts_as_we_do(album: Album) -> None:
     assert "twenty languages" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_ranks(answers: Answers) -> None:
-    assert answers.num_first == len(answers.answers)
-    assert all(answer.rank == 1 for answer in answers.answers)
-    assert [answer.rank for answer in answers.hard if not answer.query.wanted] == [None]
-    scores = [hit.score for hit in answers.answers[0].hits]
+def test_ranks(results: AlbumResults) -> None:
+    assert results.num_first == len(results.ordinary)
+    assert all(result.rank == 1 for result in results.ordinary)
+    assert [result.rank for result in results.hard if not result.query.wanted] == [None]
+    scores = [ranked.score for ranked in results.ordinary[0].photos]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -102,20 +105,47 @@ class Links(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_holds_everything_itself(album: Album, answers: Answers) -> None:
-    page = render_page(album, answers, {"model": "<b>"}, 1.5, "babelclip ...")
+def test_the_page_holds_everything_itself(album: Album, results: AlbumResults) -> None:
+    page = render_demo(album, results, {"model": "<b>"}, 1.5, "babelclip ...")
     links = Links()
     links.feed(page)
     assert links.open == []
     assert links.loaded == []
     assert all(address.startswith('"data:image/webp') for address in re.findall(r"url\((.{20})", page))
     for photo in album.photos:
-        assert page.count(f".p-{photo.name}{{") == 1
         assert photo.source in page
+    assert page.count("data:image/webp;base64,") == len(album.photos), "each photo is in the file once"
     for query in album.queries:
         assert f'lang="{query.code}" dir="auto"' in page
     assert "&lt;b&gt;" in page
     assert len(page) < 1_500_000
+
+
+SMALL = Album(
+    photos=(Photo(HERE / "photos" / "dog.webp", "A dog", "Anna", "https://a.example/1", "CC", "https://cc.example"),)
+    * 2,
+    note="Cropped.",
+    queries=(AlbumQuery("German", "de", "ein Hund", "a dog", ("dog",), "easy"),),
+    hard=(AlbumQuery("English", "en", "no cat", None, (), "Negation."),),
+)
+
+
+def rendered(shown: dict[str, Any]) -> str:
+    """The page of a small album."""
+    ordinary, hard = (
+        tuple(
+            QueryResult(query, tuple(RankedPhoto(photo, 0.5, True) for photo in shown["album"].photos))
+            for query in queries
+        )
+        for queries in (shown["album"].queries, shown["album"].hard)
+    )
+    return render_demo(shown["album"], AlbumResults(ordinary, hard), shown["facts"], 1.5, shown["what_next"])
+
+
+def test_whatever_the_page_shows_stays_text() -> None:
+    values = {"album": SMALL, "facts": {"model": "small", "threads": 1}, "what_next": "babelclip search"}
+    links = frozenset({"source", "license_url"})
+    assert check_every_text(rendered, values, unshown=frozenset({"wanted"}), links=links) > 60
 
 
 def test_the_page_says_when_it_is_wrong(album: Album) -> None:
@@ -124,6 +154,6 @@ def test_the_page_says_when_it_is_wrong(album: Album) -> None:
             return -super().encode_text(texts)
 
     wrong = answer_queries(Backwards(album), album)  # type: ignore[arg-type]
-    page = render_page(album, wrong, {}, 1.5, "babelclip ...")
+    page = render_demo(album, wrong, {}, 1.5, "babelclip ...")
     assert f"<b>0 of {len(album.queries)}</b>" in page
     assert "right photo at place 50" in page
