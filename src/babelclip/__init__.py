@@ -93,17 +93,21 @@ def load(
 ) -> Encoder:
     """Open a model.
 
-    source: a model folder, or the name of a model on the hub ("org/name") where there is no such folder; None: the
-        bundled model, which needs no network.
-    runtime: "onnx" needs no torch; "torch" knows devices and dtypes; "auto" takes onnx where it can and says what it
-        chose (``Encoder.facts()``).
-    device: "cpu" (None too), or what torch knows ("cuda"). dtype: "float32" (None too) or "bfloat16", with torch.
-    threads: for the arithmetic of one call; None: the physical cores that this process may use. With torch the
-        number holds for the whole process.
-    revision: of a model on the hub: a commit, a branch or a tag.
+    Args:
+        source: a model folder, or the name of a model on the hub ("org/name") where there is no such folder; None: the
+            bundled model, which needs no network.
+        runtime: "onnx" needs no torch; "torch" knows devices and dtypes; "auto" takes onnx where it can and says what
+            it chose (``Encoder.facts()``).
+        device: "cpu" (None too), or what torch knows ("cuda").
+        dtype: "float32" (None too) or "bfloat16", with torch.
+        threads: for the arithmetic of one call; None: the physical cores that this process may use. With torch the
+            number holds for the whole process.
+        revision: of a model on the hub: a commit, a branch or a tag.
 
     Raises:
-        FolderError, WeightsError, ConfigError: the folder is none, is broken, or asks for what babelclip does not have.
+        FolderError: the folder is no model folder.
+        WeightsError: the folder is broken.
+        ConfigError: the folder asks for what babelclip does not have.
         FetchError: the model cannot be fetched.
         RuntimeUnavailable: nothing at hand can run it; the message names the ways out.
     """

@@ -68,7 +68,13 @@ class Cohort:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Cohort:
-        """Of ``as_json``. Raises: KeyError, TypeError or ValueError for anything else."""
+        """Of ``as_json``.
+
+        Raises:
+            KeyError: a part is missing.
+            TypeError: a part is of another type.
+            ValueError: arrays that do not fit each other.
+        """
         arrays = {name: np.frombuffer(from_base64(stored[name]), "<f2").astype(np.float32) for name in cls.__slots__}
         width = int(stored["width"])
         return cls(

@@ -36,7 +36,12 @@ def is_image_uri(text: str) -> bool:
 
 
 def image_uri(content: bytes, subtype: str) -> str:
-    """The data URI of an image file; subtype: ``webp`` of ``image/webp``."""
+    """The data URI of an image file.
+
+    Args:
+        content: the file's bytes.
+        subtype: ``webp`` of ``image/webp``.
+    """
     return f"data:image/{subtype};base64,{to_base64(content)}"
 
 

@@ -68,11 +68,17 @@ class Encoder:
         facts: Mapping[str, str | int | None] | None = None,
         reading: Reading | None = None,
     ) -> None:
-        """
-        image_preparer: None for a model that embeds texts only.
-        dims: the widths that the model was trained for, ascending; the last is the width of its vectors.
-        logit_scale: what the model multiplies cosines of a text and an image by, before a softmax.
-        facts: what else ``facts()`` shall tell. reading: what the model's scores mean.
+        """A model from its parts; ``babelclip.load`` opens one from a folder.
+
+        Args:
+            name: of the model.
+            runtime: runs the towers.
+            text_preparer: texts to token ids.
+            image_preparer: images to pixels; None for a model that embeds texts only.
+            dims: the widths that the model was trained for, ascending; the last is the width of its vectors.
+            logit_scale: what the model multiplies cosines of a text and an image by, before a softmax.
+            facts: what else ``facts()`` shall tell.
+            reading: what the model's scores mean.
         """
         self.name = name
         self.dims = tuple(dims)
@@ -127,13 +133,18 @@ class Encoder:
     ) -> Vectors:
         """Vectors float32 (N, dim) in the order given; (dim,) for a lone str.
 
-        task: one of the model's tasks, for its instruction and adapter. dim: any width from 1 to the model's; vectors
-        are cut first and normalised then. max_tokens: a smaller limit than the model's; cuts are told by one
-        ``TruncationWarning`` a call.
+        Args:
+            texts: one or many.
+            task: one of the model's tasks, for its instruction and adapter.
+            dim: any width from 1 to the model's; vectors are cut first and normalized then.
+            normalize: to length one.
+            max_tokens: a smaller limit than the model's; cuts are told by one ``TruncationWarning`` a call.
+            progress: show a bar.
 
         Raises:
             ItemsError: some texts failed; it carries the vectors of all others.
-            UnknownTask, ConfigError: an option that the model does not have; nothing was computed.
+            UnknownTask: the model has no such task; nothing was computed.
+            ConfigError: an option that the model does not have; nothing was computed.
         """
         cuts = Cuts()
         end = self._finish(dim, normalize)
@@ -150,8 +161,12 @@ class Encoder:
     ) -> Vectors:
         """Vectors float32 (N, dim) in the order given; (dim,) for a lone image.
 
-        An image is a path, the bytes of a file, a binary file object, a PIL image, an array (H, W, 3) of uint8, or a
-        data URI. dim as in ``encode_text``.
+        Args:
+            images: one or many; each a path, the bytes of a file, a binary file object, a PIL image, an array (H, W, 3)
+                of uint8, or a data URI.
+            dim: any width from 1 to the model's; vectors are cut first and normalized then.
+            normalize: to length one.
+            progress: show a bar.
 
         Raises:
             ItemsError: some images failed; it carries the vectors of all others.
@@ -173,9 +188,16 @@ class Encoder:
     ) -> Iterator[StreamItem]:
         """Encode any number of items in constant memory: in order, each with its vector or its error.
 
-        kind: "auto" takes a str as a text, unless it ends like the name of an image file or begins as a data:image/
-        URI, and all else as an image; "text" and "image" leave no doubt. Options as in ``encode_text``; wrong ones
-        raise at once. The ``TruncationWarning`` comes at the end.
+        Options are those of ``encode_text``; wrong ones raise at once. The ``TruncationWarning`` comes at the end.
+
+        Args:
+            items: texts and images, as they come.
+            kind: "auto" takes a str as a text, unless it ends like the name of an image file or begins as a data:image/
+                URI, and all else as an image; "text" and "image" leave no doubt.
+            task: of the texts.
+            dim: of the vectors.
+            normalize: to length one.
+            max_tokens: of a text.
         """
         end = self._finish(dim, normalize)
         self.text_preparer.tokenize([], task, max_tokens)

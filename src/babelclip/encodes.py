@@ -70,7 +70,11 @@ Results = Callable[[Iterable[object]], Iterator[Vectors | InputError]]
 def stream_by_kind(
     items: Iterable[object], kind: str, texts: Results, images: Results, at_end: Callable[[], None] = lambda: None
 ) -> Iterator[StreamItem]:
-    """``Encodes.stream`` over what encodes either kind. Raises: ConfigError at once for a kind that is none."""
+    """``Encodes.stream`` over what encodes either kind.
+
+    Raises:
+        ConfigError: at once, for a kind that is none.
+    """
     if kind not in ("auto", "text", "image"):
         raise ConfigError(f"kind must be auto, text or image, found {kind!r}")
 
@@ -97,15 +101,27 @@ def checked(text: object) -> str | InputError:
 def all_texts(
     texts: str | Iterable[str], results: Results, width: int, progress: bool, cuts: Cuts | None = None
 ) -> Vectors:
-    """What ``encode_text`` returns: (N, width), or (width,) for a lone str. Raises: ItemsError.
+    """What ``encode_text`` returns: (N, width), or (width,) for a lone str.
 
-    cuts: what ``results`` adds up; told to the caller of ``encode_text``.
+    Args:
+        texts: one or many.
+        results: of each text, in order.
+        width: of the vectors.
+        progress: show a bar.
+        cuts: what ``results`` adds up; told to the caller of ``encode_text``.
+
+    Raises:
+        ItemsError: some texts failed.
     """
     return _collect("texts", texts, is_one_text(texts), results, width, progress, cuts)
 
 
 def all_images(images: ImageSource | Iterable[ImageSource], results: Results, width: int, progress: bool) -> Vectors:
-    """What ``encode_image`` returns: (N, width), or (width,) for a lone image. Raises: ItemsError."""
+    """What ``encode_image`` returns: (N, width), or (width,) for a lone image.
+
+    Raises:
+        ItemsError: some images failed.
+    """
     return _collect("images", images, is_one_image(images), results, width, progress)
 
 

@@ -94,7 +94,10 @@ class Reading:
     ) -> NDArray[np.float32] | None:
         """Of photos to be what a text (E,) says; None at a width that was not fitted.
 
-        odds: of a photo, before anything is known of it; one in ``ONE_IN``.
+        Args:
+            query: vector of the text.
+            cosines: (N,), of the photos with it.
+            odds: of a photo, before anything is known of it; one in ``ONE_IN``.
         """
         chance = self.chances.get(len(query))
         if chance is None:
@@ -103,9 +106,15 @@ class Reading:
 
 
 def fit_reading(fingerprint: str, pools: Sequence[Pool], widths: Sequence[int]) -> Reading:
-    """Fit on photos that the model has not seen; every pool counts alike. widths: those of the model.
+    """Fit on photos that the model has not seen; every pool counts alike.
 
-    Raises: ConfigError for fewer photos than ``LEAST_PHOTOS``.
+    Args:
+        fingerprint: of the model's weights.
+        pools: photos and texts.
+        widths: those of the model.
+
+    Raises:
+        ConfigError: fewer photos than ``LEAST_PHOTOS``.
     """
     images, texts = (np.concatenate([getattr(pool, kind) for pool in pools]) for kind in ("images", "texts"))
     if len(images) < LEAST_PHOTOS:
@@ -154,7 +163,8 @@ def write_reading(folder: Path, reading: Reading) -> None:
 def read_reading(folder: Path, fingerprint: str) -> Reading | None:
     """The reading of a model folder; None where it has none.
 
-    Raises: FolderError for one that cannot be read, or was fitted for other weights.
+    Raises:
+        FolderError: it cannot be read, or was fitted for other weights.
     """
     file = folder / READING
     if not file.is_file():

@@ -24,9 +24,12 @@ Adapters = Literal["merged", "live", "auto"]
 def load_towers(folder: ModelFolder, *, adapters: Adapters = "auto", dtype: torch.dtype | None = None) -> DualEncoder:
     """The folder's towers with its weights, in evaluation mode, on the CPU.
 
-    `adapters`: "merged" bakes the one that is always on into plain weights, "live" keeps all of them to be chosen row
-    by row, "auto" merges where one is always on. `dtype`: None is float32, whatever the file has; tensors that have
-    `dtype` on disk already stay mapped from the file and use no memory of their own until they are read.
+    Args:
+        folder: of the model.
+        adapters: "merged" bakes the one that is always on into plain weights, "live" keeps all of them to be chosen row
+            by row, "auto" merges where one is always on.
+        dtype: None is float32, whatever the file has; tensors that have it on disk already stay mapped from the file
+            and use no memory of their own until they are read.
 
     Raises:
         WeightsError: tensors missing, left over, of another shape, or a broken file.

@@ -62,7 +62,9 @@ def open_folder(source: str | Path, *, revision: str | None = None) -> ModelFold
     """A model folder from a path, or from the hub where there is no such folder and `source` has the form org/name.
 
     Raises:
-        FolderError, ConfigError, WeightsError: as `read_folder`.
+        FolderError: as `read_folder`.
+        ConfigError: as `read_folder`.
+        WeightsError: as `read_folder`.
         FetchError: the model cannot be fetched.
     """
     if Path(source).expanduser().exists():
@@ -84,8 +86,11 @@ def fetch_model(
 ) -> Fetched:
     """Bring a model's needed files into the local cache; what is there already is not asked for again.
 
-    `revision`: commit, branch or tag; None is the branch main as it was when first asked for. `update` asks the hub
-    anew what the name means. `say` takes one line: the licence, at the first use of a commit.
+    Args:
+        repository: its name on the hub, org/name.
+        revision: commit, branch or tag; None is the branch main as it was when first asked for.
+        update: ask the hub anew what the name means.
+        say: takes one line: the license, at the first use of a commit.
 
     Raises:
         FetchError: not reachable, not found, not allowed, offline and not complete, or no model that babelclip reads.

@@ -216,8 +216,17 @@ def write_folder(
 ) -> ModelFolder:
     """Write a model in our own layout, whole or not at all.
 
-    `tensors`: our names -> NumPy arrays, torch tensors or `StoredTensor`; dtypes are kept. quantised tensors come
-    with ``<name>.scale`` (see `quantized_tensors`).
+    Args:
+        path: of the new folder.
+        name: of the model.
+        config: sizes of its towers.
+        text_prepare: what happens to texts before the model sees them.
+        image_prepare: the same for images; None for a model of texts alone.
+        tensors: our names -> NumPy arrays, torch tensors or `StoredTensor`; dtypes are kept. Quantized tensors come
+            with ``<name>.scale`` (see `quantized_tensors`).
+        tokenizer_file: is copied.
+        card: text of README.md.
+        overwrite: replace a model folder that is there.
 
     Raises:
         ConfigError: preprocessing and towers disagree.

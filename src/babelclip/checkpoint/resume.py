@@ -33,7 +33,7 @@ def download_large(repository: str, name: str, commit: str) -> None:
 
     Raises:
         FetchError: the bytes that arrived are not the ones that the hub promised.
-        The hub client's own errors: not found, not reachable.
+        HfHubHTTPError: the hub client's own, as others of it: not found, not reachable.
     """
     if isinstance(huggingface_hub.try_to_load_from_cache(repository, name, revision=commit), str):
         return

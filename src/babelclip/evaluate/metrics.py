@@ -16,16 +16,16 @@ QUERIES_AT_ONCE = 1024
 
 
 def best_ranks(queries: Floats, pool: Floats, query_owners: Owners, pool_owners: Owners) -> NDArray[np.int64]:
-    """Place (0 = first) of the best right answer of every query.
+    """Place (0 = first) of the best right answer of every query: int64 (N,).
 
     A pool item is right for a query when both have the same owner (the photo that they belong to, or the
     class). Equal scores keep the order of the pool, as a stable sort would.
 
     Args:
-        queries: (N, E).  pool: (M, E).  query_owners: (N,).  pool_owners: (M,).
-
-    Returns:
-        int64 (N,).
+        queries: (N, E).
+        pool: (M, E).
+        query_owners: (N,).
+        pool_owners: (M,).
 
     Raises:
         ValueError: a query has no right answer in the pool, or a score is not finite.
@@ -87,7 +87,10 @@ def interval_of_mean(values: Floats, groups: Owners, seed: int, resamples: int =
     """95% bootstrap interval of a mean. Whole groups are drawn: captions of one photo are not independent.
 
     Args:
-        values: (N,).  groups: (N,) the photo (or other unit) each value belongs to.
+        values: (N,).
+        groups: (N,), the photo (or other unit) that each value belongs to.
+        seed: of the draws.
+        resamples: how many draws.
     """
     _, members = np.unique(groups, return_inverse=True)
     sums = np.bincount(members, weights=values)

@@ -174,7 +174,8 @@ def open_suite(name: str, folder: Path) -> Suite:
     """Build a suite over a data folder; every file that it needs is read here.
 
     Raises:
-        ConfigError: no such suite.  DatasetError: a file is absent or not as documented.
+        ConfigError: no such suite.
+        DatasetError: a file is absent or not as documented.
     """
     if name not in SUITES:
         raise ConfigError(f"unknown suite {name!r}; there are {', '.join(SUITES)}")

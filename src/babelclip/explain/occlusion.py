@@ -77,7 +77,8 @@ def where_seen(
     A cell's heat is the mean of what the cosine loses by the covers that it is under, and for each size of ``looks``
     how far the parts that it is in stand above the mean of all such parts, looked at alone.
 
-    Raises: ConfigError for fewer than two cells.
+    Raises:
+        ConfigError: fewer than two cells.
     """
     if cells < 2:
         raise ConfigError(f"cells must be at least 2, found {cells}")

@@ -36,7 +36,11 @@ class ImagePreparer:
         self._seen = (values[None, :] - mean[:, None]) / std[:, None]  # (3, 256) float32
 
     def __call__(self, source: ImageSource) -> NDArray[np.float32]:
-        """Pixels (3, S, S), RGB, normalised. Raises ``ImageError`` naming the item and the reason."""
+        """Pixels (3, S, S), RGB, normalized.
+
+        Raises:
+            ImageError: names the item and the reason.
+        """
         return self.normalize(self.crop(source))
 
     def upright(self) -> ImagePreparer:

@@ -113,13 +113,18 @@ def open_image(
     alpha: Literal["drop", "white"] = "drop",
     least: int | None = None,
 ) -> Image.Image:
-    """Decode ``source`` to an RGB image (the first frame of several).
+    """Decode ``source`` to an RGB image (the first frame of several). Pillow clips 16-bit grey at 255.
 
-    ``source`` is a path, the bytes of an image file, a binary file object, a PIL image, an array (H, W, 3) of uint8,
-    or a ``data:image/...;base64,`` URI. Objects given are never changed. ``alpha="drop"`` shows the colours under
-    transparent pixels, as published; ``"white"`` puts the image on white paper. Pillow clips 16-bit grey at 255.
-    ``least``: to look at only: JPEG is decoded smaller, and quicker, no side below so many pixels.
-    Raises ``ImageError`` that names the item and the reason.
+    Args:
+        source: a path, the bytes of an image file, a binary file object, a PIL image, an array (H, W, 3) of uint8, or a
+            ``data:image/...;base64,`` URI. Objects given are never changed.
+        limits: what is refused before it is decoded.
+        orientation: "ignore", or "upright" to turn a photo as its EXIF data say.
+        alpha: "drop" shows the colors under transparent pixels, as published; "white" puts the image on white paper.
+        least: for images to look at only: JPEG is decoded smaller, and quicker, no side below so many pixels.
+
+    Raises:
+        ImageError: names the item and the reason.
     """
     name = describe(source)
     if isinstance(source, np.ndarray):
@@ -136,7 +141,8 @@ def open_image(
 def stated_size(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> tuple[int, int]:
     """Width and height as the header of an image file states them, before any turning; no pixel is decoded.
 
-    Raises ``ImageError`` as ``open_image`` does, but for what only decoding shows.
+    Raises:
+        ImageError: as ``open_image``, but for what only decoding shows.
     """
     name = describe(source)
     with _open_header(_read_bytes(source, limits, name), limits, name) as image:
@@ -160,7 +166,11 @@ def describe(source: object) -> str:
 
 
 def read_file(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
-    """The bytes of an image file, whatever carries them. Raises ``ImageError``; what they hold is not looked at."""
+    """The bytes of an image file, whatever carries them; what they hold is not looked at.
+
+    Raises:
+        ImageError: they cannot be read, or are too many.
+    """
     return _read_bytes(source, limits, describe(source))
 
 

@@ -60,10 +60,18 @@ class TextPreparer:
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     def tokenize(self, texts: Sequence[str], task: str | None = None, max_tokens: int | None = None) -> Tokenized:
-        """Ids of each text with its task's instruction in front, cut to ``max_tokens`` (special tokens included).
+        """Ids of each text with its task's instruction in front.
 
-        ``None`` stands for the model's whole context. A cut keeps the start of the text and the closing special token.
-        Raises ``UnknownTask``, ``ConfigError`` for a limit out of range, ``TextError`` for the first text that is none.
+        Args:
+            texts: to tokenize.
+            task: one of the model's tasks; None: its default.
+            max_tokens: special tokens included; None stands for the model's whole context. A cut keeps the start of the
+                text and the closing special token.
+
+        Raises:
+            UnknownTask: the model has no such task.
+            ConfigError: a limit out of range.
+            TextError: the first text that is none.
         """
         limit = self._limit(max_tokens)
         prefix = self.instruction(task)

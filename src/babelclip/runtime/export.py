@@ -44,7 +44,10 @@ _LONGEST = 300  # tokens in the comparison; the rotary table has to grow with th
 def export_model(folder: ModelFolder, towers: Sequence[Tower] | None = None, place: Path | None = None) -> list[Export]:
     """Write the graphs of a folder, beside the weights or, where that cannot be written, into the user's cache.
 
-    towers: which; None: all that the model has. place: another folder for them, where ``open_runtime`` does not look.
+    Args:
+        folder: of the model.
+        towers: which; None: all that the model has.
+        place: another folder for them, where ``open_runtime`` does not look.
 
     Raises:
         ConfigError: a tower that the model does not have.
@@ -95,9 +98,12 @@ def _write_tower(folder: ModelFolder, towers: DualEncoder, tower: Tower, path: P
 
 
 def _trace(tower: nn.Module, inputs: Mapping[str, Tensor], dynamic: Mapping[str, Mapping[int, str]]) -> ir.Model:
-    """The tower's graph with its weights as initialisers named as in the tower; not optimised.
+    """The tower's graph with its weights as initializers named as in the tower; not optimized.
 
-    inputs: name -> example; dynamic: name -> axis -> name of the size that may vary.
+    Args:
+        tower: to trace.
+        inputs: name -> example.
+        dynamic: name -> axis -> name of the size that may vary.
     """
     sizes = {size: torch.export.Dim(size) for axes in dynamic.values() for size in axes.values()}
     shapes = {name: {axis: sizes[size] for axis, size in axes.items()} for name, axes in dynamic.items()}

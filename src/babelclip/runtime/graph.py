@@ -42,8 +42,11 @@ _STORED = {
 def point_to_weights(model: ir.Model, parameters: Iterable[str], prefix: str, index: Mapping[str, TensorEntry]) -> None:
     """Exchange the weights in the graph for references into the files of ``index``, and simplify the rest. In place.
 
-    parameters: names of the tower's weights, which are those of the initialisers. prefix: what they lack to be names of
-    the index ("text." or "vision.").
+    Args:
+        model: the graph.
+        parameters: names of the tower's weights, which are those of the initializers.
+        prefix: what they lack to be names of the index ("text." or "vision.").
+        index: our name -> place on disk.
 
     Raises:
         WeightsError: a weight of the tower is not in the index, or data is left that is in no file.
@@ -133,7 +136,7 @@ def _gather_then_convert(graph: ir.Graph, gather: ir.Node, table: ir.Value, scal
 
 
 def _gather_then_unpack(graph: ir.Graph, gather: ir.Node, table: ir.Value, scale: ir.Value | None) -> ir.Value:
-    """The same of an int4 table: (rows, D/2) table, (B, T) ids -> (B, T, D)."""
+    """The same of an int4 table (rows, D/2): ids (B, T) -> (B, T, D)."""
     assert scale is not None, "an int4 table has scales"
     ids, nodes = gather.inputs[1], []
 

@@ -28,9 +28,12 @@ class OnnxRuntime:
     """Runs exported graphs in float32. Each tower is opened when it is first used; threads may share one runtime."""
 
     def __init__(self, folder: ModelFolder, exports: Sequence[Export], threads: int | None = None) -> None:
-        """
-        exports: current graphs of the folder's towers; towers that are left out cannot run.
-        threads: for the arithmetic of one call; None: as many as this process has physical cores.
+        """Open sessions on graphs.
+
+        Args:
+            folder: of the model.
+            exports: current graphs of the folder's towers; towers that are left out cannot run.
+            threads: for the arithmetic of one call; None: as many as this process has physical cores.
         """
         self._exports = tuple(exports)
         self._graphs: dict[Tower, Path] = {export.tower: export.graph for export in exports}

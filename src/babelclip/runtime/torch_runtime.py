@@ -68,7 +68,13 @@ def open_torch(
     dtype: str | None = None,
     adapters: Literal["auto", "live", "merged"] = "auto",
 ) -> TorchRuntime:
-    """The folder's towers. device: as torch spells it, None: cpu; dtype: float32 (also None) or bfloat16.
+    """The folder's towers.
+
+    Args:
+        folder: of the model.
+        device: as torch spells it; None: cpu.
+        dtype: float32 (also None) or bfloat16.
+        adapters: as in ``load_towers``.
 
     Raises:
         ConfigError: an unknown dtype or device name.

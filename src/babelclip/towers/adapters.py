@@ -17,7 +17,7 @@ from babelclip.towers.config import AdapterConfig
 
 
 def _pick(stack: Tensor, adapters: Tensor) -> Tensor:
-    """The matrix of each row's task, zero where the row has none. stack: (M, r, c); adapters: (B,) -> (B, r, c)."""
+    """The matrix of each row's task, zero where the row has none: (M, r, c), (B,) -> (B, r, c)."""
     has_adapter = (adapters >= 0).to(stack.dtype)
     return stack[adapters.clamp(min=0)] * has_adapter[:, None, None]
 
@@ -35,7 +35,7 @@ class AdaptedLinear(nn.Linear):
             nn.init.kaiming_uniform_(self.lora_A[task], a=math.sqrt(5))
 
     def forward(self, x: Tensor, adapters: Tensor | None = None) -> Tensor:
-        """x: (B, T, in), adapters: (B,) -> (B, T, out)."""
+        """(B, T, in), (B,) -> (B, T, out)."""
         base = F.linear(x, self.weight, self.bias)
         if adapters is None:
             return base
@@ -54,7 +54,7 @@ class AdaptedEmbedding(nn.Embedding):
         self.lora_B = nn.Parameter(torch.randn(num_tasks, adapters.rank, embedding_dim))
 
     def forward(self, ids: Tensor, adapters: Tensor | None = None) -> Tensor:
-        """ids: (B, T), adapters: (B,) -> (B, T, dim). Only the rows in use are computed, never the whole table."""
+        """(B, T), (B,) -> (B, T, dim). Only the rows in use are computed, never the whole table."""
         base = F.embedding(ids, self.weight)
         if adapters is None:
             return base

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def mean_pool(tokens: Tensor, is_token: Tensor) -> Tensor:
-    """Mean over the tokens that are not padding. tokens: (B, T, D), is_token: (B, T) bool -> (B, D).
+    """Mean over the tokens that are not padding: (B, T, D), (B, T) bool -> (B, D).
 
     A row of padding alone gives NaN, as in the published model; ``prepare`` never makes one.
     """

@@ -21,7 +21,7 @@ def text_rotary_table(length: int, head_width: int, base: float, device: torch.d
 
 
 def rotate_text(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate the first half of every head against the second. x: (B, N, T, K); cos, sin: (T, K/2)."""
+    """Rotate the first half of every head against the second: (B, N, T, K), two (T, K/2) -> (B, N, T, K)."""
     first, second = x.chunk(2, dim=-1)  # B N T K/2 each
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
@@ -43,7 +43,7 @@ def vision_rotary_table(grid: int, pretrained_grid: int, head_width: int) -> tup
 
 
 def rotate_vision(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate neighbouring pairs of every head. x: (B, N, P, K); cos, sin: (P, K)."""
+    """Rotate neighboring pairs of every head: (B, N, P, K), two (P, K) -> (B, N, P, K)."""
     pairs = x.unflatten(-1, (-1, 2))  # B N P K/2 2
     turned = torch.stack((-pairs[..., 1], pairs[..., 0]), dim=-1).flatten(-2)  # B N P K
     return x * cos.to(x.dtype) + turned * sin.to(x.dtype)

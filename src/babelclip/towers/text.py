@@ -46,7 +46,7 @@ class TextAttention(nn.Module):
         self.out = make_linear(config.width, config.width, config.adapters)
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], key_bias: Tensor, adapters: Tensor | None) -> Tensor:
-        """x: (B, T, D), rotary: two (T, K/2), key_bias: (B, 1, 1, T) -> (B, T, D)."""
+        """(B, T, D), two (T, K/2), (B, 1, 1, T), (B,) -> (B, T, D)."""
         qkv = self.qkv(x, adapters).unflatten(-1, (3, self.num_heads, -1))  # B T 3 N K
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # B N T K each
         query, key = rotate_text(query, *rotary), rotate_text(key, *rotary)
@@ -96,10 +96,11 @@ class TextTower(nn.Module):
         self.projection = nn.Linear(config.width, config.embed_dim, bias=False) if config.projection else None
 
     def forward(self, token_ids: Tensor, adapters: Tensor | None = None) -> Tensor:
-        """Raw vectors, not normalised.
+        """Raw vectors, not normalized: (B, T) -> (B, E).
 
-        token_ids: (B, T) int64, padded anywhere with the pad id; adapters: (B,) int64, -1 for the base weights,
-        None for the base weights in every row -> (B, E).
+        Args:
+            token_ids: int64, padded anywhere with the pad id.
+            adapters: (B,) int64, -1 for the base weights; None for the base weights in every row.
         """
         pooled = mean_pool(self.token_vectors(token_ids, adapters), token_ids != self.config.pad_id)
         return pooled if self.projection is None else self.projection(pooled)

@@ -32,7 +32,7 @@ class VisionAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """x: (B, 1+P, D); cos, sin: (P, K) -> (B, 1+P, D)."""
+        """(B, 1+P, D), two (P, K) -> (B, 1+P, D)."""
         query = self._heads(F.linear(x, self.query.weight, self.query_bias))
         key = self._heads(F.linear(x, self.key.weight))
         value = self._heads(F.linear(x, self.value.weight, self.value_bias))
