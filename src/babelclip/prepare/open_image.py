@@ -10,7 +10,6 @@ import codecs
 import io
 import os
 import re
-import threading
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from PIL import (
 
 from babelclip.data_uri import from_base64, read_head
 from babelclip.errors import ConfigError, ImageError
+from babelclip.prepare.to_rgb import SHARED_SOURCE, to_rgb
 
 ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8]
 
@@ -88,22 +88,6 @@ _SIGNATURES = (
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
-# EXIF orientation -> what brings the image upright (EXIF 2.32, tag 0x0112).
-_ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-# An image or file object that the caller gave twice would be read by two threads at once; Pillow's loading and a
-# file's position do not bear that.
-_SHARED_SOURCE = threading.Lock()
-
 
 def open_image(
     source: ImageSource,
@@ -131,11 +115,11 @@ def open_image(
         return _from_array(source, limits, name)
     if isinstance(source, Image.Image):
         _check_pixels(source.size, limits, name)
-        return _to_rgb(source, orientation, alpha, name, owned=False)
+        return to_rgb(source, orientation, alpha, name, owned=False)
     image = _open_header(_read_bytes(source, limits, name), limits, name)
     if least is not None:
         image.draft(None, (least, least))
-    return _to_rgb(image, orientation, alpha, name, owned=True)
+    return to_rgb(image, orientation, alpha, name, owned=True)
 
 
 def stated_size(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> tuple[int, int]:
@@ -222,7 +206,7 @@ def _from_path(source: str | os.PathLike[str], limits: ImageLimits, name: str) -
 def _from_file_object(file: Any, limits: ImageLimits, name: str) -> bytes:
     try:
         seekable = bool(file.seekable()) if callable(getattr(file, "seekable", None)) else False
-        with _SHARED_SOURCE if seekable else nullcontext():
+        with SHARED_SOURCE if seekable else nullcontext():
             if seekable:
                 file.seek(0)  # as Pillow does: an image file is meant, not the rest of one
             data = file.read(limits.max_bytes + 1)
@@ -289,52 +273,6 @@ def _why_unknown(head: bytes, limits: ImageLimits) -> str:
         if re.match(start, head.removeprefix(codecs.BOM_UTF8), re.I | re.S):
             return f"is {what}"
     return f"is none of the accepted formats {accepted}"
-
-
-def _to_rgb(image: Image.Image, orientation: str, alpha: str, name: str, *, owned: bool) -> Image.Image:
-    """Decode, then bring to RGB: colours first, then up is up (both orders give the same pixels)."""
-    try:
-        with nullcontext() if owned else _SHARED_SOURCE:
-            image.load()
-            turn = _UPRIGHT.get(_orientation(image)) if orientation == "upright" else None
-        if alpha == "white" and image.has_transparency_data:
-            rgb = Image.new("RGB", image.size, (255, 255, 255))
-            layer = image.convert("RGBA")
-            rgb.paste(layer, mask=layer)
-        elif image.mode == "RGB":
-            rgb = image if owned else image.copy()
-        else:
-            rgb = _without_transparency(image).convert("RGB")
-        return rgb if turn is None else _turned(rgb, turn)
-    except MemoryError as error:
-        raise ImageError(f"{name}: there is not enough memory to decode {image.width} x {image.height}") from error
-    except Exception as error:  # decoders raise many kinds for broken data
-        what = f"its {image.format} data are broken" if owned else "it cannot be loaded: it is closed, broken"
-        raise ImageError(f"{name}: {what}, cut short or unsupported") from error
-
-
-def _turned(image: Image.Image, turn: Image.Transpose) -> Image.Image:
-    turned = image.transpose(turn)  # who opens it once more must not turn it again:
-    for note in ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"):
-        turned.info.pop(note, None)
-    return turned
-
-
-def _without_transparency(image: Image.Image) -> Image.Image:
-    """The same colours without a transparent colour in its notes, which Pillow would warn about while converting."""
-    if "transparency" not in image.info:
-        return image
-    image = image.copy()
-    del image.info["transparency"]
-    return image
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) where there is none or the EXIF data are broken: the pixels are still good."""
-    try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # the parser of broken EXIF data raises many kinds
-        return 1
 
 
 def _check_bytes(count: int, limits: ImageLimits, name: str) -> None:

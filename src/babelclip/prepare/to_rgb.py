@@ -1,0 +1,72 @@
+"""A Pillow image that is opened becomes a decoded RGB image: its colors, its transparency, which side is up."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import nullcontext
+
+from PIL import Image
+
+from babelclip.errors import ImageError
+
+# EXIF orientation -> what brings the image upright (EXIF 2.32, tag 0x0112).
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# An image or file object that the caller gave twice would be read by two threads at once; Pillow's loading and a
+# file's position do not bear that.
+SHARED_SOURCE = threading.Lock()
+
+
+def to_rgb(image: Image.Image, orientation: str, alpha: str, name: str, *, owned: bool) -> Image.Image:
+    """Decode, then bring to RGB: colors first, then up is up (both orders give the same pixels)."""
+    try:
+        with nullcontext() if owned else SHARED_SOURCE:
+            image.load()
+            turn = _UPRIGHT.get(_orientation(image)) if orientation == "upright" else None
+        if alpha == "white" and image.has_transparency_data:
+            rgb = Image.new("RGB", image.size, (255, 255, 255))
+            layer = image.convert("RGBA")
+            rgb.paste(layer, mask=layer)
+        elif image.mode == "RGB":
+            rgb = image if owned else image.copy()
+        else:
+            rgb = _without_transparency(image).convert("RGB")
+        return rgb if turn is None else _turned(rgb, turn)
+    except MemoryError as error:
+        raise ImageError(f"{name}: there is not enough memory to decode {image.width} x {image.height}") from error
+    except Exception as error:  # decoders raise many kinds for broken data
+        what = f"its {image.format} data are broken" if owned else "it cannot be loaded: it is closed, broken"
+        raise ImageError(f"{name}: {what}, cut short or unsupported") from error
+
+
+def _turned(image: Image.Image, turn: Image.Transpose) -> Image.Image:
+    turned = image.transpose(turn)  # who opens it once more must not turn it again:
+    for note in ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"):
+        turned.info.pop(note, None)
+    return turned
+
+
+def _without_transparency(image: Image.Image) -> Image.Image:
+    """The same colors without a transparent color in its notes, which Pillow would warn about while converting."""
+    if "transparency" not in image.info:
+        return image
+    image = image.copy()
+    del image.info["transparency"]
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) where there is none or the EXIF data are broken: the pixels are still good."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # the parser of broken EXIF data raises many kinds
+        return 1
