@@ -10,8 +10,8 @@
     |-- Refusal              a request that the server turns away (``serve.refusals``)
     |-- KeyFileError         a file of keys that cannot be used (``serve.key_schema``)
     |-- ServerError          a server that does not answer, or not as it should (``remote.http_transport``)
-    |-- StoreError           an index that cannot be opened or is damaged (``search.store``)
-    |   `-- ModelDiffers     an index that was made with another model (``search.index``)
+    |-- StoreError           an index that cannot be opened, is damaged, or lacks what was asked of it
+    |   `-- ModelDiffers     an index whose vectors another model made, or nobody knows which
     |-- ItemsError           some items of a call failed; carries the reasons and the vectors of all others
     `-- InputError           one item that cannot be embedded
         |-- TextError
@@ -58,6 +58,14 @@ class RuntimeUnavailable(BabelclipError):
 
 class DatasetError(BabelclipError):
     """Data for training or evaluation that is absent or not in its documented form."""
+
+
+class StoreError(BabelclipError):
+    """An index that cannot be opened, is damaged, or does not hold what was asked of it."""
+
+
+class ModelDiffers(StoreError):
+    """An index whose vectors another model made, or nobody knows which; the message says how to embed it anew."""
 
 
 class InputError(BabelclipError, ValueError):

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import itertools
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from babelclip.errors import ConfigError
+import babelclip
+from babelclip.encoder import Encoder
+from babelclip.errors import ConfigError, ModelDiffers, StoreError
 from babelclip.search.export import export_rows
 from babelclip.search.filters import And, Eq, Filter, In, Not, Or, Prefix, Range, matches
+from babelclip.search.index import Index
 from babelclip.search.index_notes import ModelNote
 from babelclip.search.open_store import open_database
-from babelclip.search.store import Database, Row, StoreError, VectorStore, visible
+from babelclip.search.store import Database, Row, VectorStore, visible
 
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 DIM = 32
 ROUNDING = 2e-3
 """Stores keep 16-bit vectors: eleven bits of each number, errors of 32 numbers added up."""
@@ -78,6 +86,69 @@ def test_an_index_of_a_qdrant_server_leaves_others_alone(tmp_path: Path) -> None
     client = QdrantClient(path=str(tmp_path / "q"))
     assert sorted(each.name for each in client.get_collections().collections) == others
     client.close()
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Encoder:
+    return babelclip.load(threads=1)
+
+
+@pytest.fixture
+def former_index(url: str, tmp_path: Path) -> str:
+    """An index as babelclip 0.1.0 made it before format 2: two photos and a text, 16 numbers each."""
+    file = tmp_path / ("index.db" if url.startswith("sqlite:") else "former.db")
+    file.write_bytes(gzip.decompress((FIXTURES / "indexes" / "format-1.db.gz").read_bytes()))
+    if not url.startswith("sqlite:"):  # the other stores had the same rows and notes
+        with closing(open_database(f"sqlite:{file}")) as former, closing(open_database(url, create=True)) as database:
+            database.create("1", 16).upsert(list(former.open("1").rows()))
+            database.note(former.notes())
+    return url
+
+
+def test_an_index_of_an_earlier_format_names_the_command(former_index: str, encoder: Encoder) -> None:
+    """Its fingerprint left out preprocessing and tokenizer, so nobody knows whether vectors of today fit."""
+    with pytest.raises(ModelDiffers) as refused:
+        Index.open(former_index, encoder)
+    message = str(refused.value)
+    assert "babelclip 0.1.0 did not note how that model prepares texts and images" in message
+    assert "babelclip index --reembed --dim 16 --index" in message
+    with Index(open_database(former_index), encoder, dim=16) as unchecked:
+        with pytest.raises(ModelDiffers):
+            unchecked.search("a dog")
+        with pytest.raises(ModelDiffers):
+            unchecked.add()
+
+
+def test_an_index_of_an_earlier_format_can_be_used_without_a_model(former_index: str) -> None:
+    with Index.open(former_index, None) as index:
+        assert index.count() == 3
+        assert index.verify() == []
+        own = index.vector_of("/photos/dog.png")
+        assert own is not None
+        assert index.search(own, 1, kinds=("image",))[0].path == "/photos/dog.png"
+        assert index.remove([Path("/photos")]) == 3
+
+
+def test_an_index_of_an_earlier_format_is_embedded_anew(former_index: str, encoder: Encoder, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "note.txt").write_text("a dog runs over the beach")
+    with Index(open_database(former_index), encoder, dim=16) as index:
+        index.database.note({"folders": json.dumps({str(photos): {"text": True, "hidden": False, "exclude": []}})})
+        assert index.add(reembed=True).embedded == 1
+    with Index.open(former_index, encoder) as index:
+        assert [Path(hit.path).name for hit in index.search("a dog")] == ["note.txt"]
+        assert index.database.stores() == ["2"]
+        note = index.model()
+        assert note is not None
+        assert note.format == 2
+        later = json.dumps({**asdict(note), "format": 3})
+        index.database.note({"model of 2": later})
+    with pytest.raises(StoreError, match="format 3, this version of babelclip knows 2: update it"):
+        Index.open(former_index, encoder)
+    if former_index.startswith("sqlite:"):  # an earlier babelclip leaves it alone
+        with closing(sqlite3.connect(former_index.removeprefix("sqlite:"))) as file:
+            assert file.execute("PRAGMA user_version").fetchone() == (2,)
 
 
 @pytest.fixture

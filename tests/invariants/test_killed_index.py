@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 import babelclip
+from babelclip.errors import StoreError
 from babelclip.search import read_file
 from babelclip.search.index import Index
-from babelclip.search.store import StoreError
 from babelclip.search.walk import Wanted
 
 SCRIPT = Path(__file__).with_name("index_until_killed.py")

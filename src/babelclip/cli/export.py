@@ -31,12 +31,12 @@ def export(
             stdout.
         quiet: Show no progress.
     """
+    from babelclip.errors import StoreError
     from babelclip.progress import show_progress
     from babelclip.search.export import JsonLines, check_export, export_rows, write_rows
     from babelclip.search.filters import And, In
     from babelclip.search.index import Index
     from babelclip.search.open_store import index_url
-    from babelclip.search.store import StoreError
 
     url = index_url(index)
     condition = only.condition()

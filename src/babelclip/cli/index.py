@@ -174,11 +174,9 @@ def keep_fresh(index: Index, telling: Telling) -> None:
 
 def refresh(index: Index, folders: list[Path], unsettled: Iterable[Path], telling: Telling) -> bool:
     """A run over what has changed, told where it did anything. False where it could not be done this time."""
-    from babelclip.errors import ConfigError
+    from babelclip.errors import ConfigError, ModelDiffers, StoreError
     from babelclip.progress import show_progress
-    from babelclip.search.index import ModelDiffers
     from babelclip.search.indexing import read_failures
-    from babelclip.search.store import StoreError
 
     try:
         with show_progress("indexing", show=not telling.quiet) as meter:

@@ -12,7 +12,7 @@ import numpy as np
 
 from babelclip.arrays import Vectors
 from babelclip.cohort import Cohort
-from babelclip.errors import ConfigError
+from babelclip.errors import ConfigError, ModelDiffers, StoreError
 from babelclip.search.filters import Eq, Filter, Metadata, Prefix, of_kind
 from babelclip.search.fuse import OwnCohorts, in_one_order, taken_cohorts
 from babelclip.search.index_encoder import IndexEncoder
@@ -28,18 +28,14 @@ from babelclip.search.index_notes import (
 )
 from babelclip.search.indexing import Progress, Report, bring_up_to_date, without_progress
 from babelclip.search.known_files import row_id
-from babelclip.search.open_store import open_database
+from babelclip.search.open_store import index_option, open_database
 from babelclip.search.query import Query, query_vector
-from babelclip.search.store import Database, Known, Row, Scored, StoreError, VectorStore
+from babelclip.search.store import Database, Known, Row, Scored, VectorStore
 from babelclip.search.walk import Wanted, path_text
 from babelclip.vectors import finish
 
 KINDS = ("image", "page", "text")
 """What an index holds: photos, pages of documents, pieces of texts."""
-
-
-class ModelDiffers(StoreError):
-    """The index was made with another model; the message says how to embed it anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +105,20 @@ class Index:
         return None if name is None else read_model(notes, name)
 
     def check_model(self) -> None:
-        """Raises: ModelDiffers where the encoder's vectors may not be compared with those that are stored."""
+        """Whether the encoder's vectors may be compared with those that are stored.
+
+        Raises:
+            ModelDiffers: when they may not, or when an earlier babelclip did not note enough of the model to tell.
+        """
         found = self.model()
         if found is None or self._encoder is None:
             return
         differences = found.differs(self._asked(self._dim or found.dim))
         if differences:
+            url, narrower = self.database.url, found.dim < self._encoder.dim
             raise ModelDiffers(
-                f"the index {self.database.url} was made with {found.model} ({'; '.join(differences)}). Embed it anew, "
-                "while the old vectors still answer, with: babelclip index --reembed"
+                f"the index {url} was made with {found.model}: {'; '.join(differences)}. Embed it anew with: "
+                f"babelclip index --reembed{f' --dim {found.dim}' if narrower else ''}{index_option(url)}"
             )
 
     def folders(self) -> dict[str, Wanted]:

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from babelclip.search.store import StoreError
+from babelclip.errors import StoreError
 from babelclip.search.walk import Wanted
 from babelclip.version import __version__
 
+FORMAT = 2
+"""Of what is noted. In format 1 the model's fingerprint left out how it prepares texts and images, so that nobody can
+tell any more whether another encoder's vectors fit.
+"""
 ANSWERING = "answering"
 """The name of the store that answers."""
 FILLING = "filling"
@@ -28,9 +32,12 @@ class ModelNote:
     dim: int
     orientation: str = "upright"  # photos are turned as their EXIF data say
     babelclip: str = __version__
+    format: int = FORMAT
 
     def differs(self, asked: ModelNote) -> list[str]:
         """Why vectors of both may not be mixed: what differs, in words."""
+        if self.format < FORMAT:
+            return [f"babelclip {self.babelclip} did not note how that model prepares texts and images"]
         compared = ("fingerprint", "dim", "orientation")
         mine, other = asdict(self), asdict(asked)
         return [f"{name} {mine[name]}, not {other[name]}" for name in compared if mine[name] != other[name]]
@@ -51,10 +58,18 @@ def cohorts_note(name: str) -> str:
 
 
 def read_model(notes: Mapping[str, str], name: str) -> ModelNote:
-    """The model of a store. Raises: StoreError where it is not told, or in no form that is known."""
+    """The model of a store.
+
+    Raises:
+        StoreError: when it is not noted, or in a form that is not known.
+    """
     try:
-        return ModelNote(**json.loads(notes[model_note(name)]))
-    except (KeyError, ValueError, TypeError) as error:
+        stored: dict[str, Any] = json.loads(notes[model_note(name)])
+        format = int(stored.get("format", 1))
+        if format > FORMAT:
+            raise StoreError(f"the index has format {format}, this version of babelclip knows {FORMAT}: update it")
+        return ModelNote(**{**stored, "format": format})
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise StoreError(f"the index does not tell which model made its vectors ({error!r}): make it anew") from error
 
 

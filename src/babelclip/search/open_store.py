@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,14 @@ def index_url(given: str | None) -> str:
     if given is None:
         return default_url()
     return given if re.match(r"[a-z][a-z0-9+]+:", given) else f"sqlite:{Path(given).expanduser().absolute()}"
+
+
+def index_option(url: str) -> str:
+    """What a command has to be told besides, so that it means the index of a URL; nothing for the default one."""
+    try:
+        return "" if url == default_url() else f" --index {shlex.quote(url)}"
+    except ConfigError:
+        return f" --index {shlex.quote(url)}"
 
 
 def open_database(url: str, *, create: bool = False) -> Database:

@@ -14,15 +14,11 @@ from typing import Protocol
 import numpy as np
 
 from babelclip.arrays import Vectors
-from babelclip.errors import BabelclipError, ConfigError
+from babelclip.errors import ConfigError
 from babelclip.search.filters import Filter, Metadata, check_metadata
 
 ROUNDING = 3e-3
 """How far from one the length of a 16-bit vector may be."""
-
-
-class StoreError(BabelclipError):
-    """A store that cannot be opened, is damaged, or does not hold what was asked of it."""
 
 
 @dataclass(frozen=True, slots=True)

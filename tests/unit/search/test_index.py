@@ -15,13 +15,12 @@ import pytest
 from PIL import Image
 
 from babelclip.encoder import Encoder
-from babelclip.errors import ConfigError
+from babelclip.errors import ConfigError, ModelDiffers, StoreError
 from babelclip.prepare.image import ImagePreparer
 from babelclip.search.filters import Eq, Range
-from babelclip.search.index import Index, ModelDiffers
+from babelclip.search.index import Index
 from babelclip.search.open_store import open_database
 from babelclip.search.query import Query
-from babelclip.search.store import StoreError
 from babelclip.search.walk import Wanted
 
 ALBUM = Path(__file__).parents[3] / "src" / "babelclip" / "demo" / "photos"

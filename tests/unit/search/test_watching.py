@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from babelclip.encoder import Encoder
+from babelclip.errors import StoreError
 from babelclip.search.index import Index
-from babelclip.search.store import StoreError
 from babelclip.search.walk import Wanted
 from babelclip.search.watching import LONGEST, SHARE, SHORTEST, Changes, Watch, pause_after
 

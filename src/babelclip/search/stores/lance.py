@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from babelclip.arrays import Vectors
-from babelclip.errors import ConfigError
+from babelclip.errors import ConfigError, StoreError
 from babelclip.search.filters import And, Eq, Filter, In, Not, Or, Prefix, Range, Scalar
-from babelclip.search.store import Known, Row, Scored, StoreError, check_query, check_rows, damaged, visible
+from babelclip.search.store import Known, Row, Scored, check_query, check_rows, damaged, visible
 
 NOTES = "notes"
 PREFIX = "store_"

@@ -22,9 +22,9 @@ import psycopg.sql
 from psycopg.types.json import Jsonb
 
 from babelclip.arrays import Vectors
-from babelclip.errors import ConfigError
+from babelclip.errors import ConfigError, StoreError
 from babelclip.search.filters import Filter
-from babelclip.search.store import Known, Row, Scored, StoreError, check_query, check_rows, damaged, visible
+from babelclip.search.store import Known, Row, Scored, check_query, check_rows, damaged, visible
 from babelclip.search.stores.postgres_filters import condition
 
 SCHEMA = "babelclip"

@@ -18,9 +18,9 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException
 
 from babelclip.arrays import Vectors
-from babelclip.errors import ConfigError
+from babelclip.errors import ConfigError, StoreError
 from babelclip.search.filters import And, Eq, Filter, In, Not, Or, Prefix, Range, Scalar, matches
-from babelclip.search.store import Known, Row, Scored, StoreError, check_query, check_rows, damaged
+from babelclip.search.store import Known, Row, Scored, check_query, check_rows, damaged
 
 KEY_VARIABLE = "QDRANT_API_KEY"
 NAMES = uuid.UUID("5f0c1c1e-7d0b-4e43-9a5e-6d3c3f0d9b11")

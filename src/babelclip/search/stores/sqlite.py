@@ -17,15 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from babelclip.arrays import Vectors
+from babelclip.errors import StoreError
 from babelclip.search.codes import MOST_NUMBERS, random_rotation
 from babelclip.search.filters import Filter
-from babelclip.search.store import Known, Row, Scored, StoreError, check_query, check_rows
+from babelclip.search.store import Known, Row, Scored, check_query, check_rows
 from babelclip.search.stores.sqlite_codes import Codes
 from babelclip.search.stores.sqlite_filters import condition
 from babelclip.search.stores.sqlite_scan import Scan
 
 APPLICATION = 0x62636C70  # "bclp", in the file's header
-FORMAT = 1
+FORMAT = 2
+"""Files of format 1 are read as they are: what has changed is what ``index_notes`` says of the model. A file is of
+format 2, and closed to earlier versions, from the first store on that this version makes in it.
+"""
 PATIENCE = 60.0
 """Seconds that a writer waits for another one."""
 AT_ONCE = 4096
@@ -128,6 +132,7 @@ class SqliteDatabase:
                 raise StoreError(f"{self.path} holds a store named {name!r} already") from error
             for statement in STORE_SCHEMA.format(n=cursor.lastrowid).split(";"):
                 cursor.execute(statement)
+            cursor.execute(f"PRAGMA user_version = {FORMAT}")
         return self.open(name)
 
     def drop(self, name: str) -> None:

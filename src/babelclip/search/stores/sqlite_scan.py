@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from babelclip.arrays import Vectors
+from babelclip.errors import StoreError
 from babelclip.search.codes import CodedQuery, Rotation, Words, best_places, sums_of_levels
 from babelclip.search.filters import Eq, Filter
-from babelclip.search.store import StoreError
 from babelclip.search.stores.sqlite_codes import Codes
 from babelclip.search.stores.sqlite_filters import condition
 
