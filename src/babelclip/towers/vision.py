@@ -31,14 +31,17 @@ class VisionAttention(nn.Module):
         self.inner_norm = nn.LayerNorm(width, eps=config.norm_eps)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """(B, 1+P, D), two (P, K) -> (B, 1+P, D)."""
-        query = self._heads(F.linear(x, self.query.weight, self.query_bias))
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, *, cls_only: bool = False) -> Tensor:
+        """(B, 1+P, D), two (P, K) -> (B, 1+P, D), or what CLS alone takes from all tokens, (B, 1, D)."""
+        query = self._heads(F.linear(x[:, :1] if cls_only else x, self.query.weight, self.query_bias))
         key = self._heads(F.linear(x, self.key.weight))
         value = self._heads(F.linear(x, self.value.weight, self.value_bias))
-        query, key = self._rotate(query, cos, sin), self._rotate(key, cos, sin)
-        query = query * query.shape[-1] ** -0.5  # scaled before the product, as published, to the last bit
-        mixed = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # B N 1+P K
+        query, key = query if cls_only else self._rotate(query, cos, sin), self._rotate(key, cos, sin)
+        if cls_only:
+            mixed = F.scaled_dot_product_attention(query, key, value)  # B N 1 K
+        else:
+            query = query * query.shape[-1] ** -0.5  # scaled before the product, as published, to the last bit
+            mixed = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # B N 1+P K
         return self.out(self.inner_norm(mixed.transpose(1, 2).flatten(2)))
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -75,9 +78,10 @@ class VisionBlock(nn.Module):
         self.norm2 = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.feed_forward = SwiGLU(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """(B, 1+P, D) -> (B, 1+P, D)."""
-        x = x + self.attention(self.norm1(x), cos, sin)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, *, cls_only: bool = False) -> Tensor:
+        """(B, 1+P, D) -> (B, 1+P, D), or CLS alone, (B, 1, D)."""
+        mixed = self.attention(self.norm1(x), cos, sin, cls_only=cls_only)
+        x = (x[:, :1] if cls_only else x) + mixed
         return x + self.feed_forward(self.norm2(x))
 
 
@@ -106,16 +110,29 @@ class VisionTower(nn.Module):
         size = self.config.image_size
         if pixels.shape[-2] != size or pixels.shape[-1] != size:
             raise ConfigError(f"this image tower takes {size}x{size} pixels, got {tuple(pixels.shape)}")
-        return self.from_patches(self.patches(pixels))
+        return self.encode_tokens(self.patches(pixels))
 
-    def from_patches(self, patches: Tensor) -> Tensor:
-        """Everything after the patch embedding: (B, P, D) -> (B, E)."""
-        x = self.with_cls(patches)
-        for block in self.blocks:
-            x = block(x, self.rotary_cos, self.rotary_sin)
+    def encode_tokens(self, tokens: Tensor, positions: Tensor | None = None, *, cls_only: bool = False) -> Tensor:
+        """Everything after the patch embedding: (B, P, D) -> (B, E).
+
+        Args:
+            positions: (P,) int64, where on the grid the tokens stand, for patch dropout and regions; None: all of it.
+            cls_only: the last block computes CLS alone, since nothing else leaves it. Faster; equal within rounding,
+                so training may ask for it, while published vectors are computed as published.
+        """
+        x, cos, sin = self.with_cls(tokens, positions), self.rotary_cos, self.rotary_sin
+        if positions is not None:
+            cos, sin = cos[positions], sin[positions]
+        *first, last = self.blocks
+        for block in first:
+            x = block(x, cos, sin)
+        x = last(x, cos, sin, cls_only=cls_only)
         return self.norm(x[:, 0])  # the norm works on each token alone, so only CLS is normed
 
-    def with_cls(self, patches: Tensor) -> Tensor:
+    def with_cls(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """Prepend CLS and add the learned positions: (B, P, D) -> (B, 1+P, D)."""
-        cls = self.cls_token.expand(patches.shape[0], -1, -1)
-        return torch.cat((cls, patches), dim=1) + self.position_embedding
+        learned: Tensor = self.position_embedding
+        if positions is not None:
+            learned = torch.cat((learned[:, :1], learned[:, 1:][:, positions]), dim=1)
+        cls = self.cls_token.expand(tokens.shape[0], -1, -1)
+        return torch.cat((cls, tokens), dim=1) + learned

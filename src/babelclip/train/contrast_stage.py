@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from babelclip.errors import ConfigError
 from babelclip.towers.dual import DualEncoder
 from babelclip.towers.patches import ConvPatches
-from babelclip.towers.vision import VisionTower
 from babelclip.train.batch import Batch, Part
 from babelclip.train.data.collate import Collator
 from babelclip.train.kept_features import KeptFeatures
@@ -88,7 +87,10 @@ class ContrastStage:
                 vectors: Tensor = self.module.text(*part.rows)
             else:
                 assert self.module.vision is not None
-                vectors = encode_patches(self.module.vision, self._patches(part.rows[0]), part.keep)
+                patches = self._patches(part.rows[0])
+                vectors = self.module.vision.encode_tokens(
+                    patches if part.keep is None else patches[:, part.keep], part.keep
+                )
         return vectors.float() if self._half_precision else vectors
 
     def _patches(self, crops: Tensor) -> Tensor:
@@ -160,15 +162,3 @@ class ContrastStage:
     def evaluate(self) -> dict[str, float]:
         """Nothing of its own: the loop's callers measure with the shipped code path."""
         return {}
-
-
-def encode_patches(tower: VisionTower, patches: Tensor, keep: Tensor | None) -> Tensor:
-    """The image tower after its patch embedding, perhaps seeing some of the positions alone: (B, P, D) -> (B, E)."""
-    if keep is None:
-        return tower.from_patches(patches)
-    x = tower.with_cls(patches)
-    x = torch.cat((x[:, :1], x[:, 1:][:, keep]), dim=1)
-    for block in tower.blocks:
-        x = block(x, tower.rotary_cos[keep], tower.rotary_sin[keep])
-    vectors: Tensor = tower.norm(x[:, 0])
-    return vectors

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from babelclip.towers.patches import ConvPatches, ConvTrunk, InvertedResidual
+from babelclip.towers.patches import ConvPatches
 from babelclip.towers.vision import VisionBlock, VisionTower
 
 
@@ -17,43 +15,12 @@ def trunk_tokens(tower: VisionTower, maps: Tensor, block: int, keep: Tensor | No
 
     keep: positions (ascending) that are wanted, None for all.
     """
-    trunk = _conv_patches(tower).trunk
-    features = _through(trunk, maps, block).flatten(2)
-    if keep is not None:
-        features = features[:, :, keep]
-    return F.relu6(F.linear(features.transpose(1, 2), trunk.head.weight.flatten(1), trunk.head.bias))
-
-
-def _through(trunk: ConvTrunk, x: Tensor, start: int) -> Tensor:
-    """``trunk.through``, but stride-2 filters in float32: their bfloat16 gradient takes 14 times as long on a CPU."""
-    for block in trunk.blocks[start:]:
-        assert isinstance(block, InvertedResidual)
-        inner = x if block.expand is None else F.relu6(block.expand(x))
-        with torch.autocast("cpu", enabled=False) if block.depthwise.stride[0] > 1 else nullcontext():
-            filtered = block.depthwise(inner.float() if block.depthwise.stride[0] > 1 else inner)
-        out = block.project(F.relu6(filtered))
-        x = x + out if block.is_residual else out
-    return x
+    return _conv_patches(tower).trunk.tokens_from(maps, block, keep)
 
 
 def encode_tokens(tower: VisionTower, tokens: Tensor, keep: Tensor | None) -> Tensor:
-    """The head's output at some positions (None: all), (B, P, head width) -> (B, E).
-
-    Only CLS leaves the last block, so only CLS is computed there.
-    """
-    positions: Tensor = tower.position_embedding
-    cos, sin = tower.rotary_cos, tower.rotary_sin
-    if keep is not None:
-        cos, sin = cos[keep], sin[keep]
-        positions = torch.cat((positions[:, :1], positions[:, 1:][:, keep]), dim=1)
-    patches = _conv_patches(tower).from_tokens(tokens)
-    x = torch.cat((tower.cls_token.expand(len(tokens), -1, -1), patches), dim=1) + positions
-    *first, last = tower.blocks
-    for block in first:
-        x = block(x, cos, sin)
-    assert isinstance(last, VisionBlock)
-    vectors: Tensor = tower.norm(_cls_through(last, x, cos, sin)[:, 0])
-    return vectors
+    """The head's output at some positions (None: all), (B, P, head width) -> (B, E)."""
+    return tower.encode_tokens(_conv_patches(tower).from_tokens(tokens), keep, cls_only=True)
 
 
 def region_places(grid: int) -> Tensor:
@@ -61,18 +28,6 @@ def region_places(grid: int) -> Tensor:
     near = (-(-grid // 2) - 1) // 2
     far = grid - 1 - near
     return torch.tensor([row * grid + column for row in (near, far) for column in (near, far)])
-
-
-def _cls_through(block: VisionBlock, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """A block's output at CLS alone: (B, 1+P, D) -> (B, 1, D)."""
-    attention, normed = block.attention, block.norm1(x)
-    query = attention._heads(F.linear(normed[:, :1], attention.query.weight, attention.query_bias))
-    key = attention._rotate(attention._heads(F.linear(normed, attention.key.weight)), cos, sin)
-    value = attention._heads(F.linear(normed, attention.value.weight, attention.value_bias))
-    mixed = F.scaled_dot_product_attention(query, key, value)
-    cls: Tensor = x[:, :1] + attention.out(attention.inner_norm(mixed.transpose(1, 2).flatten(2)))
-    out: Tensor = cls + block.feed_forward(block.norm2(cls))
-    return out
 
 
 @torch.inference_mode()

@@ -18,7 +18,7 @@ from babelclip.prepare.text import TextPreparer
 from babelclip.towers.config import DualConfig, LinearPatchesConfig, TextTowerConfig, VisionTowerConfig
 from babelclip.towers.dual import DualEncoder
 from babelclip.towers.start import start_transformer, start_vision
-from babelclip.train.contrast_stage import ContrastStage, encode_patches
+from babelclip.train.contrast_stage import ContrastStage
 from babelclip.train.data.captioned import open_captioned
 from babelclip.train.data.collate import Collator, ContrastSettings, draw_caption, key_of
 from babelclip.train.data.text_rows import read_text_rows
@@ -193,9 +193,9 @@ def test_dropped_patches_are_not_seen_and_all_kept_are_the_whole(data: Path) -> 
     changed[:, :, 8:, :4] = 9.0  # position 6
     with torch.inference_mode():
         seen, other = tower.patches(pixels), tower.patches(changed)
-        torch.testing.assert_close(encode_patches(tower, seen, torch.arange(9)), tower(pixels))
-        torch.testing.assert_close(encode_patches(tower, seen, keep), encode_patches(tower, other, keep))
-        assert not torch.allclose(encode_patches(tower, seen, None), encode_patches(tower, other, None))
+        torch.testing.assert_close(tower.encode_tokens(seen, torch.arange(9)), tower(pixels))
+        torch.testing.assert_close(tower.encode_tokens(seen[:, keep], keep), tower.encode_tokens(other[:, keep], keep))
+        assert not torch.allclose(tower.encode_tokens(seen), tower.encode_tokens(other))
 
 
 def test_few_views_come_again_and_are_the_same(data: Path) -> None:
