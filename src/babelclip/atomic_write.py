@@ -13,7 +13,6 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -121,7 +120,7 @@ def _mode_of(path: Path) -> int | None:
 
 
 def _sibling(target: Path) -> Path:
-    return target.with_name(f"{UNFINISHED}{secrets.token_hex(6)}-{target.name[-_NAME_KEPT:]}")
+    return target.with_name(f"{UNFINISHED}{os.urandom(6).hex()}-{target.name[-_NAME_KEPT:]}")
 
 
 def _swap(new: Path, target: Path) -> None:

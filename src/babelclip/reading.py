@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from babelclip.arrays import Vectors
+from babelclip.atomic_write import write_json
 from babelclip.cohort import Cohort
 from babelclip.errors import ConfigError, FolderError
 from babelclip.vectors import finish
@@ -157,7 +158,7 @@ def write_reading(folder: Path, reading: Reading) -> None:
         "chances": {str(width): asdict(chance) for width, chance in reading.chances.items()},
         "cohorts": {kind: cohort.as_json() for kind, cohort in reading.cohorts.items()},
     }
-    (folder / READING).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / READING, content, indent=1)
 
 
 def read_reading(folder: Path, fingerprint: str) -> Reading | None:

@@ -1,4 +1,4 @@
-"""SHA-256 of files, remembered for large ones; writing that leaves either the old or the new, never a half.
+"""SHA-256 of files, remembered for large ones.
 
 ``checksums.json`` in our own folders lists every other file of the folder but exported graphs (``DERIVED``).
 """
@@ -8,13 +8,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from babelclip.atomic_write import write_json
 from babelclip.errors import FolderError
 from babelclip.user_folders import user_cache
 
@@ -88,61 +86,3 @@ def wrong_checksums(folder: Path) -> list[str]:
         elif (found := sha256(file)) != digest:
             wrong.append(f"{name} has sha256 {found}, listed is {digest}")
     return wrong
-
-
-# ---------------------------------------------------------------- all or nothing
-
-
-def write_json(file: Path, content: Any) -> None:
-    """Write a JSON file whole: into a neighbour first, then renamed over the old one."""
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(content, stream, indent=2, ensure_ascii=False)
-            stream.write("\n")
-        temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def whole_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A temporary folder beside `path` that takes its place when the block ends well and vanishes when it does not.
-
-    With `overwrite`, an existing model folder is replaced; what is in the way and is no model folder never is.
-
-    Raises:
-        FolderError: `path` exists and may not be replaced.
-    """
-    path = path.absolute()
-    if path.exists() or path.is_symlink():
-        if not path.is_dir() or (any(path.iterdir()) and not (path / "config.json").is_file()):
-            raise FolderError(f"{path} exists and is no model folder; choose another place")
-        if any(path.iterdir()) and not overwrite:
-            raise FolderError(f"{path} exists; say overwrite=True to replace it, or choose another place")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.writing-"))
-    temporary.chmod(0o755)  # mkdtemp makes folders that only their owner can enter
-    try:
-        yield temporary
-        _swap(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _swap(new: Path, path: Path) -> None:
-    """Put `new` at `path`; the old folder is moved aside first, and back if the second step fails."""
-    if not path.exists():
-        new.rename(path)
-        return
-    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old-"))
-    path.rename(aside / "old")
-    try:
-        new.rename(path)
-    except OSError:
-        (aside / "old").rename(path)
-        raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -20,7 +20,7 @@ from typing import Any
 
 import huggingface_hub
 
-from babelclip.checkpoint.checksums import write_json
+from babelclip.atomic_write import write_json
 from babelclip.checkpoint.folder import (
     CARD,
     CONFIG,

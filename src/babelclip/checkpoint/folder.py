@@ -7,16 +7,18 @@ jina_embeddings_v3   [tokenizer_config.json]  [preprocessor_config.json]
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from babelclip.atomic_write import atomic_folder, write_json, write_text
 from babelclip.checkpoint.card import CardFacts, make_card
-from babelclip.checkpoint.checksums import fingerprint, whole_folder, write_checksums, write_json
+from babelclip.checkpoint.checksums import fingerprint, write_checksums
 from babelclip.checkpoint.names import Layout, match_tensors, tensor_specs
 from babelclip.checkpoint.own_config import (
     MODEL_TYPE,
@@ -241,10 +243,29 @@ def write_folder(
         write_json(temporary / PREPROCESSING, preprocessing_to_json(text_prepare, image_prepare))
         write_safetensors(temporary / WEIGHTS, stored)
         shutil.copyfile(tokenizer_file, temporary / TOKENIZER)
-        (temporary / CARD).write_text(make_card(name, config, text_prepare, image_prepare, card), encoding="utf-8")
+        write_text(temporary / CARD, make_card(name, config, text_prepare, image_prepare, card))
         write_checksums(temporary)
         read_folder(temporary).tensor_index()  # what cannot be read back is not kept
     return read_folder(path)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A temporary folder that becomes the model folder at `path` when the block ends well.
+
+    With `overwrite`, an existing model folder is replaced; what is in the way and is no model folder never is.
+
+    Raises:
+        FolderError: `path` exists and may not be replaced.
+    """
+    if path.exists() or path.is_symlink():
+        if not path.is_dir() or (any(path.iterdir()) and not (path / CONFIG).is_file()):
+            raise FolderError(f"{path} exists and is no model folder; choose another place")
+        if any(path.iterdir()) and not overwrite:
+            raise FolderError(f"{path} exists; say overwrite=True to replace it, or choose another place")
+    path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with atomic_folder(path) as temporary:
+        yield temporary
 
 
 def read_logit_scale(folder: ModelFolder) -> float | None:

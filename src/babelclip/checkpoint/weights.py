@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from babelclip.atomic_write import atomic_path
 from babelclip.checkpoint.quantized import SCALE_SUFFIX, dequantize, is_quantized
 from babelclip.errors import WeightsError
 
@@ -168,12 +168,10 @@ def write_safetensors(file: Path, tensors: Mapping[str, Any]) -> None:
         position = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(len(text) + 8) % _ALIGNMENT)
-    with file.open("wb") as stream:
+    with atomic_path(file) as unfinished, unfinished.open("wb") as stream:
         stream.write(len(text).to_bytes(8, "little") + text)
         for name in order:
             stream.write(np.ascontiguousarray(stored[name].array).data)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 # ---------------------------------------------------------------- checking

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from babelclip.checkpoint.checksums import whole_folder, write_json
+from babelclip.atomic_write import write_json
 from babelclip.checkpoint.folder import (
     CONFIG,
     PREPROCESSOR_CONFIG,
@@ -21,6 +21,7 @@ from babelclip.checkpoint.folder import (
     as_entries,
     check_agreement,
     read_folder,
+    whole_folder,
 )
 from babelclip.checkpoint.names import Layout, match_tensors, tensor_specs
 from babelclip.checkpoint.published_options import CLIP_TEXT, CLIP_TOP, CLIP_VISION, EMBEDDINGS_V3, Options

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from babelclip.atomic_write import write_text
 from babelclip.cli.options import ModelOptions
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def demo(
     for result in results.hard:
         console.print(f"  {result.query.text}: {result.query.why}", style="dim", highlight=False)
     if html is not None:
-        html.write_text(render_demo(album, results, encoder.facts(), seconds, what_next), encoding="utf-8")
+        write_text(html, render_demo(album, results, encoder.facts(), seconds, what_next))
         console.print(f"\nContact sheet: {html.resolve()}", highlight=False, soft_wrap=True)
         if open_page and sys.stdout.isatty() and has_display():
             webbrowser.open(html.resolve().as_uri())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from babelclip.atomic_write import atomic_path
 from babelclip.cli.items import Item
 from babelclip.errors import ItemsError
 from babelclip.prepare.kinds import Kind
@@ -80,16 +82,18 @@ class FailureList:
         self.count = 0
         self._path = path
         self._file: IO[str] | None = None
+        self._open = ExitStack()
 
     def __enter__(self) -> FailureList:
-        self._file = self._path.open("w", encoding="utf-8") if self._path else None
+        if self._path:
+            unfinished = self._open.enter_context(atomic_path(self._path))
+            self._file = self._open.enter_context(unfinished.open("w", encoding="utf-8"))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file:
-            self._file.close()
+        self._open.__exit__(kind, error, trace)
 
     def add(self, encoded: Encoded) -> None:
         """Report one failed item."""

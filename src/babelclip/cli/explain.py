@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from babelclip.atomic_write import write_bytes
 from babelclip.cli.options import ModelOptions
 
 
@@ -45,7 +46,7 @@ def explain(
     opened = open_photo(image) if page is None else open_page(image, page)
     encoder = model.open()
     seen = where_seen(encoder, opened, query_vector(encoder, Query.parse(query)), cells)
-    target.write_bytes(draw_heat(seen))
+    write_bytes(target, draw_heat(seen))
     if json_lines:
         heat = [[round(float(value), 5) for value in row] for row in seen.heat]
         print(json.dumps({"image": str(image), "cosine": round(seen.cosine, 5), "heat": heat, "png": str(target)}))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from babelclip.atomic_write import write_text
 from babelclip.cli.options import IndexOption, ModelOptions
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def as_row(index: Index, report: Report) -> dict[str, Any]:
 def write_failures(failures: list[Failure], path: Path) -> None:
     """One JSON object a failed file."""
     lines = [json.dumps({key: value for key, value in asdict(each).items() if value != -1}) for each in failures]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def keep_fresh(index: Index, telling: Telling) -> None:

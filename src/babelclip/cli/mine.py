@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from babelclip.atomic_write import write_text
 from babelclip.cli.options import ModelOptions
 
 NO_MODEL_OPTIONS = ModelOptions()
@@ -45,6 +46,6 @@ def mine(
     more = [] if corpus is None else [line for line in corpus.read_text(encoding="utf-8").splitlines() if line.strip()]
     found, without = find(rows, options.open(), negatives=negatives, corpus=more, below=below)
     lines = ({"anchor": row.anchor, "positive": row.positive, "negatives": list(row.negatives)} for row in found)
-    out.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    write_text(out, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     print(f"{len(found)} rows written to {out}; {without} found fewer than {negatives} negatives", file=sys.stderr)
     return 0

@@ -10,7 +10,6 @@ A file appears under its name only when it is complete. What happens to items th
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from babelclip.atomic_write import atomic_path
 from babelclip.cli.items import Item
 from babelclip.errors import ConfigError
 
@@ -182,18 +182,13 @@ def open_sink(path: Path | None) -> Iterator[Sink]:
         yield sink
         sink.finish()
         return
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        if path.suffix.lower() == ".jsonl":
-            with unfinished.open("w", encoding="utf-8") as text_file:
-                sink = JsonLines(text_file)
-                yield sink
-                sink.finish()
-        else:
-            with unfinished.open("wb") as file:
-                sink = BINARY_SINKS[path.suffix.lower()](file)
-                yield sink
-                sink.finish()
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    if path.suffix.lower() == ".jsonl":
+        with atomic_path(path) as unfinished, unfinished.open("w", encoding="utf-8") as text_file:
+            sink = JsonLines(text_file)
+            yield sink
+            sink.finish()
+    else:
+        with atomic_path(path) as unfinished, unfinished.open("wb") as file:
+            sink = BINARY_SINKS[path.suffix.lower()](file)
+            yield sink
+            sink.finish()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from babelclip.atomic_write import write_text
 from babelclip.cli.filters import FilterOptions
 from babelclip.cli.options import IndexOption, ModelOptions
 
@@ -133,5 +134,5 @@ def write_sheet(index: Index, title: str, groups: Sequence[Sequence[Hit]], path:
 
     note = index.model()
     facts = "" if note is None else f"{index.count():,} indexed with {note.model}"
-    path.write_text(render_sheet(title, groups, facts), encoding="utf-8")
+    write_text(path, render_sheet(title, groups, facts))
     print(f"babelclip: contact sheet: {path.resolve()}", file=sys.stderr)

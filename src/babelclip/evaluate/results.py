@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from babelclip.atomic_write import write_text
 from babelclip.errors import DatasetError
 from babelclip.evaluate.bars import BarResult
 from babelclip.evaluate.task import DataFile, Score, TaskFacts
@@ -88,10 +89,8 @@ def now() -> str:
 def write_result(result: Result, path: Path) -> None:
     """Write as JSON; the file is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".writing")
     text = json.dumps({"format": FORMAT, **asdict(result)}, ensure_ascii=False, indent=1, default=str)
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, text + "\n")
 
 
 def read_result(path: Path) -> Result:

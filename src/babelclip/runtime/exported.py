@@ -13,14 +13,13 @@ An export of other weights is stale: it is named in messages and never used.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from babelclip.checkpoint.checksums import sha256, write_json
+from babelclip.atomic_write import write_bytes, write_json
+from babelclip.checkpoint.checksums import sha256
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.user_folders import user_cache
 
@@ -119,19 +118,7 @@ def keep_graphs(place: Path, made: Mapping[Tower, tuple[bytes, GraphFacts]]) -> 
     fingerprints = {facts.fingerprint for _, facts in made.values()}
     kept = {tower: facts for tower, facts in read_manifest(place).items() if facts.fingerprint in fingerprints}
     for tower, (content, facts) in made.items():
-        _replace(place / graph_name(tower), content)
+        write_bytes(place / graph_name(tower), content)
         kept[tower] = facts
     manifest = {"format": FORMAT, "graphs": {tower: asdict(facts) for tower, facts in sorted(kept.items())}}
     write_json(place / MANIFEST, manifest)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import tempfile
 import zipfile
@@ -22,6 +21,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from babelclip.arrays import Vectors
+from babelclip.atomic_write import atomic_path
 from babelclip.errors import ConfigError, RuntimeUnavailable
 from babelclip.search.index_notes import ModelNote
 from babelclip.search.optional_formats import install_line
@@ -97,11 +97,11 @@ class Matrix:
 class Arrays:
     """``.npz``: ``vectors`` (N, E); ``id``, ``path``, ``kind``, ``metadata`` (JSON), texts (N,); ``about`` (JSON)."""
 
-    def __init__(self, file: IO[bytes], note: ModelNote, scratch: Callable[[str], IO[bytes]]) -> None:
+    def __init__(self, file: IO[bytes], note: ModelNote, scratch: Callable[[], IO[bytes]]) -> None:
         self._file, self._note = file, note
-        self._matrix = scratch("vectors")
+        self._matrix = scratch()
         self._vectors = _Vectors(self._matrix, note.dim)
-        self._texts = {name: _Texts(scratch(name)) for name in ("id", "path", "kind", "metadata")}
+        self._texts = {name: _Texts(scratch()) for name in ("id", "path", "kind", "metadata")}
 
     def add(self, row: Row) -> None:
         self._vectors.add(row.vector)
@@ -249,29 +249,22 @@ def write_rows(rows: Iterable[Row], sink: Sink, each: Callable[[], object] = lam
 @contextmanager
 def _open_sink(path: Path, note: ModelNote) -> Iterator[Sink]:
     """The form of a name; the file, and what belongs beside it, take their names only when all went well."""
-    suffix = path.suffix.lower()
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.absolute().parent) as name:
-        work = Path(name)
-        with ExitStack() as files:
-
-            def scratch(name: str) -> IO[bytes]:
-                return files.enter_context((work / name).open("w+b"))
-
-            def lines(name: str) -> IO[str]:
-                return files.enter_context((work / name).open("w", encoding="utf-8"))
-
-            if suffix == ".jsonl":
-                yield JsonLines(lines("whole"), note)
-            elif suffix == ".npz":
-                yield Arrays(scratch("whole"), note, scratch)
-            elif suffix == ".npy":
-                yield Matrix(scratch("whole"), lines("beside"), note)
-            else:
-                yield files.enter_context(closing(Parquet(scratch("whole"), note)))
-        if suffix == ".npy":
-            path.unlink(missing_ok=True)  # an old matrix beside new rows would look whole
-            os.replace(work / "beside", path.with_name(f"{path.name}.jsonl"))
-        os.replace(work / "whole", path)
+    suffix, folder = path.suffix.lower(), path.absolute().parent
+    with atomic_path(path) as whole:
+        if suffix == ".jsonl":
+            with whole.open("w", encoding="utf-8") as lines:
+                yield JsonLines(lines, note)
+        elif suffix == ".npz":
+            with whole.open("wb") as file, ExitStack() as files:
+                yield Arrays(file, note, lambda: files.enter_context(tempfile.TemporaryFile(dir=folder)))
+        elif suffix == ".npy":
+            with atomic_path(path.with_name(f"{path.name}.jsonl")) as beside:
+                with whole.open("w+b") as matrix, beside.open("w", encoding="utf-8") as lines:
+                    yield Matrix(matrix, lines, note)
+                path.unlink(missing_ok=True)  # an old matrix beside new rows would look whole
+        else:
+            with whole.open("wb") as file, closing(Parquet(file, note)) as sink:
+                yield sink
 
 
 def _path(row: Row) -> str:

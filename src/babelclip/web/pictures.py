@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
 
 from PIL import Image
 
+from babelclip.atomic_write import write_bytes
 from babelclip.errors import ImageError
 from babelclip.search.index import Index
 from babelclip.search.known_files import is_below
@@ -78,11 +80,7 @@ def _is_as_indexed(row: Row) -> bool:
 
 
 def _keep(place: Path, content: bytes) -> None:
-    """Written aside first, so that nobody reads half of it; a full disk costs only the cache."""
-    aside = place.with_name(f".{place.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
+    """A full disk costs only the cache."""
+    with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content)
-        aside.replace(place)
-    except OSError:
-        aside.unlink(missing_ok=True)
+        write_bytes(place, content)
