@@ -130,7 +130,7 @@ class VisionTower(nn.Module):
         return self.norm(x[:, 0])  # the norm works on each token alone, so only CLS is normed
 
     def with_cls(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
-        """Prepend CLS and add the learned positions: (B, P, D) -> (B, 1+P, D)."""
+        """CLS in front, and the learned positions added: (B, P, D) -> (B, 1+P, D)."""
         learned: Tensor = self.position_embedding
         if positions is not None:
             learned = torch.cat((learned[:, :1], learned[:, 1:][:, positions]), dim=1)
