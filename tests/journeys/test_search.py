@@ -99,13 +99,13 @@ def test_filters(home: Path) -> None:
 
 
 def test_batch(home: Path) -> None:
-    found = rows(babelclip(home, "search", "--batch", "-k", "2", stdin="a dog\n\n一只猫\n"))
+    found = rows(babelclip(home, "search", "--stdin", "-k", "2", stdin="a dog\n\n一只猫\n"))
     assert [row["query"] for row in found] == ["a dog", "一只猫"]
     assert all(len(row["hits"]) == 2 for row in found)  # type: ignore[arg-type]
 
 
 def test_a_query_that_cannot_be_answered_stops_no_other(home: Path) -> None:
-    done = babelclip(home, "search", "--batch", "-k", "1", stdin="a dog\nmissing.jpg\ncat + - dog\n一只猫\n")
+    done = babelclip(home, "search", "--stdin", "-k", "1", stdin="a dog\nmissing.jpg\ncat + - dog\n一只猫\n")
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [sorted(row) for row in found] == [
         ["hits", "query"],

@@ -92,7 +92,7 @@ def test_with_keys(tmp_path: Path) -> None:
         (["--model", "/nowhere"], "/nowhere"),
         (["--port", "99999"], "from 0 to 65535"),
         (["--mode", "sagemaker", "--no-keys"], "the platform checks who asks"),
-        (["--cache", "/dev/null/x"], "cannot be used"),
+        (["--vector-cache", "/dev/null/x"], "cannot be used"),
     ],
 )  # fmt: skip
 def test_wrong_options_are_told(options: list[str], said: str) -> None:

@@ -155,7 +155,7 @@ def test_a_text_is_read_in_the_lightbox(
     browser: Browser, photos: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "note.txt").write_text("Zebras at the river.\n\nThey drink, and look up.")
-    command = [*COMMAND, "index", str(tmp_path / "note.txt"), str(photos / "zebras.jpg"), "--text", "--quiet"]
+    command = [*COMMAND, "index", str(tmp_path / "note.txt"), str(photos / "zebras.jpg"), "--documents", "--quiet"]
     index = str(tmp_path / "index.db")
     subprocess.run([*command, "--index", index], env=environment, check=True, capture_output=True)
     with running(["ui", "--no-open", "--index", index], environment) as (address, _):

@@ -51,7 +51,7 @@ def test_a_kind_alone_shows_what_is_of_that_kind(environment: dict[str, str], tm
     (tmp_path / "Notes").mkdir()
     for number in range(3):
         (tmp_path / "Notes" / f"{number}.txt").write_text(f"Note {number}")
-    for command in (["index", str(ALBUM), "--quiet"], ["index", str(tmp_path / "Notes"), "--text", "--quiet"]):
+    for command in (["index", str(ALBUM), "--quiet"], ["index", str(tmp_path / "Notes"), "--documents", "--quiet"]):
         subprocess.run([*COMMAND, *command, "--index", str(index)], env=environment, check=True, capture_output=True)
     with running(["ui", "--no-open", "--index", str(index)], environment) as (address, _):
         shown = httpx.get(f"{address}/", params={"kind": "text"}).text
@@ -65,7 +65,7 @@ def test_pages_of_documents_are_shown(environment: dict[str, str], tmp_path: Pat
     pages = [Image.open(ALBUM / f"{name}.webp").convert("RGB") for name in ("beach", "zebras")]
     pages[0].save(tmp_path / "album.pdf", save_all=True, append_images=pages[1:])
     index = str(tmp_path / "index.db")
-    command = [*COMMAND, "index", str(tmp_path), "--text", "--quiet", "--index", index]
+    command = [*COMMAND, "index", str(tmp_path), "--documents", "--quiet", "--index", index]
     subprocess.run(command, env=environment, check=True, capture_output=True)
     with running(["ui", "--no-open", "--index", index], environment) as (address, _):
         page = httpx.get(f"{address}/", params={"q": "zebras"}).text

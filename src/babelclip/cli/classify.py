@@ -6,10 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
-from cyclopts.validators import Number
-
-from babelclip.cli.options import IndexOption, ModelOptions
+from babelclip.cli.options import TOP, ErrorsToOption, IndexOption, InsideOption, JsonOption, ModelOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,14 +27,14 @@ def classify(
     *,
     indexed: bool = False,
     index: IndexOption = None,
-    inside: Annotated[tuple[Path, ...], Parameter(name="--in", show_default=False)] = (),
+    inside: InsideOption = (),
     labels: str | None = None,
     labels_file: Path | None = None,
     prompt: list[str] | None = None,
-    top: Annotated[int, Parameter(validator=Number(gte=1))] = 5,
-    errors_to: Path | None = None,
+    top: Annotated[int, TOP] = 5,
+    errors_to: ErrorsToOption = None,
     model: ModelOptions = ModelOptions(),
-    json_lines: Annotated[bool, Parameter(name="--json")] = False,
+    json_lines: JsonOption = False,
 ) -> int:
     """Say which label fits each image best.
 
@@ -50,15 +47,13 @@ def classify(
 
     Args:
         images: Image files.
-        indexed: Take the photos of the index instead, whose vectors are there already.
-        inside: With --indexed: only what lies in this folder. Several times for several.
+        indexed: Take the photos of the index instead, whose vectors are there already; of those in the folders of --in.
         labels: The labels, with commas between them.
         labels_file: A text file with one label per line, for many labels or such that contain commas.
         prompt: A sentence with {} where the label goes; give it several times to average over prompts. The bare label
             when left out.
-        top: Show this many labels per image.
-        errors_to: List failed images in this file too, as JSON lines.
-        json_lines: One JSON object per image on stdout instead of a table.
+        top: Show so many, best first: labels of each image.
+        json_lines: Results as JSON lines on stdout, in place of text to read: one object per image.
     """
     from numpy import stack
 

@@ -8,16 +8,15 @@ import sys
 import time
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from babelclip.atomic_write import write_text
-from babelclip.cli.options import ModelOptions
+from babelclip.cli.options import ModelOptions, OpenPageOption, QuietOption, SheetOption
 
 if TYPE_CHECKING:
     from babelclip.demo.results import QueryResult, RankedPhoto
@@ -27,18 +26,12 @@ SHOWN = 3  # photos per query in the terminal
 
 def demo(
     *,
-    html: Path | None = None,
-    open_page: Annotated[bool, Parameter(name="--open", negative="--no-open")] = True,
+    html: SheetOption = None,
+    open_page: OpenPageOption = True,
     model: ModelOptions = ModelOptions(),
-    quiet: bool = False,
+    quiet: QuietOption = False,
 ) -> int:
-    """Find photos with queries in many languages. Everything is in the package; nothing is downloaded.
-
-    Args:
-        html: Also write a contact sheet: one HTML file with everything inside it.
-        open_page: Show that page in the browser, where there is one.
-        quiet: Show no progress.
-    """
+    """Find photos with queries in many languages. Everything is in the package; nothing is downloaded."""
     from babelclip.demo.album import read_album
     from babelclip.demo.page import render_demo
     from babelclip.demo.results import answer_queries

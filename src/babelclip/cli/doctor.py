@@ -7,9 +7,9 @@ import os
 import platform
 import time
 from importlib import metadata
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
+from babelclip.cli.options import JsonOption
 
 CORE = ("numpy", "pillow", "tokenizers", "safetensors", "onnxruntime", "huggingface-hub")
 OPTIONAL = {
@@ -26,11 +26,11 @@ OPTIONAL = {
 }
 
 
-def doctor(*, json_lines: Annotated[bool, Parameter(name="--json")] = False) -> int:
+def doctor(*, json_lines: JsonOption = False) -> int:
     """Say what is installed here and whether the bundled model works. The exit code is 1 when it does not.
 
     Args:
-        json_lines: One JSON object on stdout instead of a list to read.
+        json_lines: Results as JSON lines on stdout, in place of text to read: one object.
     """
     found = examine()
     if json_lines:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from babelclip.cli.options import IndexOption
+from babelclip.cli.options import IndexOption, InsideOption, JsonOption, QuietOption, SheetOption
 
 if TYPE_CHECKING:
     from babelclip.search.doubles import Group
@@ -19,10 +18,10 @@ def dupes(
     *,
     index: IndexOption = None,
     threshold: Annotated[float, Parameter(validator=Number(gt=0, lte=1))] = 0.97,
-    inside: Annotated[tuple[Path, ...], Parameter(name="--in", show_default=False)] = (),
-    html: Path | None = None,
-    json_lines: Annotated[bool, Parameter(name="--json")] = False,
-    quiet: bool = False,
+    inside: InsideOption = (),
+    html: SheetOption = None,
+    json_lines: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> int:
     """Show groups of indexed photos that look the same: copies, other sizes, shots of a burst.
 
@@ -31,10 +30,7 @@ def dupes(
     Args:
         threshold: The cosine from which on two photos count as the same; lower finds more, and more that only look
             alike.
-        inside: Only what lies in this folder. Several times for several.
-        html: Write a contact sheet: one HTML file with small pictures of every group inside it.
-        json_lines: One JSON object a group.
-        quiet: Show no progress.
+        json_lines: Results as JSON lines on stdout, in place of text to read: one object per group.
     """
     from babelclip.cli.filters import lies_in
     from babelclip.cli.search import as_row, write_sheet

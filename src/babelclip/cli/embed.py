@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from babelclip.cli.options import KindOptions, ModelOptions
+from babelclip.cli.options import ErrorsToOption, KindOptions, ModelOptions, QuietOption
 
-NumberType = Literal["float", "int8", "uint8", "binary", "ubinary"]
+Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 
 
 def embed(
@@ -19,14 +19,14 @@ def embed(
     *,
     stdin: Annotated[bool, Parameter(name=("--stdin", "-"))] = False,
     dim: int | None = None,
-    type: NumberType = "float",
+    precision: Precision = "float32",
     task: str | None = None,
     max_tokens: int | None = None,
     out: Path | None = None,
-    errors_to: Path | None = None,
+    errors_to: ErrorsToOption = None,
     kinds: KindOptions = KindOptions(),
     model: ModelOptions = ModelOptions(),
-    quiet: bool = False,
+    quiet: QuietOption = False,
 ) -> int:
     """Turn texts and images into vectors of length one.
 
@@ -35,15 +35,15 @@ def embed(
 
     Args:
         items: Texts and image files, in any mixture. Put -- before those that begin with a hyphen.
-        stdin: Read JSON lines instead: strings, {"text": ...} or {"image": ...}, with an optional "id".
-        dim: Cut vectors to this width (then bring them to length one again); the model's full width when left out.
-        type: Numbers of the result. int8 is round(127 x), uint8 is int8 + 128, ubinary packs the signs of 8 dimensions
-            into a byte, binary is ubinary - 128.
+        stdin: Read what is asked from stdin, one a line, in place of arguments: JSON lines, each a string, {"text":
+            ...} or {"image": ...}, with an optional "id".
+        dim: Width of the vectors: they are cut to it, then brought to length one again; the model's own when left out.
+        precision: Numbers of the vectors: int8 is round(127 x), uint8 is int8 + 128, ubinary packs the signs of 8
+            dimensions into a byte, binary is ubinary - 128.
         task: What the texts are for, where the model knows tasks; adds its instruction to texts.
         max_tokens: Cut texts to this many tokens, special ones included.
-        out: Write to this file instead: .jsonl, .npy, .npz or .parquet (needs babelclip[parquet]).
-        errors_to: List failed items in this file too, as JSON lines.
-        quiet: Show no progress.
+        out: Where to write the result: a file whose suffix says the form, .jsonl, .npy, .npz or .parquet (needs
+            babelclip[parquet]); JSON lines on stdout when left out.
     """
     from babelclip.cli.encode import FailureList, encode_items
     from babelclip.cli.items import read_items
@@ -67,7 +67,10 @@ def embed(
                 sink.add_failed(encoded.item)
             else:
                 num_good += 1
-                sink.add(encoded.item, encoded.vector if type == "float" else quantize(encoded.vector[None], type)[0])
+                sink.add(
+                    encoded.item,
+                    encoded.vector if precision == "float32" else quantize(encoded.vector[None], precision)[0],
+                )
             meter.advance()
         if out is not None and num_good == 0 and failures.count:
             raise BabelclipError(f"all {failures.count} items failed; {out} was not written")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from babelclip.cli.options import ModelOptions
+from babelclip.cli.options import ModelOptions, QuietOption
 
 NO_MODEL_OPTIONS = ModelOptions()
 
@@ -21,10 +21,10 @@ def evaluate(
     clip_benchmark: list[Path] | None = None,
     language: str = "en",
     dim: int | None = None,
-    widths: list[int] | None = None,
+    dims: list[int] | None = None,
     precisions: list[Literal["int8", "binary"]] | None = None,
     seed: int = 0,
-    quiet: bool = False,
+    quiet: QuietOption = False,
     options: ModelOptions = NO_MODEL_OPTIONS,
 ) -> int:
     """Measure a model: retrieval, recognition by name, sentence similarity, translations, topics; per language.
@@ -33,17 +33,16 @@ def evaluate(
     stopped when the same command is given again.
 
     Args:
-        out: Result file (JSON); written after every task.
-        data: Folder that holds eval/ and labels.json.gz, for the suites.
+        out: Where to write the result: a file (JSON), written after every task.
+        data: Folder with the data: eval/ and labels.json.gz, for the suites.
         suite: "small": the sets that the bundled model is judged by, with bars. "quick": fewer languages and prompts,
             for a look during training. "wide": all families on all sets, translations and topics too.
         clip_benchmark: Folders in the layout of CLIP_benchmark (test/0.tar and so on), in place of a suite.
         language: Of their captions or class names.
         dim: Width of the vectors; the model's own when left out.
-        widths: Measure the vectors cut to these widths too; each text and image is encoded once.
+        dims: Measure the vectors cut to these widths too; each text and image is encoded once.
         precisions: Measure them quantised too, at every width.
         seed: Of the bootstrap intervals; it changes no score.
-        quiet: No progress on stderr.
     """
     from babelclip.errors import ConfigError, RuntimeUnavailable
 
@@ -67,7 +66,7 @@ def evaluate(
     else:
         raise ConfigError("expected --data for a suite, or --clip-benchmark with folders in that layout; found neither")
     kinds: list[Precision] = ["float32", *(precisions or [])]
-    cuts = dict.fromkeys((None, *(widths or []), *chosen.widths))
+    cuts = dict.fromkeys((None, *(dims or []), *chosen.widths))
     forms = [Form(width, precision) for width in cuts for precision in kinds]
     encoder = options.open()
     with show_progress("reading", show=not quiet) as meter:

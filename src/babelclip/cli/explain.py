@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from babelclip.atomic_write import write_bytes
-from babelclip.cli.options import ModelOptions
+from babelclip.cli.options import JsonOption, ModelOptions
 
 
 def explain(
@@ -22,7 +22,7 @@ def explain(
     page: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     cells: Annotated[int, Parameter(validator=Number(gte=2, lte=24))] = 8,
     model: ModelOptions = ModelOptions(),
-    json_lines: Annotated[bool, Parameter(name="--json")] = False,
+    json_lines: JsonOption = False,
 ) -> int:
     """Paint where in an image a text is seen: what carries the score is warm.
 
@@ -33,10 +33,11 @@ def explain(
     Args:
         image: An image file, or a PDF document with --page.
         query: A text, or several parts as for babelclip search.
-        out: The PNG to write; beside the image's name, with -where.png at its end, in this folder when left out.
+        out: Where to write the result: a PNG; beside the image's name, with -where.png at its end, in this folder when
+            left out.
         page: Which page of a PDF document; the first is 1.
         cells: Into how many parts each side is cut; more is finer and slower.
-        json_lines: The numbers as one JSON object on stdout.
+        json_lines: Results as JSON lines on stdout, in place of text to read: one object with the numbers.
     """
     from babelclip.explain.occlusion import draw_heat, where_seen
     from babelclip.search.open_photo import open_page, open_photo

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from babelclip.cli.filters import FilterOptions
-from babelclip.cli.options import IndexOption
+from babelclip.cli.options import IndexOption, QuietOption
 
 
 def export(
@@ -18,7 +18,7 @@ def export(
     *,
     index: IndexOption = None,
     only: FilterOptions = FilterOptions(),
-    quiet: bool = False,
+    quiet: QuietOption = False,
 ) -> int:
     """Write what is indexed, vectors included, to a file for other tools.
 
@@ -29,7 +29,6 @@ def export(
     Args:
         file: Its ending says the form: .jsonl, .npz, .npy (and .npy.jsonl beside it) or .parquet; - for JSON lines on
             stdout.
-        quiet: Show no progress.
     """
     from babelclip.errors import StoreError
     from babelclip.progress import show_progress

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from babelclip.cli.options import InsideOption
+
 if TYPE_CHECKING:
     from babelclip.search.filters import Filter
 
@@ -17,8 +19,7 @@ if TYPE_CHECKING:
 class FilterOptions:
     """What a row must fulfil to count."""
 
-    inside: Annotated[tuple[Path, ...], Parameter(name="--in", show_default=False)] = ()
-    """Only what lies in this folder. Several times for several."""
+    inside: InsideOption = ()
     after: str | None = None
     """Only what was taken on or after this day (2024, 2024-06 or 2024-06-30)."""
     before: str | None = None

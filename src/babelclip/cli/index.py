@@ -7,12 +7,10 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from babelclip.atomic_write import write_text
-from babelclip.cli.options import IndexOption, ModelOptions
+from babelclip.cli.options import ErrorsToOption, IndexOption, JsonOption, ModelOptions, QuietOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,16 +27,16 @@ def index(
     /,
     *,
     index: IndexOption = None,
-    text: bool = False,
+    documents: bool = False,
     hidden: bool = False,
     exclude: tuple[str, ...] = (),
     dim: int | None = None,
     reembed: bool = False,
     watch: bool = False,
-    errors_to: Path | None = None,
+    errors_to: ErrorsToOption = None,
     model: ModelOptions = ModelOptions(),
-    json_lines: Annotated[bool, Parameter(name="--json")] = False,
-    quiet: bool = False,
+    json_lines: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> int:
     """Index folders of photos, so that babelclip search finds them.
 
@@ -49,22 +47,21 @@ def index(
 
     Args:
         photos: Folders, or single files; all that have been indexed before when left out.
-        text: Text files and PDF documents of these folders too (PDF needs the extra pdf).
+        documents: Text files and PDF documents of these folders too (PDF needs the extra pdf).
         hidden: Also what lies in files and folders whose names begin with a dot.
         exclude: Leave out names of this pattern (*.png), or paths where it has a / in it. Several times for several.
-        dim: Width of the vectors of a new index: narrower is smaller and quicker. The model's own when left out.
+        dim: Width of the vectors: of a new index, where narrower is smaller and quicker; the model's own when left out.
         reembed: Embed everything anew, as after a change of the model; the old vectors answer until all are there.
         watch: Stay, and index what changes some seconds after it has. Ctrl-C ends it.
-        errors_to: List failed files in this file too, as JSON lines.
-        json_lines: One JSON object on stdout for each run; with --watch, for each that changed anything.
-        quiet: Show no progress.
+        json_lines: Results as JSON lines on stdout, in place of text to read: one object per run; with --watch, per run
+            that changed anything.
     """
     from babelclip.search.index import Index
     from babelclip.search.open_store import index_url, open_database
     from babelclip.search.walk import Wanted
 
     url = index_url(index)
-    wanted = Wanted(text, hidden, exclude) if text or hidden or exclude else None
+    wanted = Wanted(documents, hidden, exclude) if documents or hidden or exclude else None
     encoder = model.open()
     with Index(open_database(url, create=True), encoder, dim=dim) as opened:
         if not reembed:

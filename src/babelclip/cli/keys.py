@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from babelclip.cli.options import JsonOption
+
 if TYPE_CHECKING:
     from babelclip.serve.keys import Key
 
 app = App(name="keys", help="Create, top up, change, list and revoke API keys of a server, and show what they used.")
 
-JsonLines = Annotated[bool, Parameter(name="--json")]
 AtLeastOne = Parameter(validator=Number(gte=1))
 
 
@@ -31,19 +32,19 @@ def create(
     tokens_per_minute: int | Literal["unlimited"] = 1_000_000,
     concurrency: int | Literal["unlimited"] = 5,
     dim: Annotated[int | None, AtLeastOne] = None,
-    json_lines: JsonLines = False,
+    json_lines: JsonOption = False,
 ) -> int:
     """Make a key and print its secret, which is shown this once: only a hash of it is kept.
 
     Args:
         label: Whose key it is, for lists.
-        keys: The file of keys; made when there is none.
+        keys: File of API keys; made when there is none.
         balance: Prepaid tokens.
         requests_per_minute: How many requests the key may send in a minute.
         tokens_per_minute: How many tokens the key may use in a minute.
         concurrency: How many requests the key may have under way at once.
-        dim: Width of the vectors when a request names none; the model's own when left out.
-        json_lines: The key and its secret as one JSON object on stdout.
+        dim: Width of the vectors: of requests that name none; the model's own when left out.
+        json_lines: Results as JSON lines on stdout, in place of text to read: one object with the key and its secret.
     """
     from babelclip.serve.keys import KeyFile
     from babelclip.serve.limits import Rates
@@ -70,7 +71,7 @@ def topup(key_id: str, tokens: Annotated[int, AtLeastOne], /, *, keys: Path) -> 
     Args:
         key_id: The key's id, from babelclip keys list.
         tokens: How many to add.
-        keys: The file of keys.
+        keys: File of API keys.
     """
     from babelclip.serve.keys import KeyFile
 
@@ -94,11 +95,11 @@ def change(
 
     Args:
         key_id: The key's id, from babelclip keys list.
-        keys: The file of keys.
+        keys: File of API keys.
         requests_per_minute: How many requests the key may send in a minute.
         tokens_per_minute: How many tokens the key may use in a minute.
         concurrency: How many requests the key may have under way at once.
-        dim: Width of the vectors when a request names none; model: the model's own.
+        dim: Width of the vectors: of requests that name none; with the word model, the model's own.
     """
     from babelclip.serve.keys import KeyFile
     from babelclip.serve.limits import Rates
@@ -117,12 +118,12 @@ def change(
 
 
 @app.command(name="list")
-def list_keys(*, keys: Path, json_lines: JsonLines = False) -> int:
+def list_keys(*, keys: Path, json_lines: JsonOption = False) -> int:
     """List all keys with their limits and balances.
 
     Args:
-        keys: The file of keys.
-        json_lines: One JSON object per key on stdout instead of a list to read.
+        keys: File of API keys.
+        json_lines: Results as JSON lines on stdout, in place of text to read: one object per key.
     """
     from babelclip.serve.keys import KeyFile
 
@@ -142,7 +143,7 @@ def revoke(key_id: str, /, *, keys: Path) -> int:
 
     Args:
         key_id: The key's id, from babelclip keys list.
-        keys: The file of keys.
+        keys: File of API keys.
     """
     from babelclip.serve.keys import KeyFile
 
@@ -152,13 +153,13 @@ def revoke(key_id: str, /, *, keys: Path) -> int:
 
 
 @app.command
-def usage(key_id: str | None = None, /, *, keys: Path, json_lines: JsonLines = False) -> int:
+def usage(key_id: str | None = None, /, *, keys: Path, json_lines: JsonOption = False) -> int:
     """Show what keys have used since they were made, and what they have left.
 
     Args:
-        key_id: This key alone; all of them when left out.
-        keys: The file of keys.
-        json_lines: One JSON object per key on stdout instead of a list to read.
+        key_id: The key's id, from babelclip keys list; all keys when left out.
+        keys: File of API keys.
+        json_lines: Results as JSON lines on stdout, in place of text to read: one object per key.
     """
     from babelclip.serve.keys import KeyFile
 

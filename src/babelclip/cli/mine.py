@@ -14,6 +14,7 @@ NO_MODEL_OPTIONS = ModelOptions()
 
 def mine(
     pairs: Path,
+    /,
     *,
     out: Path,
     negatives: int = 7,
@@ -27,7 +28,7 @@ def mine(
 
     Args:
         pairs: JSONL, CSV or Parquet with the columns anchor (or query) and positive (or passage).
-        out: File to write.
+        out: Where to write the result: a file of JSON lines.
         negatives: How many each row gets.
         below: A negative scores at most this share of what the row's own positive scores: what scores as high is often
             right.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App
+
+from babelclip.cli.options import JsonOption, QuietOption, RevisionOption
 
 if TYPE_CHECKING:
     from babelclip.checkpoint.folder import ModelFolder
 
 app = App(name="model", help="List, pull, export, calibrate and verify model folders.")
-app.command("babelclip.cli.calibrate:calibrate", name="calibrate")
 
 
 def open_any(source: str | None, revision: str | None = None) -> ModelFolder:
@@ -24,11 +25,11 @@ def open_any(source: str | None, revision: str | None = None) -> ModelFolder:
 
 
 @app.command(name="list")
-def list_models(*, json_lines: Annotated[bool, Parameter(name="--json")] = False) -> int:
+def list_models(*, json_lines: JsonOption = False) -> int:
     """List the models that can be opened here without a network, and the published ones that can be pulled.
 
     Args:
-        json_lines: One JSON object per model on stdout instead of a list to read.
+        json_lines: Results as JSON lines on stdout, in place of text to read: one object per model.
     """
     from babelclip.checkpoint.fetch import KNOWN_LICENSES
 
@@ -96,38 +97,37 @@ def folder_row(path: Path, where: str) -> dict[str, Any]:
 
 
 @app.command
-def pull(name: str, /, *, revision: str | None = None, update: bool = False) -> int:
+def pull(model: str, /, *, revision: RevisionOption = None, update: bool = False) -> int:
     """Fetch a model from the hub into its usual cache, and print the folder.
 
     Args:
-        name: The model's name on the hub: org/name.
-        revision: Commit, branch or tag; the branch main, as it was when first asked for, when left out.
+        model: The model: its name on the hub (org/name).
         update: Ask the hub anew what the name means.
     """
     from babelclip.checkpoint.fetch import fetch_model
 
-    print(fetch_model(name, revision=revision, update=update).path)
+    print(fetch_model(model, revision=revision, update=update).path)
     return 0
 
 
 @app.command
 def export(
-    source: str | None = None,
+    model: str | None = None,
     /,
     *,
     tower: Literal["text", "image"] | None = None,
     out: Path | None = None,
-    revision: str | None = None,
+    revision: RevisionOption = None,
 ) -> int:
     """Turn a model folder into ONNX graphs, which run without torch. A graph is kept only when it agrees with torch.
 
     Graphs lie beside the weights, or in the user's cache where the folder cannot be written.
 
     Args:
-        source: Model folder or hub name; the bundled model when left out.
+        model: The model: a folder or a hub name (org/name); the bundled model when left out.
         tower: This tower alone; every tower that the model has when left out.
-        out: Write the graphs into this folder instead. They point to weights beside them.
-        revision: Of a model on the hub.
+        out: Where to write the result: a folder for the graphs, which point to weights beside them; beside the model's
+            own when left out.
     """
     from babelclip.errors import RuntimeUnavailable
     from babelclip.runtime.choose import can_export
@@ -137,7 +137,7 @@ def export(
     from babelclip.runtime.export import export_model
     from babelclip.runtime.exported import read_manifest
 
-    for made in export_model(open_any(source, revision), None if tower is None else [tower], out):
+    for made in export_model(open_any(model, revision), None if tower is None else [tower], out):
         facts = read_manifest(made.graph.parent)[made.tower]
         print(f"{made.graph}  (off by {facts.max_difference:.1e}, cosine at least {facts.min_cosine:.7f}, from torch)")
     return 0
@@ -145,33 +145,32 @@ def export(
 
 @app.command
 def verify(
-    source: str | None = None,
+    model: str | None = None,
     /,
     *,
-    revision: str | None = None,
-    json_lines: Annotated[bool, Parameter(name="--json")] = False,
+    revision: RevisionOption = None,
+    json_lines: JsonOption = False,
 ) -> int:
     """Check a model folder: names, shapes, checksums, finite weights, and what its makers published about it.
 
     The exit code is 1 when a check fails.
 
     Args:
-        source: Model folder or hub name; the bundled model when left out.
-        revision: Of a model on the hub.
-        json_lines: One JSON object per check on stdout instead of a list to read.
+        model: The model: a folder or a hub name (org/name); the bundled model when left out.
+        json_lines: Results as JSON lines on stdout, in place of text to read: one object per check.
     """
     import babelclip
     from babelclip.checkpoint.verify import is_jina_clip_v2, verify_folder
     from babelclip.errors import BabelclipError
 
     try:
-        folder = open_any(source, revision)
-        encode = babelclip.load(source, revision=revision).encode_text if is_jina_clip_v2(folder) else None
+        folder = open_any(model, revision)
+        encode = babelclip.load(model, revision=revision).encode_text if is_jina_clip_v2(folder) else None
         checks = verify_folder(folder, encode_text=encode)
     except BabelclipError:
-        if source is None or not Path(source).exists():
+        if model is None or not Path(model).exists():
             raise
-        checks = verify_folder(source)  # what is wrong becomes a failed check among the others
+        checks = verify_folder(model)  # what is wrong becomes a failed check among the others
     for check in checks:
         if json_lines:
             print(json.dumps({"what": check.what, "passed": check.passed, "detail": check.detail}, ensure_ascii=False))
@@ -179,3 +178,28 @@ def verify(
             mark = {True: "ok", False: "FAILED", None: "not checked"}[check.passed]
             print(f"{mark:<12}{check.what}: {check.detail}")
     return 1 if any(check.passed is False for check in checks) else 0
+
+
+@app.command
+def calibrate(model: Path, photos: list[Path], /, *, quiet: QuietOption = False) -> int:
+    """Fit what a model's scores mean, so that a search can tell chances beside cosines; kept in the model's folder.
+
+    Args:
+        model: The model: a folder that can be written.
+        photos: Sets of photos with captions that the model was not trained on, together a hundred photos or more:
+            folders with captions.csv, or tar shards, as for training. Photos with names as captions teach it what short
+            queries mean.
+    """
+    from babelclip.errors import RuntimeUnavailable
+
+    try:
+        from babelclip.train.calibrate import calibrate as fit
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "pyarrow":
+            raise
+        raise RuntimeUnavailable(
+            "calibration needs pyarrow; install it with: pip install 'babelclip[train]'"
+        ) from error
+    reading = fit(model, photos, progress=not quiet)
+    print(f"fitted on {reading.texts:,} captions of {reading.photos:,} photos: {model / 'reading.json'}")
+    return 0

@@ -1,12 +1,14 @@
-"""Options that several verbs share: which model, how to show, what kind an argument is."""
+"""Options that several verbs share. A flag means the same wherever it stands; what a verb adds says its own help."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 if TYPE_CHECKING:
     from babelclip.encoder import Encoder
@@ -18,9 +20,46 @@ IndexOption = Annotated[
     str | None,
     Parameter(
         name="--index",
-        help="Address of the index, as sqlite:FILE or a plain path; the one in the user's data folder when left out.",
+        env_var="BABELCLIP_INDEX",
+        help="Address of the index: sqlite:FILE or a plain path; the one in the user's data folder when left out.",
     ),
 ]
+InsideOption = Annotated[
+    tuple[Path, ...],
+    Parameter(name="--in", show_default=False, help="Only what lies in this folder. Several times for several."),
+]
+SheetOption = Annotated[
+    Path | None,
+    Parameter(name="--html", help="Write a contact sheet too: one HTML file with everything inside it."),
+]
+ErrorsToOption = Annotated[
+    Path | None, Parameter(name="--errors-to", help="List what failed in this file too, as JSON lines.")
+]
+JsonOption = Annotated[bool, Parameter(name="--json")]
+"""What the objects stand for says each verb."""
+QuietOption = Annotated[bool, Parameter(name="--quiet", help="Show no progress.")]
+OpenPageOption = Annotated[
+    bool,
+    Parameter(name="--open", negative="--no-open", help="Show the page in the browser, where there is one."),
+]
+PageNameOption = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--page-name",
+        show_default=False,
+        help="A name by which the page is reached, where a proxy passes it on, as photos.example.org. Several times "
+        "for several. This machine's own names and all addresses in numbers are answered without.",
+    ),
+]
+RevisionOption = Annotated[
+    str | None,
+    Parameter(
+        name="--revision",
+        help="Commit, branch or tag of a model on the hub; main, as it was when first asked for, when left out.",
+    ),
+]
+TOP = Parameter(name=("--top", "-k"), validator=Number(gte=1))
+"""How many to show, best first."""
 
 KEY_VARIABLE = "BABELCLIP_KEY"
 """The environment variable that holds the key of a server."""
@@ -32,8 +71,8 @@ class ModelOptions:
     """Which model runs, and on what."""
 
     model: str | None = None
-    """Model folder, hub name (org/name), or the address of a server (http://host:8080, its key in BABELCLIP_KEY, one of
-    several models as http://host:8080#name); the bundled model when left out."""
+    """The model: a folder, a hub name (org/name), or the address of a server (http://host:8080, its key in
+    BABELCLIP_KEY, one of several models as http://host:8080#name); the bundled model when left out."""
     runtime: Literal["auto", "onnx", "torch"] = "auto"
     """What runs the model."""
     device: str | None = None
@@ -42,8 +81,7 @@ class ModelOptions:
     """Number type that the model computes in; float32 when left out."""
     threads: int | None = None
     """Threads of one computation; the cores that this process may use when left out."""
-    revision: str | None = None
-    """Commit, branch or tag of a model on the hub."""
+    revision: RevisionOption = None
 
     def open(self) -> AnyEncoder:
         """Load the model, or reach the server that has it.

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from babelclip.atomic_write import write_text
 from babelclip.cli.filters import FilterOptions
-from babelclip.cli.options import IndexOption, ModelOptions
+from babelclip.cli.options import TOP, IndexOption, JsonOption, ModelOptions, SheetOption
 
 if TYPE_CHECKING:
     from babelclip.search.index import Hit, Index
@@ -30,15 +29,15 @@ def search(
     /,
     *,
     index: IndexOption = None,
-    k: Annotated[int, Parameter(name=["-k"], validator=Number(gte=1))] = 10,
+    top: Annotated[int, TOP] = 10,
     only: FilterOptions = FilterOptions(),
-    batch: Annotated[bool, Parameter(name="--batch")] = False,
+    stdin: bool = False,
     paths: bool = False,
     null: Annotated[bool, Parameter(name=["-0", "--null"])] = False,
-    html: Path | None = None,
+    html: SheetOption = None,
     correct_gap: Annotated[bool, Parameter(negative="--no-gap-correction")] = True,
     model: ModelOptions = ModelOptions(),
-    json_lines: Annotated[bool, Parameter(name="--json")] = False,
+    json_lines: JsonOption = False,
 ) -> int:
     """Find what is indexed: by a text in any language, by an image, or by both.
 
@@ -48,14 +47,14 @@ def search(
 
     Args:
         query: Words, and image files; + and - between parts add them and take them away, 2: before a part weighs it.
-        k: How many to show.
-        batch: Read queries from stdin, one a line, and give JSON lines that name each one's query. Exit code 3 says
-            that some could not be answered; their lines have an error in place of hits.
+        top: Show so many, best first: hits.
+        stdin: Read what is asked from stdin, one a line, in place of arguments: queries. The answers are JSON lines
+            that name each one's query. Exit code 3 says that some could not be answered; their lines have an error in
+            place of hits.
         paths: Only the paths, one a line.
         null: Only the paths, with a NUL after each, for xargs -0.
-        html: Write a contact sheet: one HTML file with small pictures inside it.
         correct_gap: Where photos and texts are found together, rank each by how far it stands out among its kind.
-        json_lines: One JSON object a hit, best first.
+        json_lines: Results as JSON lines on stdout, in place of text to read: one object per hit, best first.
     """
     from babelclip.errors import ConfigError
     from babelclip.search.index import KINDS, Index
@@ -64,12 +63,12 @@ def search(
 
     url = index_url(index)
     condition = only.condition()
-    if batch == bool(query):
-        raise ConfigError("name what to search for, or give --batch and one query a line on stdin")
-    asked = [] if batch else [Query.parse(query or [])]
+    if stdin == bool(query):
+        raise ConfigError("name what to search for, or give --stdin and one query a line there")
+    asked = [] if stdin else [Query.parse(query or [])]
     with Index.open(url, model.open()) as opened:
-        find = partial(opened.search, k=k, where=condition, kinds=only.kind or KINDS, correct_gap=correct_gap)
-        if batch:
+        find = partial(opened.search, k=top, where=condition, kinds=only.kind or KINDS, correct_gap=correct_gap)
+        if stdin:
             return answer_lines(find)
         hits = find(asked[0])
         if html is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from babelclip.cli.options import IndexOption
+from babelclip.cli.options import IndexOption, PageNameOption
 
 if TYPE_CHECKING:
     from babelclip.serve.beside import MakeNeighbour
@@ -30,11 +30,11 @@ def serve(
     no_keys: bool = False,
     fetch_urls: Annotated[bool, Parameter(negative="--no-fetch-urls")] = False,
     fetch_allow: tuple[str, ...] = (),
-    cache: Path | None = None,
+    vector_cache: Path | None = None,
     log: Literal["json", "none"] = "json",
     ui: bool = False,
     index: IndexOption = None,
-    page_name: tuple[str, ...] = (),
+    page_name: PageNameOption = (),
     ui_without_keys: bool = False,
 ) -> int:
     """Answer the Jina embeddings API over HTTP, and what OpenAI's, Voyage's, Cohere's and Weaviate's clients send.
@@ -42,24 +42,23 @@ def serve(
     Prints its address when it can answer. Ctrl-C or SIGTERM finishes what was accepted and ends.
 
     Args:
-        model: A model folder or a hub name; several times for several models. The bundled model when left out.
+        model: The model: a folder or a hub name (org/name); several times for several models. The bundled model when
+            left out.
         served_name: A further name under which the one model answers, so that a client keeps its code.
-        host: Address to listen at. Beyond this machine only with --keys, --no-keys or --mode sagemaker. 127.0.0.1 when
+        host: Address to listen at: beyond this machine only with --keys, --no-keys or --mode sagemaker; 127.0.0.1 when
             left out, with --mode sagemaker 0.0.0.0.
         port: Port to listen at; 0 takes a free one.
         mode: api: the APIs. sagemaker: /ping and /invocations alone, without keys, the model from /opt/ml/model where
             it is.
-        keys: Ask for API keys, those of this file (babelclip keys create makes it).
+        keys: File of API keys: a request must bring one of them (babelclip keys create makes it).
         no_keys: Let everybody in who can reach the address.
         fetch_urls: Fetch images that are named by URL, from public addresses alone.
         fetch_allow: HOST or HOST:PORT whose images are fetched wherever it is, also without TLS. Several times for
             several.
-        cache: Keep vectors in this folder and answer from it what was computed before.
+        vector_cache: Keep vectors in this folder and answer from it what was computed before.
         log: json: a line for every request on stderr. none: only what goes wrong outside of requests.
         ui: The search page of an index and the playground too, as babelclip ui has them, at / of the same address. The
             page asks for no key and no password: whoever reaches it sees the indexed photos.
-        page_name: A name by which the page is reached, where a proxy passes it on, as photos.example.org. Several times
-            for several. This machine's own names and all addresses in numbers are answered without.
         ui_without_keys: With --ui and --keys: show the page to everybody all the same. The keys guard the API alone.
     """
     from babelclip.bundled import bundled_folder
@@ -81,7 +80,7 @@ def serve(
         mode=mode,
         served_names=served_name,
         fetch=FetchPolicy(enabled=fetch_urls or bool(fetch_allow), allow=fetch_allow),
-        cache=cache,
+        cache=vector_cache,
     )
     if (index or page_name or ui_without_keys) and not ui:
         raise ConfigError("--index, --page-name and --ui-without-keys are for --ui")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
-from babelclip.cli.options import KindOptions, ModelOptions
+from babelclip.cli.options import TOP, ErrorsToOption, JsonOption, KindOptions, ModelOptions
 
 if TYPE_CHECKING:
     from babelclip.cli.items import Item
@@ -20,11 +18,11 @@ def similarity(
     /,
     *,
     others: Annotated[list[str] | None, Parameter(name="--with", consume_multiple=True)] = None,
-    top: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
-    errors_to: Path | None = None,
+    top: Annotated[int | None, TOP] = None,
+    errors_to: ErrorsToOption = None,
     kinds: KindOptions = KindOptions(),
     model: ModelOptions = ModelOptions(),
-    json_lines: Annotated[bool, Parameter(name="--json")] = False,
+    json_lines: JsonOption = False,
 ) -> int:
     """Compare texts and images with each other: cosine similarity, best first.
 
@@ -33,9 +31,8 @@ def similarity(
     Args:
         items: Texts and image files.
         others: What to compare them with; each other when left out.
-        top: Show only this many matches per item.
-        errors_to: List failed items in this file too, as JSON lines.
-        json_lines: One JSON object per item on stdout instead of a table.
+        top: Show so many, best first: matches of each item; all of them when left out.
+        json_lines: Results as JSON lines on stdout, in place of text to read: one object per item.
     """
     from babelclip import similarity as cosine
     from babelclip.cli.encode import FailureList, encode_all

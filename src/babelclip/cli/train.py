@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 def train(
     recipe: str,
+    /,
     *,
     data: Annotated[Path, Parameter(env_var="BABELCLIP_DATASETS")],
     model: str | None = None,
@@ -30,12 +31,12 @@ def train(
     Args:
         recipe: TOML file, or the name of one of the project's own: nano, small, finetune-lora, finetune-full,
             large/release.
-        data: Folder with the data that the recipe reads. For finetune-*: images and captions.csv (or .jsonl, .parquet),
-            or .tar shards.
-        model: What to start from: "bundled", a model folder or a hub name (org/name). Needed for finetune-*; for small,
-            those of its towers that the recipe has too are trained on, in place of the pretrained parts.
-        out: Folder for everything the run makes: log, curve, states, the model; runs/ and the recipe's name when left
-            out.
+        data: Folder with the data: what the recipe reads. For finetune-*: images and captions.csv (or .jsonl,
+            .parquet), or .tar shards.
+        model: The model: what to start from, "bundled", a folder or a hub name (org/name). Needed for finetune-*; for
+            small, those of its towers that the recipe has too are trained on, in place of the pretrained parts.
+        out: Where to write the result: a folder for everything the run makes, log, curve, states, the model; runs/ and
+            the recipe's name when left out.
         resume: Go on with the run that is in --out.
         spread: On several processes: the whole model on each (DDP), or its parameters shared among them (FSDP2).
         tensorboard: Write event files for TensorBoard too, in the output folder.

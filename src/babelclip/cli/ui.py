@@ -8,11 +8,9 @@ import webbrowser
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
-from babelclip.cli.options import KEY_VARIABLE, IndexOption, ModelOptions
+from babelclip.cli.options import KEY_VARIABLE, IndexOption, ModelOptions, OpenPageOption, PageNameOption
 
 if TYPE_CHECKING:
     from babelclip.encoder import Encoder
@@ -25,8 +23,8 @@ def ui(
     index: IndexOption = None,
     host: str = "127.0.0.1",
     port: int = 8090,
-    page_name: tuple[str, ...] = (),
-    open_page: Annotated[bool, Parameter(name="--open", negative="--no-open")] = True,
+    page_name: PageNameOption = (),
+    open_page: OpenPageOption = True,
     model: ModelOptions = ModelOptions(),
 ) -> int:
     """Search in the browser: results as you type, images dropped onto the page, similar ones by a click.
@@ -35,11 +33,8 @@ def ui(
 
     Args:
         photos: Folders to index first, while the page answers already.
-        host: Address to listen at. Whoever can reach it sees the indexed photos: there are no passwords.
+        host: Address to listen at: whoever can reach it sees the indexed photos, because there are no passwords.
         port: Port to listen at; 0 takes a free one.
-        page_name: A name by which the page is reached, where a proxy passes it on, as photos.example.org. Several times
-            for several. This machine's own names and all addresses in numbers are answered without.
-        open_page: Show the page in the browser, where there is one.
     """
     from babelclip import RemoteEncoder
     from babelclip.cli.demo import has_display

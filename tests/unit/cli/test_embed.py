@@ -72,7 +72,7 @@ def test_a_mistyped_image_name_does_not_become_a_text(call: Call, pictures: Path
         ["embed", "x", "--dim", "0"],
         ["embed", "x", "--dim", "17"],
         ["embed", "x", "--dim", "many"],
-        ["embed", "x", "--type", "int4"],
+        ["embed", "x", "--precision", "int4"],
         ["embed", "x", "--task", "unknown"],
         ["embed", "x", "--text", "--image"],
         ["embed", "x", "--nonsense"],
@@ -131,22 +131,22 @@ def test_a_data_uri_is_cut_in_results(call: Call) -> None:
     assert rows_of(out)[0]["kind"] == "image"
 
 
-@pytest.mark.parametrize("kind", ["float", "int8", "uint8", "binary", "ubinary"])
+@pytest.mark.parametrize("kind", ["float32", "int8", "uint8", "binary", "ubinary"])
 def test_files_hold_the_same_vectors(call: Call, encoder: object, pictures: Path, kind: str) -> None:
     floats = encoder.encode_text(["two dogs", "a cat"], dim=12)  # type: ignore[attr-defined]
-    expected = floats if kind == "float" else quantize(floats, kind)  # type: ignore[arg-type]
+    expected = floats if kind == "float32" else quantize(floats, kind)  # type: ignore[arg-type]
     texts = ["two dogs", pictures / "broken.jpg", "a cat"]
 
     def written(suffix: str) -> Path:
         out = pictures / f"vectors{suffix}"
-        code, shown, _ = call("embed", *texts, "--type", kind, "--dim", "12", "--out", out)
+        code, shown, _ = call("embed", *texts, "--precision", kind, "--dim", "12", "--out", out)
         assert (code, shown) == (3, "")
         return out
 
     matrix = np.load(written(".npy"))
     assert matrix.dtype == expected.dtype
     np.testing.assert_array_equal(matrix[[0, 2]], expected)
-    assert np.isnan(matrix[1]).all() if kind == "float" else not matrix[1].any()
+    assert np.isnan(matrix[1]).all() if kind == "float32" else not matrix[1].any()
 
     arrays = np.load(written(".npz"))
     np.testing.assert_array_equal(arrays["vectors"], expected)
