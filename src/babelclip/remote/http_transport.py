@@ -50,7 +50,12 @@ class HttpTransport:
         patience: float,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """timeout: seconds for one request. patience: seconds to go on trying where the server is busy or away."""
+        """Connections to one server.
+
+        Args:
+            timeout: seconds for one request.
+            patience: seconds to go on trying where the server is busy or away.
+        """
         self.url, self._patience, self._sleep = url, patience, sleep
         headers = {"User-Agent": f"babelclip/{__version__}", "Accept-Encoding": "identity"}
         if key is not None:
@@ -58,11 +63,19 @@ class HttpTransport:
         self._client = httpx.Client(headers=headers, timeout=timeout, follow_redirects=False)
 
     def get(self, path: str) -> Any:
-        """Raises: ServerError."""
+        """The answer to a GET, read as JSON.
+
+        Raises:
+            ServerError: no answer, or not the one that was asked for.
+        """
         return self._ask("GET", path, None).json()
 
     def post(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
-        """Raises: ServerError. The answer is JSON."""
+        """The answer to a POST, which is JSON.
+
+        Raises:
+            ServerError: no answer, or not the one that was asked for.
+        """
         return self._ask("POST", path, body)
 
     def close(self) -> None:

@@ -52,10 +52,13 @@ class RemoteEncoder:
         timeout: float = 60.0,
         patience: float = 120.0,
     ) -> None:
-        """
-        url: of the server, with or without ``/v1``.
-        model: one of the server's; may be left out where it has only one.
-        timeout: seconds for one request. patience: seconds to go on trying while the server is busy or away.
+        """Ask a server for the model; everything else is asked when it is needed.
+
+        Args:
+            url: of the server, with or without ``/v1``.
+            model: one of the server's; may be left out where it has only one.
+            timeout: seconds for one request.
+            patience: seconds to go on trying while the server is busy or away.
 
         Raises:
             ConfigError: the server has several models, or does not tell what it takes to use this one.
@@ -94,7 +97,8 @@ class RemoteEncoder:
     def upright(self) -> RemoteEncoder:
         """As ``Encoder.upright``; both share their connections.
 
-        Raises: ConfigError where images are sent whole: how they are turned is the server's business then.
+        Raises:
+            ConfigError: images are sent whole: how they are turned is the server's business then.
         """
         if self.image_size is None:
             return self
@@ -165,7 +169,11 @@ class RemoteEncoder:
         )
 
     def _options(self, task: str | None, dim: int | None, normalize: bool, max_tokens: int | None) -> dict[str, Any]:
-        """What goes into every request of a call. Raises: ConfigError."""
+        """What goes into every request of a call.
+
+        Raises:
+            ConfigError: an option that the model does not have.
+        """
         if max_tokens is not None:
             raise ConfigError("max_tokens cannot be sent to a server: it cuts texts at its model's own limit")
         if dim is not None and not 1 <= dim <= self.dim:
@@ -241,7 +249,11 @@ class RemoteEncoder:
         return [*self._isolated(items[:middle], options, kind), *self._isolated(items[middle:], options, kind)]
 
     def _vectors(self, items: Sequence[Sent], options: Mapping[str, Any]) -> Vectors:
-        """(N, dim) of one request. Raises: ServerError, also for an answer that cannot be right."""
+        """(N, dim) of one request.
+
+        Raises:
+            ServerError: no answer, or one that cannot be right.
+        """
         sent = {name: value for name, value in options.items() if value is not None}
         body = {"model": self._asked_name, "input": list(items), "embedding_type": "base64", **sent}
         answer = self._transport.post("/embeddings", body)
@@ -282,7 +294,11 @@ class RemoteEncoder:
 
 
 def _base(url: str) -> str:
-    """The address with ``/v1`` at its end. Raises: ConfigError."""
+    """The address with ``/v1`` at its end.
+
+    Raises:
+        ConfigError: it is no address of a server.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
         raise ConfigError("expected the address of a server, like http://127.0.0.1:8080; a key is given as key=")
@@ -290,7 +306,11 @@ def _base(url: str) -> str:
 
 
 def _image_prepare(stated: Mapping[str, Any]) -> ImagePrepareConfig:
-    """Raises: ConfigError for a preparation that this version does not know."""
+    """How images are prepared, as the server states it.
+
+    Raises:
+        ConfigError: a preparation that this version does not know.
+    """
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in stated.items()
     }

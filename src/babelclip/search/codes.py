@@ -58,7 +58,11 @@ class CodedQuery:
     """A query that is compared with codes."""
 
     def __init__(self, turned: Vectors) -> None:
-        """turned: (W,), not centered."""
+        """Code a query.
+
+        Args:
+            turned: (W,), not centered.
+        """
         levels = 2**QUERY_BITS
         step = max(2 * WIDEST * float(turned.std()) / levels, 1e-12)
         level = np.clip(np.floor(turned / step) + levels // 2, 0, levels - 1).astype(np.uint8)

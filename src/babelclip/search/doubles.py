@@ -26,7 +26,8 @@ def find_doubles(
 ) -> list[Group]:
     """Groups of photos, each of which has a cosine of at least ``threshold`` with another one of its group; by path.
 
-    each: called after each photo.
+    Args:
+        each: called after each photo.
     """
     store = index.store()
     if store is None:

@@ -213,7 +213,9 @@ SUFFIXES = (".jsonl", ".npz", ".npy", ".parquet")
 def check_export(path: Path) -> None:
     """Refuse what cannot be written before any work is done.
 
-    Raises: ConfigError for another ending or a folder that is not there, RuntimeUnavailable where pyarrow is missing.
+    Raises:
+        ConfigError: another ending or a folder that is not there.
+        RuntimeUnavailable: pyarrow is missing.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{path}: the ending says the form; known are {', '.join(SUFFIXES)}")
@@ -226,9 +228,16 @@ def check_export(path: Path) -> None:
 def export_rows(rows: Iterable[Row], note: ModelNote, path: Path, each: Callable[[], object] = lambda: None) -> int:
     """Write rows to a file whose ending says the form: how many.
 
-    note: the model of their vectors. each: called after each row.
+    Args:
+        path: of the file, or - for stdout.
+        rows: to write.
+        note: the model of their vectors.
+        each: called after each row.
 
-    Raises: what ``check_export`` does, and OSError where the disk is full.
+    Raises:
+        ConfigError: as ``check_export``.
+        RuntimeUnavailable: as ``check_export``.
+        OSError: the disk is full.
     """
     check_export(path)
     with _open_sink(path, note) as sink:
@@ -236,7 +245,7 @@ def export_rows(rows: Iterable[Row], note: ModelNote, path: Path, each: Callable
 
 
 def write_rows(rows: Iterable[Row], sink: Sink, each: Callable[[], object] = lambda: None) -> int:
-    """Give all rows to a sink: how many."""
+    """Give all rows to a sink; returns how many."""
     count = 0
     for row in rows:
         sink.add(row)

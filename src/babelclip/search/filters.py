@@ -122,14 +122,22 @@ class Not(Filter):
 
 
 def check_field(name: object) -> str:
-    """The name of a field of metadata. Raises: ConfigError."""
+    """The name of a field of metadata.
+
+    Raises:
+        ConfigError: it is none.
+    """
     if not isinstance(name, str) or not _FIELD.fullmatch(name):
         raise ConfigError(f"a field of metadata is named by letters, digits and _, at most 63 of them: found {name!r}")
     return name
 
 
 def check_scalar(field: str, value: object) -> Scalar:
-    """A value of metadata. Raises: ConfigError."""
+    """A value of metadata.
+
+    Raises:
+        ConfigError: it is none.
+    """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ConfigError(f"{field} takes a string or a number, found {type(value).__name__}")
     if isinstance(value, float) and not math.isfinite(value):
@@ -142,7 +150,11 @@ def check_scalar(field: str, value: object) -> Scalar:
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """Raises: ConfigError for a name or value that no store could keep."""
+    """Look at names and values.
+
+    Raises:
+        ConfigError: a name or value that no store could keep.
+    """
     for field, value in metadata.items():
         check_scalar(check_field(field), value)
 

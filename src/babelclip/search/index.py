@@ -72,11 +72,13 @@ class Index:
     def open(cls, url: str, encoder: IndexEncoder | None, *, dim: int | None = None, create: bool = False) -> Index:
         """The index of a URL (``sqlite:PATH`` and others, see ``open_database``).
 
-        encoder: None for what needs no model: filters, counts, verify, similar files. dim: a Matryoshka width for a new
-        index; the model's own when left out.
+        Args:
+            encoder: None for what needs no model: filters, counts, verify, similar files.
+            dim: a Matryoshka width for a new index; the model's own when left out.
 
         Raises:
-            ModelDiffers: the index was made with another model. StoreError: there is none, or it cannot be used.
+            ModelDiffers: the index was made with another model.
+            StoreError: there is none, or it cannot be used.
         """
         index = cls(open_database(url, create=create), encoder, dim=dim)
         try:
@@ -154,12 +156,17 @@ class Index:
 
         Can be stopped at any moment; the next run goes on.
 
-        paths: all that have been indexed before, when left out. wanted: as last time when left out. reembed: all of
-        them into a new set of vectors, which answers when it is complete; until then the old one does. leave: files
-        that are not looked at, and stay as they are known.
+        Args:
+            paths: all that have been indexed before, when left out.
+            wanted: as last time when left out.
+            reembed: all of them into a new set of vectors, which answers when it is complete; until then the old
+                one does.
+            leave: files that are not looked at, and stay as they are known.
 
-        Raises: ConfigError for a path that is not there, ModelDiffers where another model's vectors answer, StoreError
-        where nothing can be kept.
+        Raises:
+            ConfigError: a path that is not there.
+            ModelDiffers: another model's vectors answer.
+            StoreError: nothing can be kept.
         """
         encoder = self._need_encoder()
         roots = [Path(path).expanduser().absolute() for path in paths]
@@ -206,11 +213,15 @@ class Index:
     ) -> list[Hit]:
         """The ``k`` best, best first.
 
-        query: a text, a ``Query`` of texts and images, or a vector (E,) of the model. kinds: only these. correct_gap:
-        where kinds are mixed, each hit is ranked by how far it lies above what its kind gives by chance, so that
-        neither crowds out the other; within a kind the order is that of the cosine either way.
+        Args:
+            query: a text, a ``Query`` of texts and images, or a vector (E,) of the model.
+            kinds: only these.
+            correct_gap: where kinds are mixed, each hit is ranked by how far it lies above what its kind gives by
+                chance, so that neither crowds out the other; within a kind the order is that of the cosine either
+                way.
 
-        Raises: InputError for a query that cannot be embedded.
+        Raises:
+            InputError: a query that cannot be embedded.
         """
         store = self.store()
         if store is None:

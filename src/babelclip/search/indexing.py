@@ -85,8 +85,9 @@ def bring_up_to_date(
 ) -> Report:
     """Embed what is new in folders, and take out what is gone from them.
 
-    elsewhere: other indexed folders, which may lie inside these: what is below them is left to them. leave: files that
-    are not looked at; what is known of them stays.
+    Args:
+        elsewhere: other indexed folders, which may lie inside these: what is below them is left to them.
+        leave: files that are not looked at; what is known of them stays.
     """
     start = time.perf_counter()
     failed_before = read_failures(database)

@@ -20,10 +20,13 @@ _HEIF_START = re.compile(rb"....ftyp(heic|heix|hevc|mif1|msf1)", re.DOTALL)
 def open_photo(photo: Path | bytes, least: int | None = None) -> Image.Image:
     """An RGB image, upright, what is transparent on white.
 
-    photo: a path, or a file's bytes. least: as for ``open_image``.
+    Args:
+        photo: a path, or a file's bytes.
+        least: as for ``open_image``.
 
-    Raises: ImageError for what cannot be opened, and for a HEIC photo where its extra is not installed: the index may
-    have been made where it was.
+    Raises:
+        ImageError: it cannot be opened, or is a HEIC photo and its extra is not installed: the index may have been
+            made where it was.
     """
     if not _is_heif(photo):
         return open_image(photo, orientation="upright", alpha="white", least=least)
@@ -35,7 +38,11 @@ def open_photo(photo: Path | bytes, least: int | None = None) -> Image.Image:
 
 
 def open_page(document: Path, number: int) -> Image.Image:
-    """A page of a PDF document as it was embedded; the first is 1. Raises: ImageError as ``open_photo``."""
+    """A page of a PDF document as it was embedded; the first is 1.
+
+    Raises:
+        ImageError: as ``open_photo``.
+    """
     extra = missing_extra("pdf")
     if extra is not None:
         raise ImageError(f"PDF document: {install_line(extra)}")
@@ -43,14 +50,22 @@ def open_page(document: Path, number: int) -> Image.Image:
 
 
 def open_indexed(kind: str, metadata: Metadata, least: int | None = None) -> Image.Image:
-    """The picture of a row of kind image or page, from its file as it is now. Raises: ImageError as ``open_photo``."""
+    """The picture of a row of kind image or page, from its file as it is now.
+
+    Raises:
+        ImageError: as ``open_photo``.
+    """
     if kind == "page":
         return open_page(exact_path(metadata), int(metadata["page"]))
     return open_photo(exact_path(metadata), least)
 
 
 def for_encoder(image: ImageSource) -> ImageSource:
-    """What an encoder can open: HEIC photos as a picture, all else as it is. Raises: ImageError as ``open_photo``."""
+    """What an encoder can open: HEIC photos as a picture, all else as it is.
+
+    Raises:
+        ImageError: as ``open_photo``.
+    """
     return open_photo(image) if isinstance(image, Path | bytes) and _is_heif(image) else image
 
 

@@ -59,7 +59,8 @@ def index_option(url: str) -> str:
 def open_database(url: str, *, create: bool = False) -> Database:
     """The database of a URL.
 
-    create: make it where it is not there.
+    Args:
+        create: make it where it is not there.
 
     Raises:
         ConfigError: the URL is of no store that is known.

@@ -41,7 +41,11 @@ def install_line(extra: str) -> str:
 
 
 def heif_image(content: bytes, limits: ImageLimits) -> Image.Image:
-    """A HEIC photo, upright as its decoder gives it. Raises: ImageError."""
+    """A HEIC photo, upright as its decoder gives it.
+
+    Raises:
+        ImageError: it cannot be opened.
+    """
     import pillow_heif
 
     try:
@@ -57,7 +61,11 @@ def heif_image(content: bytes, limits: ImageLimits) -> Image.Image:
 
 
 def pdf_pages(content: bytes) -> Iterator[bytes]:
-    """Pictures (PNG) of a document's pages, in order. Raises: ImageError."""
+    """Pictures (PNG) of a document's pages, in order.
+
+    Raises:
+        ImageError: it cannot be opened.
+    """
     with _opened_pdf(content) as document:
         count = len(document)
         if count > MOST_PAGES:
@@ -67,7 +75,11 @@ def pdf_pages(content: bytes) -> Iterator[bytes]:
 
 
 def pdf_page(content: bytes, number: int) -> bytes:
-    """A picture (PNG) of one page; the first is 1. Raises: ImageError, also where there is no such page."""
+    """A picture (PNG) of one page; the first is 1.
+
+    Raises:
+        ImageError: it cannot be opened, or there is no such page.
+    """
     with _opened_pdf(content) as document:
         if not 1 <= number <= len(document):
             raise ImageError(f"PDF document: has {len(document):,} pages, and no page {number}")

@@ -57,9 +57,12 @@ class Query:
         """Words of a command line: ``+`` and ``-`` alone begin a part, ``2:`` before it is its weight; other words that
         follow each other are one text.
 
-        files: names of image files are images. Not for words that come from elsewhere: they would open any file here.
+        Args:
+            files: names of image files are images. Not for words that come from elsewhere: they would open any file
+                here.
 
-        Raises: ConfigError for a sign with nothing after it, or nothing at all.
+        Raises:
+            ConfigError: a sign with nothing after it, or nothing at all.
         """
         groups: list[tuple[float, list[str]]] = [(1.0, [])]
         for word in words:
@@ -114,7 +117,9 @@ def _is_image(word: str) -> bool:
 def query_vector(encoder: Encodes, query: Query) -> Vectors:
     """The sum of the parts' vectors by their weights, of length one. (E,)
 
-    Raises: InputError for a part that cannot be embedded; ConfigError where the parts add up to nothing.
+    Raises:
+        InputError: a part that cannot be embedded.
+        ConfigError: the parts add up to nothing.
     """
     total = np.zeros(encoder.dim, np.float32)
     for part in query.parts:

@@ -43,7 +43,8 @@ class Loaded:
 def load_file(file: FoundFile, known: Container[str]) -> Loaded:
     """Read a file whole; one whose digest is ``known`` is not taken apart.
 
-    Raises: InputError that names it and the reason.
+    Raises:
+        InputError: it cannot be read; the message names it and the reason.
     """
     content = _read(file)
     digest = blake2b(content, digest_size=16).hexdigest()

@@ -108,11 +108,19 @@ class Database(Protocol):
         ...
 
     def open(self, name: str) -> VectorStore:
-        """Raises: StoreError where there is no such store."""
+        """A store by its name.
+
+        Raises:
+            StoreError: there is no such store.
+        """
         ...
 
     def create(self, name: str, dim: int) -> VectorStore:
-        """A new, empty store. Raises: StoreError where there is one of this name."""
+        """A new, empty store.
+
+        Raises:
+            StoreError: there is one of this name.
+        """
         ...
 
     def drop(self, name: str) -> None:
@@ -137,7 +145,11 @@ class Database(Protocol):
 
 
 def check_rows(rows: Sequence[Row], dim: int) -> None:
-    """What every store refuses before it writes. Raises: ConfigError."""
+    """What every store refuses before it writes.
+
+    Raises:
+        ConfigError: what is wrong, and of which row.
+    """
     seen: set[str] = set()
     for row in rows:
         if not row.id or row.id in seen:
@@ -153,7 +165,11 @@ def check_rows(rows: Sequence[Row], dim: int) -> None:
 
 
 def check_query(vector: Vectors, k: int, dim: int) -> Vectors:
-    """The query, of length one. Raises: ConfigError."""
+    """The query, of length one.
+
+    Raises:
+        ConfigError: it has another width, or is not finite.
+    """
     if vector.shape != (dim,):
         raise ConfigError(f"the store holds vectors of width {dim}, the query has {vector.shape}")
     norm = float(np.linalg.norm(vector))

@@ -15,7 +15,8 @@ _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 def parse_where(conditions: Sequence[str]) -> Filter | None:
     """All conditions together; None for none. Values that look like numbers are numbers, unless in double quotes.
 
-    Raises: ConfigError that shows the forms.
+    Raises:
+        ConfigError: it is none; the message shows the forms.
     """
     filters = [_condition(text) for text in conditions]
     return None if not filters else filters[0] if len(filters) == 1 else And(tuple(filters))

@@ -61,7 +61,8 @@ class Asked:
 def find(index: Index, asked: Asked, image: bytes | None = None) -> list[Hit]:
     """The hits of a page, best first; where nothing is asked for, what is indexed, in no order.
 
-    Raises: InputError for an image or text that cannot be embedded.
+    Raises:
+        InputError: an image or text that cannot be embedded.
     """
     query = _query(index, asked, image)
     if query is None:

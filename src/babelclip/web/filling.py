@@ -22,7 +22,11 @@ class Filling:
     """One run over folders, in a thread of its own; other threads ask for its share."""
 
     def __init__(self, index: Index, photos: Sequence[Path], told: Callable[[str], None]) -> None:
-        """told: called with a line when it has ended."""
+        """Nothing runs before ``start``.
+
+        Args:
+            told: called with a line when it has ended.
+        """
         self._index, self._photos, self._told = index, photos, told
         self.share: Share | None = Share()  # None: it has ended
 

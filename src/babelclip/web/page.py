@@ -25,7 +25,11 @@ def render_page(
     share: Share | None = None,
     problem: str | None = None,
 ) -> str:
-    """The whole page. share: how far indexing is, where it runs beside the page."""
+    """The whole page.
+
+    Args:
+        share: how far indexing is, where it runs beside the page.
+    """
     other = "zh" if language == "en" else "en"
     return f"""<!doctype html>
 <html lang="{language}">
@@ -161,7 +165,9 @@ def status_line(
 ) -> str:
     """What is said above the hits; nothing where nothing was asked for.
 
-    count: of all that is indexed; looked at only where there are no hits. image: whether one was asked for.
+    Args:
+        count: of all that is indexed; looked at only where there are no hits.
+        image: whether one was asked for.
     """
     if not hits and not count:
         return words["empty"] if share is None else words["coming"]

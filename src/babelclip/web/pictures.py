@@ -32,7 +32,11 @@ class Pictures:
         self._turn = threading.BoundedSemaphore(AT_ONCE)
 
     def row(self, id: str) -> Row:
-        """A photo or page of the index. Raises: ImageError for what is none, or lies in no indexed folder."""
+        """A photo or page of the index.
+
+        Raises:
+            ImageError: what is none, or lies in no indexed folder.
+        """
         store = self._index.store()
         row = None if store is None else store.get([id])[0]
         if row is None or row.kind not in ("image", "page"):
@@ -43,7 +47,11 @@ class Pictures:
         return row
 
     def small(self, id: str) -> bytes:
-        """A WebP picture for the grid. Raises: ImageError."""
+        """A WebP picture for the grid.
+
+        Raises:
+            ImageError: it cannot be opened.
+        """
         row = self.row(id)
         digest = str(row.metadata.get("digest", ""))
         page = f"-page{row.metadata['page']}" if row.kind == "page" else ""
@@ -56,11 +64,19 @@ class Pictures:
         return picture
 
     def large(self, id: str) -> bytes:
-        """A WebP picture for the lightbox. Raises: ImageError."""
+        """A WebP picture for the lightbox.
+
+        Raises:
+            ImageError: it cannot be opened.
+        """
         return self._drawn(self.row(id), LARGE)
 
     def whole(self, id: str) -> Image.Image:
-        """The photo or page itself, upright, to be looked at by the model. Raises: ImageError."""
+        """The photo or page itself, upright, to be looked at by the model.
+
+        Raises:
+            ImageError: it cannot be opened.
+        """
         row = self.row(id)
         with self._turn:
             return open_indexed(row.kind, row.metadata)

@@ -49,7 +49,12 @@ class Tried:
 def try_things(
     encoder: IndexEncoder, things: Sequence[Thing], dim: int, count_tokens: CountTokens | None, api: Api
 ) -> Tried:
-    """Embed and compare. Raises: InputError, ConfigError for what cannot be embedded."""
+    """Embed and compare.
+
+    Raises:
+        InputError: a text or image that cannot be embedded.
+        ConfigError: an option that the model does not have.
+    """
     if not things or len(things) > MOST:
         raise ConfigError(f"give from 1 to {MOST} texts and images")
     vectors = np.empty((len(things), dim), np.float32)

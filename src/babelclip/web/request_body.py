@@ -9,7 +9,11 @@ LARGEST = 32 * 2**20
 
 
 async def whole_body(request: Request) -> bytes:
-    """Raises: HTTPException for more than ``LARGEST`` bytes, as soon as they are there."""
+    """The bytes of a body.
+
+    Raises:
+        HTTPException: more than ``LARGEST`` bytes, as soon as they are there.
+    """
     body = bytearray()
     async for part in request.stream():
         body += part

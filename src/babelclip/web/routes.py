@@ -75,10 +75,13 @@ def make_page(
 ) -> FastAPI:
     """An application of the page alone.
 
-    encoder: turns photos as the model itself does, so that the playground shows what a server answers; the index turns
-    them upright by itself. names: by which it is reached, beside this machine's own (see ``OwnNames``). count_tokens:
-    how many tokens texts are, for the price that the playground tells. api: where its request goes to; a server on this
-    machine when left out. filling: what indexes photos beside it.
+    Args:
+        encoder: turns photos as the model itself does, so that the playground shows what a server answers; the
+            index turns them upright by itself.
+        names: by which it is reached, beside this machine's own (see ``OwnNames``).
+        count_tokens: how many tokens texts are, for the price that the playground tells.
+        api: where its request goes to; a server on this machine when left out.
+        filling: what indexes photos beside it.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.index, app.state.encoder, app.state.pictures = index, encoder, Pictures(index)

@@ -33,10 +33,15 @@ def run_page(
 ) -> None:
     """Serve the page until Ctrl-C.
 
-    ready: called with the address when it answers. told: called with a line when indexing has ended.
-    count_tokens: how many tokens texts are; without it the playground tells no price. names, api: as for ``make_page``.
+    Args:
+        ready: called with the address when it answers.
+        told: called with a line when indexing has ended.
+        names: as for ``make_page``.
+        count_tokens: how many tokens texts are; without it the playground tells no price.
+        api: as for ``make_page``.
 
-    Raises: ConfigError where the address cannot be listened at.
+    Raises:
+        ConfigError: the address cannot be listened at.
     """
     filling = Filling(index, photos, told) if photos else None
     app = make_page(index, encoder, names=[host, *names], count_tokens=count_tokens, api=api, filling=filling)

@@ -34,7 +34,11 @@ class LanceDatabase:
     """A folder of tables. Threads may share one."""
 
     def __init__(self, place: str, *, create: bool) -> None:
-        """Raises: StoreError where there is no index, or it cannot be used."""
+        """Open a folder.
+
+        Raises:
+            StoreError: there is no index, or it cannot be used.
+        """
         self._place = place
         self._lock = threading.RLock()
         with self.working():
@@ -118,7 +122,11 @@ class LanceDatabase:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """One thread at a time. Raises: StoreError for what LanceDB complains of."""
+        """One thread at a time.
+
+        Raises:
+            StoreError: what LanceDB complains of.
+        """
         with self._lock:
             try:
                 yield

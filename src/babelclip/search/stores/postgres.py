@@ -43,7 +43,11 @@ class PostgresDatabase:
     """A schema of notes and stores. Threads may share one."""
 
     def __init__(self, url: str, *, create: bool) -> None:
-        """Raises: StoreError where it cannot be reached, or there is no index in it."""
+        """Connect to a database.
+
+        Raises:
+            StoreError: it cannot be reached, or there is no index in it.
+        """
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query))
         self.schema = options.pop("schema", SCHEMA)
@@ -150,7 +154,11 @@ class PostgresDatabase:
 
     @contextmanager
     def working(self) -> Iterator[Cursor]:
-        """One transaction, kept when the block ends well. Raises: StoreError for what the server complains of."""
+        """One transaction, kept when the block ends well.
+
+        Raises:
+            StoreError: what the server complains of.
+        """
         try:
             with self._lock, self._connection.transaction(), self._connection.cursor() as cursor:
                 yield cursor

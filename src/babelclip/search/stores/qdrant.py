@@ -32,9 +32,13 @@ class QdrantDatabase:
     """Collections whose names begin alike. Threads may share one."""
 
     def __init__(self, place: str, *, create: bool) -> None:
-        """place: a folder, or http(s)://HOST:PORT/NAME, with the key in QDRANT_API_KEY.
+        """Open a folder, or connect to a server.
 
-        Raises: StoreError where it cannot be reached, or there is no index.
+        Args:
+            place: a folder, or http(s)://HOST:PORT/NAME, with the key in QDRANT_API_KEY.
+
+        Raises:
+            StoreError: it cannot be reached, or there is no index.
         """
         self._place = place
         self._lock = threading.RLock()
@@ -126,7 +130,11 @@ class QdrantDatabase:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """One thread at a time. Raises: StoreError for what Qdrant complains of."""
+        """One thread at a time.
+
+        Raises:
+            StoreError: what Qdrant complains of.
+        """
         with self._lock:
             try:
                 yield

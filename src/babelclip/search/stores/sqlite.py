@@ -28,8 +28,7 @@ from babelclip.search.stores.sqlite_scan import Scan
 APPLICATION = 0x62636C70  # "bclp", in the file's header
 FORMAT = 2
 """Files of format 1 are read as they are: what has changed is what ``index_notes`` says of the model. A file is of
-format 2, and closed to earlier versions, from the first store on that this version makes in it.
-"""
+format 2, and closed to earlier versions, from the first store on that this version makes in it."""
 PATIENCE = 60.0
 """Seconds that a writer waits for another one."""
 AT_ONCE = 4096
@@ -57,7 +56,11 @@ class SqliteDatabase:
     """A file of notes and stores. Threads may share one."""
 
     def __init__(self, path: Path, *, create: bool) -> None:
-        """Raises: StoreError where there is no such file, or it is another program's, a newer format's, or damaged."""
+        """Open a file.
+
+        Raises:
+            StoreError: there is no such file, or it is another program's, a newer format's, or damaged.
+        """
         self.path = path.absolute()
         self.lock = threading.RLock()
         self._file: tuple[int, int] | None = None
@@ -168,7 +171,11 @@ class SqliteDatabase:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Cursor]:
-        """One thread at a time. Raises: StoreError for what SQLite finds wrong, and for a file that has gone."""
+        """One thread at a time.
+
+        Raises:
+            StoreError: what SQLite finds wrong, and for a file that has gone.
+        """
         with self.lock:
             if self._file is not None and self._file != self._file_now():  # SQLite would go on with what nobody sees
                 raise StoreError(f"{self.path} was taken away, or another put in its place, while it was open")
@@ -180,7 +187,11 @@ class SqliteDatabase:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Cursor]:
-        """One transaction, kept when the block ends well. Raises: StoreError, also where another writes too long."""
+        """One transaction, kept when the block ends well.
+
+        Raises:
+            StoreError: the file cannot be written, or another process writes too long.
+        """
         with self.reading() as cursor:
             cursor.execute("BEGIN IMMEDIATE")
             try:

@@ -77,7 +77,11 @@ class Scan:
         self._loaded: _Loaded | None = None
 
     def view(self, cursor: sqlite3.Cursor, where: Filter | None) -> View:
-        """The store as it is now, and the rows that pass. Raises: StoreError where the store is gone."""
+        """The store as it is now, and the rows that pass.
+
+        Raises:
+            StoreError: the store is gone.
+        """
         cursor.execute("BEGIN")  # one moment for all that is read
         try:
             loaded = self._up_to_date(cursor)
