@@ -4,6 +4,8 @@ Letters used in shape comments everywhere:
 
     B batch    T tokens    P patches    D width (inside a tower)    N heads    K per-head width
     E embedding (output of a tower)    S image side in pixels
+
+A file of its own, because every room may know these types and nothing else of each other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The user's folders: what can be made again lies in the cache, what is theirs among the data."""
+"""The user's folders: what can be made again lies in the cache, what is theirs among the data.
+
+A file of its own, because models, graphs, indexes and thumbnails share it, and tests point it elsewhere.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -129,3 +130,32 @@ def test_help_loads_nothing_heavy() -> None:
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stderr.strip() == "0 []"
     assert "embed" in result.stdout
+
+
+SHORT = 40
+"""Lines under which a file has to say why it is one."""
+HAS_NOT_SAID = ("serve/", "train/")
+"""Rooms whose short files have not said it yet."""
+
+
+def short_and_silent(path: Path, text: str) -> bool:
+    """Whether a file is short and does not say why it stands alone."""
+    if path.name == "__init__.py" or len(text.splitlines()) >= SHORT:
+        return False
+    docstring = ast.get_docstring(ast.parse(text)) or ""
+    return re.search(r"\b[Aa] file of its own,? because\b", " ".join(docstring.split())) is None
+
+
+def test_a_short_file_says_why_it_stands_alone() -> None:
+    """Else it belongs to its only caller."""
+    silent = [
+        name
+        for path in SOURCES
+        if short_and_silent(path, path.read_text(encoding="utf-8"))
+        and not (name := path.relative_to(ROOT / "src" / "babelclip").as_posix()).startswith(HAS_NOT_SAID)
+    ]
+    assert silent == []
+    assert short_and_silent(Path("planted.py"), '"""A file."""\n')
+    assert not short_and_silent(
+        Path("planted.py"), '"""A file.\n\nA file of its own, because two\nrooms share it.\n"""\n'
+    )

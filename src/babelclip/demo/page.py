@@ -1,4 +1,7 @@
-"""The demonstration's page: one HTML file with everything inside it, to open from disk or send to somebody."""
+"""The demonstration's page: one HTML file with everything inside it, to open from disk or send to somebody.
+
+A file of its own, because it alone knows HTML, and what is found knows none.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Read evaluation tables: parquet with known columns."""
+"""Read evaluation tables: parquet with known columns.
+
+A file of its own, because three families of tasks read tables, and nothing else here needs pyarrow.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A cut is never silent: one warning a call."""
+"""A cut is never silent: one warning a call.
+
+A file of its own, because an encoder of this process and one over HTTP share it.
+"""
 
 from __future__ import annotations
 

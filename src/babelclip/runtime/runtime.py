@@ -1,4 +1,7 @@
-"""What every runtime can do: run a prepared batch through a tower and say what it is."""
+"""What every runtime can do: run a prepared batch through a tower and say what it is.
+
+A file of its own, because whoever runs a batch knows this protocol and no runtime.
+"""
 
 from __future__ import annotations
 

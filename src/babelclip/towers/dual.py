@@ -1,4 +1,7 @@
-"""The dual encoder: two towers, one space, one learned temperature (Radford et al. 2021)."""
+"""The dual encoder: two towers, one space, one learned temperature (Radford et al. 2021).
+
+A file of its own, because either tower is read, exported and trained without the other.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Many token vectors to one."""
+"""Many token vectors to one.
+
+A file of its own, because it is one idea, and a model may take another pooling.
+"""
 
 from __future__ import annotations
 

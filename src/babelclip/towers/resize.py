@@ -1,4 +1,7 @@
-"""An image tower for another image size."""
+"""An image tower for another image size.
+
+A file of its own, because a tower that runs never needs it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Fresh weights for towers that are trained from nothing."""
+"""Fresh weights for towers that are trained from nothing.
+
+A file of its own, because a tower that is read from a file never needs it.
+"""
 
 from __future__ import annotations
 

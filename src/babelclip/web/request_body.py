@@ -1,4 +1,7 @@
-"""The body of a request, whole, up to what a photo has."""
+"""The body of a request, whole, up to what a photo has.
+
+A file of its own, because the page and the playground read bodies alike.
+"""
 
 from __future__ import annotations
 

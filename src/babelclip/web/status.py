@@ -1,4 +1,7 @@
-"""Which status an error is told with."""
+"""Which status an error is told with.
+
+A file of its own, because the page and the playground tell errors alike.
+"""
 
 from __future__ import annotations
 
