@@ -15,6 +15,13 @@ import pytest
 import babelclip.errors
 from babelclip.bundled import bundled_folder
 from babelclip.checkpoint.checksums import CHECKSUMS, DERIVED
+from babelclip.cohort import DIRECTIONS
+from babelclip.search.codes import MOST_NUMBERS
+from babelclip.search.read_file import PIECE
+from babelclip.search.stores.sqlite_scan import RESCORED
+from babelclip.search.watching import SHARE
+from babelclip.serve.costs import TILE_SIDE, TOKENS_PER_TILE
+from babelclip.serve.settings import ServerSettings
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "babelclip"
@@ -137,3 +144,32 @@ def test_checksums_list_every_file_but_graphs() -> None:
     listed = set(json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))["sha256"])
     there = {file.name for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")}
     assert listed == {name for name in there if name != CHECKSUMS and not name.endswith(DERIVED)}
+
+
+IN_WORDS = {16: "sixteen", 20: "twenty", 50: "fifty", 1000: "a thousand"}
+DEMO = SOURCE / "demo"
+QUERIES = json.loads((DEMO / "queries.json").read_text(encoding="utf-8"))["queries"]
+LIMITS, DRAIN = ServerSettings().image_limits, ServerSettings().drain_seconds
+STATED = [
+    ("README.md", f"embeds {IN_WORDS[len(list((DEMO / 'photos').glob('*.webp')))]} photos"),
+    ("README.md", f"answers queries in {IN_WORDS[len({query['language'] for query in QUERIES})]} languages"),
+    (
+        "docs/guides/serve.md",
+        f"up to {LIMITS.max_bytes // 2**20} MiB and {LIMITS.max_pixels // 10**6} megapixels",
+    ),
+    ("docs/guides/serve.md", f"finishes what was accepted within {DRAIN:g} seconds"),
+    ("docs/guides/serve.md", f"an image {TOKENS_PER_TILE:,} tokens for each tile of {TILE_SIDE} x {TILE_SIDE} pixels"),
+    ("docs/reference/http.md", f"an image costs {TOKENS_PER_TILE:,} tokens"),
+    ("docs/guides/search.md", f"two bits for each of the first {MOST_NUMBERS} numbers"),
+    ("docs/guides/search.md", f"picks {IN_WORDS[RESCORED]} candidates"),
+    ("docs/guides/search.md", f"pieces of about {IN_WORDS[PIECE]} characters"),
+    ("docs/guides/search.md", f"rests {IN_WORDS[SHARE]} times as long"),
+    ("docs/model-folder.md", f"the {IN_WORDS[DIRECTIONS]} strongest directions"),
+]
+"""A document, and a limit or a size that it states, spelled with the code's own number."""
+
+
+@pytest.mark.parametrize(("document", "sentence"), STATED, ids=[sentence for _, sentence in STATED])
+def test_documents_state_the_limits_of_the_code(document: str, sentence: str) -> None:
+    text = " ".join((ROOT / document).read_text(encoding="utf-8").split())
+    assert sentence in text
