@@ -46,7 +46,7 @@ MAY_REACH_OUT = {
     "serve/worker_process.py": "a socket between two processes of this machine",
     "serve/run.py": "listens",
     "web/run.py": "listens",
-    "web/own_names.py": "this machine's own name",
+    "web/middleware.py": "this machine's own name",
 }
 
 

@@ -54,7 +54,7 @@ def environment(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 @pytest.fixture
-def filling(photos: Path, tmp_path: Path) -> Iterator[str]:
+def indexing(photos: Path, tmp_path: Path) -> Iterator[str]:
     """Address of `babelclip ui FOLDER` as it begins to index, with every photo five times."""
     folder = tmp_path / "Photos"
     folder.mkdir()

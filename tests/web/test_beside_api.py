@@ -25,7 +25,7 @@ from babelclip.search.index import Index
 from babelclip.serve.app import ROUTERS
 from babelclip.serve.beside import first_part
 from babelclip.serve.run import Address
-from babelclip.web.routes import PLACES
+from babelclip.web.app import FIRST_SEGMENTS
 
 from .conftest import COMMAND, running
 
@@ -52,10 +52,10 @@ def paths(routers: tuple[APIRouter, ...]) -> set[str]:
 
 
 def test_no_path_of_the_api_is_the_pages() -> None:
-    assert {"", "results", "thumbnail", "picture", "where", "progress", "static", "playground"} == PLACES
+    assert {"", "results", "thumbnail", "picture", "where", "progress", "static", "playground"} == FIRST_SEGMENTS
     for routers in ROUTERS.values():
         assert len(paths(routers)) >= 3
-        assert not {first_part(path) for path in paths(routers)} & PLACES
+        assert not {first_part(path) for path in paths(routers)} & FIRST_SEGMENTS
 
 
 def test_the_api_answers_as_without_the_page(served: Served, environment: dict[str, str]) -> None:
@@ -82,7 +82,7 @@ def test_the_page_finds_what_it_finds_alone(served: Served, address: str, photos
     id = re.findall(r'data-id="(\w+)"', found[0]["html"])[0]
     seen = [httpx.get(f"{each}/where/{id}", params={"q": "an elephant"}, timeout=90) for each in (served[0], address)]
     assert seen[0].content == seen[1].content
-    for path in ("/", "/static/page.js", f"/thumbnail/{id}", "/playground"):
+    for path in ("/", "/static/search.js", f"/thumbnail/{id}", "/playground"):
         answer = httpx.get(served[0] + path)
         assert answer.status_code == 200
         assert answer.headers["content-security-policy"].startswith("default-src 'none'")

@@ -139,9 +139,9 @@ def test_markup_in_a_query_stays_text(page: Page) -> None:
     expect(page.get_by_role("searchbox")).to_have_value("<img src=x onerror=alert(1)>")
 
 
-def test_photos_appear_as_they_are_indexed(browser: Browser, filling: str) -> None:
+def test_photos_appear_as_they_are_indexed(browser: Browser, indexing: str) -> None:
     page = browser.new_page(locale="en-US")
-    page.goto(filling)
+    page.goto(indexing)
     expect(page.get_by_role("status")).to_contain_text("The first photos will be here")
     expect(page.locator("#indexed")).to_contain_text("indexing: ", timeout=60_000)
     expect(page.locator("#results li")).not_to_have_count(0, timeout=60_000)
@@ -162,11 +162,11 @@ def test_a_text_is_read_in_the_lightbox(
         page = browser.new_page(locale="en-US")
         page.goto(f"{address}/?q=zebras")
         page.locator("#results a", has_text="note.txt").click()
-        expect(page.locator("#words")).to_have_text("Zebras at the river.\nThey drink, and look up.")
+        expect(page.locator("#snippet")).to_have_text("Zebras at the river.\nThey drink, and look up.")
         expect(page.locator("#large")).to_be_hidden()
         page.keyboard.press("Escape")
         page.locator("#results a", has_text="zebras.jpg").click()
-        expect(page.locator("#words")).to_be_hidden()
+        expect(page.locator("#snippet")).to_be_hidden()
         expect_drawn(page, "#large")
         page.close()
 

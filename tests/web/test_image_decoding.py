@@ -21,7 +21,7 @@ from babelclip.prepare.open_image import ImageLimits
 from babelclip.search.index import Index
 from babelclip.serve.own_encoder import OwnEncoder
 from babelclip.serve.served import serve_encoder
-from babelclip.web.routes import make_page
+from babelclip.web.app import make_page
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from babelclip.web.words import WORDS
+from babelclip.web.locale import TRANSLATIONS
 
 from .conftest import COMMAND, running
 
@@ -90,20 +90,20 @@ def test_similar_ones_stay_asked_for_while_filters_are_set(address: str) -> None
     assert 'name="like"' not in found
 
 
-def test_how_far_indexing_is(filling: str) -> None:
+def test_how_far_indexing_is(indexing: str) -> None:
     told, said = [], set()
-    while (now := httpx.get(f"{filling}/progress").json())["running"]:
+    while (now := httpx.get(f"{indexing}/progress").json())["running"]:
         told.append(now["text"])
-        assert "<form" in httpx.get(filling).text
-        status = httpx.get(f"{filling}/results").json()["status"]
-        if not httpx.get(f"{filling}/progress").json()["count"]:
+        assert "<form" in httpx.get(indexing).text
+        status = httpx.get(f"{indexing}/results").json()["status"]
+        if not httpx.get(f"{indexing}/progress").json()["count"]:
             said.add(status)
         time.sleep(0.1)
     assert said == {"The first photos will be here in a moment."}
     assert any(re.fullmatch(r"[\d,]+ indexed · looking through the folders", line) for line in told)
     assert any(re.fullmatch(r"[\d,]+ indexed · indexing: [\d,]+ of [\d,]+", line) for line in told)
     assert (now["count"], now["text"]) == (245, "245 indexed")
-    assert "data-filling" not in httpx.get(filling).text
+    assert "data-indexing" not in httpx.get(indexing).text
 
 
 def test_results_are_cells_of_the_page(address: str) -> None:
@@ -160,9 +160,10 @@ def test_two_languages(address: str) -> None:
 
 
 def test_every_word_is_said_somewhere_in_every_language() -> None:
-    said = "".join(file.read_text() for file in WEB.glob("*.py") if file.name != "words.py")
-    assert [word for word in WORDS["en"] if f'"{word}"' not in said and f"'{word}'" not in said] == []
-    assert all(words.keys() == WORDS["en"].keys() for words in WORDS.values())
+    files = [file for file in (*WEB.glob("*.py"), *WEB.rglob("*.html")) if file.name != "locale.py"]
+    said = "".join(file.read_text() for file in files)
+    assert [name for name in TRANSLATIONS["en"] if f'"{name}"' not in said and f"'{name}'" not in said] == []
+    assert all(texts.keys() == TRANSLATIONS["en"].keys() for texts in TRANSLATIONS.values())
 
 
 def test_pictures_are_drawn_anew(address: str) -> None:
@@ -193,8 +194,8 @@ def test_where_is_a_picture(address: str, name: str) -> None:
         "/thumbnail/00000000000000000000000000000000",
         "/thumbnail/..%2f..%2fsecret.jpg",
         "/picture/%2e%2e%2fsecret.jpg",
-        "/static/..%2fpage.py",
-        "/static/words.py",
+        "/static/..%2fapp.py",
+        "/static/locale.py",
         "/secret.jpg",
     ],
 )
@@ -209,7 +210,7 @@ def test_a_name_that_leads_here_against_the_users_will_is_not_answered(address: 
 
 
 def test_the_content_policy_is_strict(address: str) -> None:
-    for path in ("/", "/results?q=dog", "/static/page.js", "/thumbnail/x"):
+    for path in ("/", "/results?q=dog", "/static/search.js", "/thumbnail/x"):
         policy = httpx.get(address + path).headers["content-security-policy"]
         assert policy.startswith("default-src 'none'")
         assert "unsafe" not in policy

@@ -106,8 +106,8 @@ def _page(stack: ExitStack, index: str | None, names: tuple[str, ...], address: 
     from babelclip.search.open_store import index_url
     from babelclip.serve.beside import Neighbour
     from babelclip.serve.own_encoder import OwnEncoder
+    from babelclip.web.app import FIRST_SEGMENTS, make_page
     from babelclip.web.curl import Api
-    from babelclip.web.routes import PLACES, make_page
 
     url = index_url(index)
     Index.open(url, None).close()  # before the models are loaded; whether they fit is seen after that
@@ -116,7 +116,7 @@ def _page(stack: ExitStack, index: str | None, names: tuple[str, ...], address: 
         opened = stack.enter_context(Index.open(url, encoder))
         api = Api(url="", needs_key=address.keys is not None)
         page = make_page(opened, encoder, names=[address.host, *names], count_tokens=encoder.count_tokens, api=api)
-        return Neighbour(page, PLACES)
+        return Neighbour(page, FIRST_SEGMENTS)
 
     return made
 

@@ -54,12 +54,12 @@ def ui(
         if not path.exists():
             raise ConfigError(f"{path}: there is no such file or folder")
 
-    def ready(address: str) -> None:
+    def on_ready(address: str) -> None:
         print(address, flush=True)
         if open_page and has_display():
             webbrowser.open(address)
 
-    def told(line: str) -> None:
+    def on_indexed(line: str) -> None:
         print(f"babelclip: {line}", file=sys.stderr, flush=True)
 
     encoder = model.open()
@@ -76,8 +76,8 @@ def ui(
             photos or [],
             host=host,
             port=port,
-            ready=ready,
-            told=told,
+            on_ready=on_ready,
+            on_indexed=on_indexed,
             names=page_name,
             count_tokens=count,
             api=api,

@@ -1,1 +1,8 @@
-"""The page: search in a browser, rendered on the server, with one ES module on top."""
+"""The page: search in a browser, rendered on the server, with an ES module on top.
+
+Three walks, each from ``app`` through ``middleware``:
+
+- a search: ``search_routes``, ``search_request``, ``search_page``, ``templates/search.html``;
+- a picture: ``picture_routes``, ``pictures``;
+- the playground: ``playground_routes``, ``playground``, ``playground_page``, ``templates/playground.html``.
+"""

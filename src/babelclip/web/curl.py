@@ -1,4 +1,7 @@
-"""The request to the API that gives what the playground shows, as a line for the shell."""
+"""The request to the API that gives what the playground shows, as a line for the shell.
+
+A file of its own, because the commands that run the page say which API is meant.
+"""
 
 from __future__ import annotations
 

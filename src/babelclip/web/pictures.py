@@ -18,9 +18,9 @@ from babelclip.search.store import Row
 from babelclip.search.thumbnail import SIDE, thumbnail, thumbnail_folder
 from babelclip.search.walk import exact_path
 
-LARGE = 1600
+LARGE_SIDE = 1600
 """Pixels of the longer side in the lightbox."""
-AT_ONCE = max(1, min(3, (os.cpu_count() or 1) - 1))
+DRAWINGS_AT_ONCE = max(1, min(3, (os.cpu_count() or 1) - 1))
 """Photos that are decoded at the same time, however many the page asks for; a core is left for searching."""
 
 
@@ -29,13 +29,13 @@ class Pictures:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._turn = threading.BoundedSemaphore(AT_ONCE)
+        self._turn = threading.BoundedSemaphore(DRAWINGS_AT_ONCE)
 
     def row(self, id: str) -> Row:
         """A photo or page of the index.
 
         Raises:
-            ImageError: what is none, or lies in no indexed folder.
+            ImageError: it is none, or lies in no indexed folder.
         """
         store = self._index.store()
         row = None if store is None else store.get([id])[0]
@@ -50,32 +50,32 @@ class Pictures:
         """A WebP picture for the grid.
 
         Raises:
-            ImageError: it cannot be opened.
+            ImageError: there is no such photo, or its file cannot be opened.
         """
         row = self.row(id)
         digest = str(row.metadata.get("digest", ""))
         page = f"-page{row.metadata['page']}" if row.kind == "page" else ""
-        kept = thumbnail_folder(self._index.database.url) / digest[:2] / f"{digest}{page}-{SIDE}.webp"
-        if digest.isalnum() and kept.is_file():
-            return kept.read_bytes()
+        path = thumbnail_folder(self._index.database.url) / digest[:2] / f"{digest}{page}-{SIDE}.webp"
+        if digest.isalnum() and path.is_file():
+            return path.read_bytes()
         picture = self._drawn(row, SIDE)
         if digest.isalnum() and _is_as_indexed(row):
-            _keep(kept, picture)
+            _keep(path, picture)
         return picture
 
     def large(self, id: str) -> bytes:
         """A WebP picture for the lightbox.
 
         Raises:
-            ImageError: it cannot be opened.
+            ImageError: there is no such photo, or its file cannot be opened.
         """
-        return self._drawn(self.row(id), LARGE)
+        return self._drawn(self.row(id), LARGE_SIDE)
 
     def whole(self, id: str) -> Image.Image:
         """The photo or page itself, upright, to be looked at by the model.
 
         Raises:
-            ImageError: it cannot be opened.
+            ImageError: there is no such photo, or its file cannot be opened.
         """
         row = self.row(id)
         with self._turn:
@@ -95,8 +95,8 @@ def _is_as_indexed(row: Row) -> bool:
     return (found.st_size, found.st_mtime_ns) == (row.metadata.get("size"), row.metadata.get("mtime_ns"))
 
 
-def _keep(place: Path, content: bytes) -> None:
+def _keep(path: Path, content: bytes) -> None:
     """A full disk costs only the cache."""
     with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(place, content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, content)

@@ -1,4 +1,4 @@
-"""Run the page on this machine, indexing beside it what the user named."""
+"""Run the page on this machine, indexing beside it what the user named: what ``babelclip ui`` does."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import uvicorn
 from babelclip.errors import ConfigError
 from babelclip.search.index import Index
 from babelclip.search.index_encoder import IndexEncoder
+from babelclip.web.app import make_page
 from babelclip.web.curl import Api
-from babelclip.web.filling import Filling
-from babelclip.web.playground import CountTokens
-from babelclip.web.routes import make_page
+from babelclip.web.indexing_job import IndexingJob
+from babelclip.web.state import CountTokens
 
 
 def run_page(
     index: Index,
     encoder: IndexEncoder,
-    photos: Sequence[Path],
+    folders: Sequence[Path],
     *,
     host: str,
     port: int,
-    ready: Callable[[str], None],
-    told: Callable[[str], None],
+    on_ready: Callable[[str], None],
+    on_indexed: Callable[[str], None],
     names: Sequence[str] = (),
     count_tokens: CountTokens | None = None,
     api: Api | None = None,
@@ -34,24 +34,29 @@ def run_page(
     """Serve the page until Ctrl-C.
 
     Args:
-        ready: called with the address when it answers.
-        told: called with a line when indexing has ended.
+        index: what is searched.
+        encoder: the model.
+        folders: what is indexed beside it.
+        host: address to listen at.
+        port: 0 takes a free one.
+        on_ready: called with the address when it answers.
+        on_indexed: called with a line when indexing has ended.
         names: as for ``make_page``.
-        count_tokens: how many tokens texts are; without it the playground tells no price.
+        count_tokens: as for ``make_page``.
         api: as for ``make_page``.
 
     Raises:
         ConfigError: the address cannot be listened at.
     """
-    filling = Filling(index, photos, told) if photos else None
-    app = make_page(index, encoder, names=[host, *names], count_tokens=count_tokens, api=api, filling=filling)
-    listening = _listen(host, port)
-    address = f"http://{'localhost' if host in ('127.0.0.1', '::1') else host}:{listening.getsockname()[1]}"
+    job = IndexingJob(index, folders, on_indexed) if folders else None
+    app = make_page(index, encoder, names=[host, *names], count_tokens=count_tokens, api=api, job=job)
+    listener = _listen(host, port)
+    address = f"http://{'localhost' if host in ('127.0.0.1', '::1') else host}:{listener.getsockname()[1]}"
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-    if filling is not None:
-        threading.Thread(target=filling.run, daemon=True).start()
-    ready(address)
-    server.run([listening])
+    if job is not None:
+        threading.Thread(target=job.run, daemon=True).start()
+    on_ready(address)
+    server.run([listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-WORDS: Mapping[str, Mapping[str, str]] = {
+TRANSLATIONS: Mapping[str, Mapping[str, str]] = {
     "en": {
         "title": "Find your photos",
         "search": "Search",
@@ -104,8 +105,25 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def words_for(chosen: str | None, accepted: str) -> tuple[str, Mapping[str, str]]:
-    """The language and its words: the one that was chosen, else the first one of ``Accept-Language`` that there is."""
+@dataclass(frozen=True, slots=True)
+class Locale:
+    """A language, and what the page says in it: ``locale("found", count=3)``."""
+
+    code: str
+    translations: Mapping[str, str]
+
+    def __call__(self, name: str, **values: object) -> str:
+        """What the page says, with values in its places."""
+        return self.translations[name].format(**values)
+
+    @property
+    def other(self) -> str:
+        """The code of the language that the page can be changed to."""
+        return "zh" if self.code == "en" else "en"
+
+
+def choose_locale(chosen: str | None, accepted: str) -> Locale:
+    """The language that was chosen, else the first one of ``Accept-Language`` that there is, else English."""
     wanted = [chosen or ""] + [part.split(";")[0].strip().lower()[:2] for part in accepted.split(",")]
-    language = next((code for code in wanted if code in WORDS), "en")
-    return language, WORDS[language]
+    code = next((code for code in wanted if code in TRANSLATIONS), "en")
+    return Locale(code, TRANSLATIONS[code])

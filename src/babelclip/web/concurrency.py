@@ -1,7 +1,7 @@
 """Work waits for its turn, and is not begun when whoever asked for it has gone: who types asks for something new after
 every few keys, and what the last letters wanted must not wait for pictures of what is no longer shown.
 
-A file of its own, because searches and pictures wait in the same way.
+A file of its own, because searches and pictures, two files of routes, have a limit each.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
-GONE = 499
+CLIENT_CLOSED_REQUEST = 499
 """As nginx notes it; nobody is there to read it."""
 
 
-class Turns:
+class ConcurrencyLimit:
     """So much work at once, in threads, in the order in which it was asked for."""
 
     def __init__(self, at_once: int) -> None:
@@ -28,4 +28,6 @@ class Turns:
         if request.method == "GET":
             await request.body()  # it has none; after its end comes that the client has gone
         async with self._free:
-            return Response(status_code=GONE) if await request.is_disconnected() else await run_in_threadpool(work)
+            if await request.is_disconnected():
+                return Response(status_code=CLIENT_CLOSED_REQUEST)
+            return await run_in_threadpool(work)

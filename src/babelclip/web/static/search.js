@@ -91,7 +91,7 @@ document.addEventListener("drop", (event) => { event.preventDefault(); searchByI
 
 // The lightbox: a click or Enter opens it, arrows walk, Escape closes.
 const large = document.getElementById("large");
-const words = document.getElementById("words");
+const snippet = document.getElementById("snippet");
 const where = document.getElementById("where");
 let current = null;
 
@@ -100,8 +100,8 @@ function open(link) {
   const { id, kind, path, score, taken } = link.dataset;
   large.hidden = kind === "text";
   if (kind === "text") large.removeAttribute("src"); else large.src = `/picture/${id}`;
-  words.hidden = kind !== "text";
-  words.textContent = kind === "text" ? link.querySelector(".words").textContent : "";
+  snippet.hidden = kind !== "text";
+  snippet.textContent = kind === "text" ? link.querySelector(".snippet").textContent : "";
   large.alt = path;
   document.getElementById("shown").textContent = path;
   document.getElementById("shown-facts").textContent = [score, taken.replace("T", " ")].filter(Boolean).join(" · ");
@@ -159,4 +159,4 @@ async function follow(before) {
   if (now.running) setTimeout(follow, 1000, now.count);
 }
 
-if ("filling" in indexed.dataset) follow(-1);
+if ("indexing" in indexed.dataset) follow(-1);

@@ -1,0 +1,136 @@
+"""A search as the page's address spells it, checked, and the hits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from urllib.parse import urlencode
+
+import numpy as np
+
+from babelclip.arrays import Vectors
+from babelclip.errors import ConfigError
+from babelclip.search.filters import And, Filter, Range, of_kind
+from babelclip.search.index import KINDS, Hit, Index, below
+from babelclip.search.query import Query
+
+HITS_PER_PAGE = 60
+MAX_HITS = 3000
+"""That can be shown one page after the other."""
+MAX_CHARACTERS = 4000
+"""Of each part of an address; the rest is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """What is searched for."""
+
+    text: str = ""
+    like: str = ""  # the id of a row: what is similar to it, where there is no text
+    after: str = ""
+    before: str = ""
+    folder: str = ""
+    kind: str = ""
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= MAX_HITS - HITS_PER_PAGE:
+            raise ConfigError(f"start must be from 0 to {MAX_HITS - HITS_PER_PAGE}")
+        if self.kind and self.kind not in KINDS:
+            raise ConfigError(f"kind must be one of {', '.join(KINDS)}")
+        for name, day in (("after", self.after), ("before", self.before)):
+            if day and not (day[:4].isdigit() and len(day) <= 10):
+                raise ConfigError(f"{name} must be a day, as 2024-06-30")
+
+    @classmethod
+    def from_address(cls, given: Mapping[str, str]) -> SearchRequest:
+        """The search of an address's query parameters.
+
+        Raises:
+            ConfigError: one of them is wrong.
+        """
+        start = given.get("start", "0") or "0"
+        if not start.isdigit():
+            raise ConfigError("start must be a whole number")
+        cut = {name: given.get(name, "")[:MAX_CHARACTERS] for name in ("q", "in", "like", "after", "before", "kind")}
+        return cls(text=cut.pop("q"), folder=cut.pop("in"), start=int(start), **cut)
+
+    def address(self, **changes: object) -> str:
+        """The page's address for this search, with changes to it."""
+        named = {"q": self.text, "like": self.like, "after": self.after, "before": self.before}
+        named |= {"in": self.folder, "kind": self.kind, "start": str(self.start or "")}
+        named |= {name: str(value) for name, value in changes.items()}
+        return "/?" + urlencode({name: value for name, value in named.items() if value})
+
+    @property
+    def has_query(self) -> bool:
+        """Whether hits are ranked, by a text or by what they are similar to."""
+        return bool(self.text.strip() or self.like)
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether it leaves anything out."""
+        return bool(self.after or self.before or self.folder or self.kind)
+
+    @property
+    def where(self) -> Filter | None:
+        """What a hit must fulfill, but for its kind."""
+        parts: list[Filter] = []
+        if self.after or self.before:
+            parts.append(Range("taken", self.after or None, self.before or None))
+        if self.folder:
+            parts.append(below(Path(self.folder)))
+        return And(tuple(parts)) if parts else None
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """What is looked for."""
+        return (self.kind,) if self.kind else KINDS
+
+    def next_start(self, hits: Sequence[Hit]) -> int | None:
+        """Where the page after these hits begins; None where there is none."""
+        following = self.start + HITS_PER_PAGE
+        return following if len(hits) == HITS_PER_PAGE and following <= MAX_HITS - HITS_PER_PAGE else None
+
+
+def find(index: Index, search: SearchRequest, image: bytes | None = None) -> list[Hit]:
+    """The hits of a page, best first; where there is no query, what is indexed, in no order.
+
+    Args:
+        index: where it is looked for.
+        search: what is looked for.
+        image: the bytes of an image to look for in the place of a text.
+
+    Raises:
+        InputError: the image or text cannot be embedded.
+    """
+    query = _query(index, search, image)
+    if query is None:
+        return _any(index, search)
+    hits = index.search(query, search.start + HITS_PER_PAGE, search.where, kinds=search.kinds)
+    return hits[search.start :]
+
+
+def _query(index: Index, search: SearchRequest, image: bytes | None) -> Query | Vectors | None:
+    if image is not None:
+        return Query.image(image)
+    if search.text.strip():
+        return Query.parse(search.text.split(), files=False)
+    return _vector_of(index, search.like) if search.like else None
+
+
+def _vector_of(index: Index, id: str) -> Vectors | None:
+    store = index.store()
+    row = None if store is None else store.get([id])[0]
+    return None if row is None else row.vector
+
+
+def _any(index: Index, search: SearchRequest) -> list[Hit]:
+    store = index.store()
+    if store is None:
+        return []
+    where = of_kind(search.kind, search.where) if search.kind else search.where
+    shown = islice(store.known(where), search.start, search.start + HITS_PER_PAGE)
+    return [Hit.of(rank, row, float(np.nan)) for rank, row in enumerate(shown, start=search.start + 1)]

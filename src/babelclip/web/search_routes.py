@@ -1,0 +1,82 @@
+"""The addresses of a search: the page, its results alone, and how far indexing is."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+
+from babelclip.errors import BabelclipError
+from babelclip.search.index import Hit
+from babelclip.web.http import status_of, whole_body
+from babelclip.web.locale import Locale
+from babelclip.web.search_page import indexed_line, render_hits, render_search_page, status_line
+from babelclip.web.search_request import SearchRequest, find
+from babelclip.web.state import PageState, RequestLocale, State
+
+SEARCHES_AT_ONCE = 2
+"""Each keeps a core busy for some hundredths of a second."""
+router = APIRouter()
+
+
+@router.get("/")
+def page(request: Request, state: State, locale: RequestLocale) -> HTMLResponse:
+    """The page with the results of its address."""
+    search, hits, problem, status = SearchRequest(), list[Hit](), None, 200
+    try:
+        search = SearchRequest.from_address(request.query_params)
+        hits = find(state.index, search)
+    except BabelclipError as error:
+        problem, status = locale("failed") + str(error), status_of(error)
+    rendered = render_search_page(
+        search,
+        hits,
+        locale=locale,
+        folders=list(state.index.folders()),
+        count=state.index.count(),
+        indexing=state.indexing,
+        problem=problem,
+    )
+    return HTMLResponse(rendered, status)
+
+
+@router.get("/results")
+async def results(request: Request, state: State, locale: RequestLocale) -> Response:
+    """The cells of a search by text, or of what is similar to a photo."""
+    return await state.searches.run(request, partial(_results, request, state, locale, None))
+
+
+@router.post("/results")
+async def results_by_image(request: Request, state: State, locale: RequestLocale) -> Response:
+    """The cells of a search by an image, which is the body."""
+    image = await whole_body(request)
+    return await state.searches.run(request, partial(_results, request, state, locale, image))
+
+
+def _results(request: Request, state: PageState, locale: Locale, image: bytes | None) -> JSONResponse:
+    search = SearchRequest.from_address(request.query_params)
+    hits = find(state.index, search, image)
+    following = search.next_start(hits)
+    count = len(hits) or state.index.count()
+    return JSONResponse(
+        {
+            "html": render_hits(hits, search, locale),
+            "status": status_line(search, hits, locale, count, state.indexing, by_image=image is not None),
+            "more": None if following is None else search.address(start=following, lang=locale.code),
+        }
+    )
+
+
+@router.get("/progress")
+def progress(state: State, locale: RequestLocale) -> dict[str, Any]:
+    """How much is indexed, and whether more is coming."""
+    indexing, count = state.indexing, state.index.count()
+    return {"running": indexing is not None, "count": count, "text": indexed_line(locale, count, indexing)}
+
+
+@router.get("/health")
+def health(state: State) -> dict[str, Any]:
+    """Whether it answers, and how much is indexed."""
+    return {"status": "ok", "indexed": state.index.count()}
