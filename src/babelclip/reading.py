@@ -1,7 +1,7 @@
 """What scores of a model mean: cohorts of its texts and images, and the chance that a photo is what a text says.
 
 ``reading.json`` in a model folder holds it. It is fitted on photos that the model was not trained on and belongs to
-these very weights. The chance is logistic regression (Platt 1999) over pairs of a text and a photo. Neither the cosine
+this very model. The chance is logistic regression (Platt 1999) over pairs of a text and a photo. Neither the cosine
 nor how far it stands out among photos carries from captions to names of two words: both are features, and so are the
 mean and the spread of the text's cosines with photos, which tell the one from the other (lab/LOG.md).
 """
@@ -84,7 +84,7 @@ def features(cohort: Cohort, query: Vectors, cosines: NDArray[np.float32]) -> ND
 class Reading:
     """What a model's scores mean."""
 
-    fingerprint: str  # of the weights that it was fitted for
+    fingerprint: str  # of the model that it was fitted for
     photos: int  # that it was fitted on
     texts: int
     cohorts: Mapping[str, Cohort]  # of the kinds "image" and "text"
@@ -110,7 +110,7 @@ def fit_reading(fingerprint: str, pools: Sequence[Pool], widths: Sequence[int]) 
     """Fit on photos that the model has not seen; every pool counts alike.
 
     Args:
-        fingerprint: of the model's weights.
+        fingerprint: of the model.
         pools: photos and texts.
         widths: those of the model.
 
@@ -165,7 +165,7 @@ def read_reading(folder: Path, fingerprint: str) -> Reading | None:
     """The reading of a model folder; None where it has none.
 
     Raises:
-        FolderError: it cannot be read, or was fitted for other weights.
+        FolderError: it cannot be read, or was fitted for another model.
     """
     file = folder / READING
     if not file.is_file():
@@ -187,7 +187,7 @@ def read_reading(folder: Path, fingerprint: str) -> Reading | None:
         ) from error
     if reading.fingerprint != fingerprint:
         raise FolderError(
-            f"{file} was fitted for weights {reading.fingerprint}, not for these ({fingerprint}): remove it, or make "
-            f"it anew with: {AGAIN}"
+            f"{file} was fitted for another model ({reading.fingerprint}, this one is {fingerprint}): "
+            f"remove it, or make it anew with: {AGAIN}"
         )
     return reading

@@ -85,7 +85,7 @@ def test_widths_that_were_not_fitted_have_no_chance(reading: Reading) -> None:
     assert reading.chance(np.ones(80, np.float32), np.ones(1, np.float32)) is None
 
 
-def test_it_belongs_to_its_weights(reading: Reading, tmp_path: Path) -> None:
+def test_it_belongs_to_its_model(reading: Reading, tmp_path: Path) -> None:
     assert read_reading(tmp_path, "f" * 32) is None
     write_reading(tmp_path, reading)
     again = read_reading(tmp_path, "f" * 32)
@@ -94,7 +94,7 @@ def test_it_belongs_to_its_weights(reading: Reading, tmp_path: Path) -> None:
     text = rows(1, seed=9)[0]
     cosines = rows(9, seed=8) @ text
     assert np.array_equal(again.chance(text, cosines), reading.chance(text, cosines))
-    with pytest.raises(FolderError, match=r"fitted for weights ffff.*not for these"):
+    with pytest.raises(FolderError, match=r"fitted for another model \(ffff.*this one is 0000"):
         read_reading(tmp_path, "0" * 32)
     file = tmp_path / "reading.json"
     file.write_text(file.read_text().replace('"format": 1', '"format": 2'))

@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from babelclip.atomic_write import write_json
+from babelclip.atomic_write import UNFINISHED, write_json
 from babelclip.errors import FolderError
 from babelclip.user_folders import user_cache
 
 CHECKSUMS = "checksums.json"
 DERIVED = (".onnx", "onnx.json")
-"""Exported graphs may be made anew at any time; the fingerprint of the weights is in their own manifest."""
+"""Exported graphs may be made anew at any time; their digests and the model's fingerprint are in their own manifest."""
 _WORTH_REMEMBERING = 1_000_000  # bytes
 
 
@@ -54,17 +54,17 @@ def _read_store(store: Path) -> dict[str, Any]:
 
 
 def fingerprint(files: Iterable[Path]) -> str:
-    """One digest (hex, 32 characters) of the contents of several files, in order; names and places do not matter."""
+    """One digest (hex, 32 characters) of several files, in order: of their names and contents; places do not matter."""
     whole = hashlib.sha256()
     for file in files:
-        whole.update(bytes.fromhex(remembered_sha256(file)))
+        whole.update(file.name.encode() + b"\0" + bytes.fromhex(remembered_sha256(file)))
     return whole.hexdigest()[:32]
 
 
 def write_checksums(folder: Path) -> None:
     """Write checksums.json for all other files of a folder."""
-    files = (file for file in folder.iterdir() if file.is_file() and file.name != CHECKSUMS)
-    names = sorted(file.name for file in files if not file.name.endswith(DERIVED))
+    names = sorted(file.name for file in folder.iterdir() if file.is_file() and file.name != CHECKSUMS)
+    names = [name for name in names if not name.endswith(DERIVED) and not name.startswith(UNFINISHED)]
     write_json(folder / CHECKSUMS, {"sha256": {name: sha256(folder / name) for name in names}})
 
 

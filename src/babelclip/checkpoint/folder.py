@@ -64,10 +64,15 @@ class ModelFolder:
     image_prepare: ImagePrepareConfig | None
     tokenizer_file: Path
     weight_files: tuple[Path, ...]
+    config_files: tuple[Path, ...]  # those that the fields above were read from
 
     def fingerprint(self) -> str:
-        """Digest of configuration and weights, 32 hex digits; remembered, so only the first call reads the weights."""
-        return fingerprint([self.path / CONFIG, *self.weight_files])
+        """What the model is, in 32 hex digits: a digest of everything that can change a vector, and of nothing else.
+
+        That is: configuration, preprocessing, tokenizer and weights. Digests of large files are remembered, so only
+        the first call reads the weights.
+        """
+        return fingerprint([*self.config_files, self.tokenizer_file, *self.weight_files])
 
     def tensor_index(self) -> dict[str, TensorEntry]:
         """Our name -> place on disk, for every tensor of the model (and the scales of quantised ones).
@@ -115,7 +120,7 @@ def _read_own(path: Path, config: Mapping[str, Any]) -> ModelFolder:
         raise FolderError(f"{path} has no {PREPROCESSING}")
     text, image = preprocessing_from_json(preprocessing)
     check_agreement(dual, text, image)
-    return _folder(path, MODEL_TYPE, name, dual, text, image)
+    return _folder(path, MODEL_TYPE, name, dual, text, image, (PREPROCESSING,))
 
 
 def _read_published(path: Path, config: Mapping[str, Any]) -> ModelFolder:
@@ -123,16 +128,28 @@ def _read_published(path: Path, config: Mapping[str, Any]) -> ModelFolder:
     tokenizer = _read_json(path / TOKENIZER_CONFIG)
     if layout == "jina_embeddings_v3":
         dual, text = read_embeddings_config(config, tokenizer)
-        return _folder(path, layout, path.resolve().name, dual, text, None)
+        return _folder(path, layout, path.resolve().name, dual, text, None, (TOKENIZER_CONFIG,))
     dual, text = read_clip_config(config, tokenizer)
     assert dual.vision is not None
     image = read_image_prepare(_read_json(path / PREPROCESSOR_CONFIG), dual.vision.image_size)
-    return _folder(path, layout, path.resolve().name, dual, text, image)
+    others = (TOKENIZER_CONFIG, PREPROCESSOR_CONFIG)
+    return _folder(path, layout, path.resolve().name, dual, text, image, others)
 
 
 def _folder(
-    path: Path, layout: Layout, name: str, dual: DualConfig, text: TextPrepareConfig, image: ImagePrepareConfig | None
+    path: Path,
+    layout: Layout,
+    name: str,
+    dual: DualConfig,
+    text: TextPrepareConfig,
+    image: ImagePrepareConfig | None,
+    others: tuple[str, ...],
 ) -> ModelFolder:
+    """The model folder.
+
+    Args:
+        others: names of the files beside config.json that were read; published ones may be absent.
+    """
     return ModelFolder(
         path=path,
         layout=layout,
@@ -143,6 +160,7 @@ def _folder(
         image_prepare=image,
         tokenizer_file=path / TOKENIZER,
         weight_files=_weight_files(path),
+        config_files=tuple(path / file for file in (CONFIG, *others) if (path / file).is_file()),
     )
 
 

@@ -1,13 +1,13 @@
-"""Where the exported graphs of a model lie, and whether they still belong to its weights.
+"""Where the exported graphs of a model lie, and whether they still belong to it.
 
 An export is two files per place: ``text.onnx`` or ``image.onnx``, and ``onnx.json``, which says for each graph the
-fingerprint of the weights it was made from, its own checksum and how closely it agreed with torch. Graphs hold no
+fingerprint of the model it was made from, its own checksum and how closely it agreed with torch. Graphs hold no
 weights, they point into the model's safetensors files. Places, in the order they are looked at:
 
 1. beside the weights, in the model folder;
 2. ``<user cache>/exports/<fingerprint>``, for folders that cannot be written.
 
-An export of other weights is stale: it is named in messages and never used.
+An export of another model is stale: it is named in messages and never used.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Stale:
 class GraphFacts:
     """What the manifest says about one graph."""
 
-    fingerprint: str  # of configuration and weights
+    fingerprint: str  # of the model
     sha256: str  # of the graph file
     max_difference: float  # to torch, relative to the largest value where that is over 1
     min_cosine: float  # to torch
@@ -91,7 +91,7 @@ def _why_unusable(place: Path, tower: Tower, folder: ModelFolder) -> str | None:
     if facts is None:
         return f"{graph} is not described by {MANIFEST} (format {FORMAT}) beside it"
     if facts.fingerprint != folder.fingerprint():
-        return f"{graph} was made from other weights"
+        return f"{graph} was made from another model ({facts.fingerprint}, this one is {folder.fingerprint()})"
     if facts.sha256 != sha256(graph):
         return f"{graph} is not the file that {MANIFEST} describes"
     return None
@@ -109,7 +109,7 @@ def read_manifest(place: Path) -> dict[Tower, GraphFacts]:
 
 
 def keep_graphs(place: Path, made: Mapping[Tower, tuple[bytes, GraphFacts]]) -> None:
-    """Write graphs and manifest so that a reader sees old or new, never half. Graphs of the same weights stay.
+    """Write graphs and manifest so that a reader sees old or new, never half. Graphs of the same model stay.
 
     Raises:
         OSError: the place cannot be written.

@@ -29,7 +29,7 @@ def calibrate(model: Path, pools: Sequence[Path], *, progress: bool = False) -> 
     fingerprint = folder.fingerprint()
     try:
         read_reading(folder.path, fingerprint)
-    except FolderError:  # one of other weights, which would keep the model from opening
+    except FolderError:  # one of another model, which would keep the model from opening
         (folder.path / READING).unlink()
     encoder = open_encoder(model)
     embedded = [embed_pool(encoder, open_captioned(pool), str(pool), progress) for pool in pools]

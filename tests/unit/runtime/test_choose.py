@@ -105,9 +105,9 @@ def test_stale_export_is_not_used(copy: Path, without: Callable[[set[str]], None
     change_weights(copy)
     found = find_export(read_folder(copy), "text")
     assert isinstance(found, Stale)
-    assert "made from other weights" in found.reason
+    assert "made from another model" in found.reason
     without(TORCH)
-    with pytest.raises(RuntimeUnavailable, match="made from other weights"):
+    with pytest.raises(RuntimeUnavailable, match="made from another model"):
         open_runtime(read_folder(copy), "onnx")
 
 
