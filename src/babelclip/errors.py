@@ -7,8 +7,8 @@
     |-- FetchError           a download that is refused, impossible offline, or broken
     |-- RuntimeUnavailable   nothing at hand that can run the model; the message names the ways out
     |-- DatasetError         data for training or evaluation that is absent or not in its documented form
-    |-- Refusal              a request that the server turns away (``serve.refusals``)
-    |-- KeyFileError         a file of keys that cannot be used (``serve.key_schema``)
+    |-- Refusal              a request that the server turns away (``serve.errors``)
+    |-- KeyFileError         a file of keys that cannot be used (``serve.access.key_schema``)
     |-- ServerError          a server that does not answer, or not as it should (``remote.http_transport``)
     |-- StoreError           an index that cannot be opened, is damaged, or lacks what was asked of it
     |   `-- ModelDiffers     an index whose vectors another model made, or nobody knows which
@@ -16,7 +16,7 @@
     `-- InputError           one item that cannot be embedded
         |-- TextError
         |-- ImageError
-        |   `-- UrlRefused   an image URL that was not fetched (``serve.image_url``)
+        |   `-- UrlRefused   an image URL that was not fetched (``serve.images.image_url``)
         `-- UnknownTask
 
 ``ConfigError`` and ``InputError`` are ``ValueError`` too, so callers that know nothing of babelclip can catch them.

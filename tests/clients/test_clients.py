@@ -24,11 +24,12 @@ from PIL import Image
 
 import babelclip
 from babelclip.encoder import Encoder
-from babelclip.serve.app import make_app
-from babelclip.serve.bad_requests import Busy, InvalidInput, Wrong
-from babelclip.serve.gate import Guest
-from babelclip.serve.keys import KeyFile
-from babelclip.serve.refusals import InvalidKey, Refusal, TooManyRequests
+from babelclip.serve.access.authenticator import Client
+from babelclip.serve.access.keys import KeyFile
+from babelclip.serve.app import application, make_app
+from babelclip.serve.errors import Busy, FieldError, InvalidInput, InvalidKey, Refusal, TooManyRequests
+from babelclip.serve.inference.served_model import serve_encoder
+from babelclip.serve.settings import ServerSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from environments import ROOT, clean_environment, environment
@@ -42,7 +43,7 @@ TOLERANCE = {"voyage": 0.02}  # it sends pictures as lossy WebP
 
 REFUSALS: dict[int, Callable[[], Refusal]] = {
     401: InvalidKey,
-    422: lambda: InvalidInput([Wrong("input", "the-reason-for-422")]),
+    422: lambda: InvalidInput([FieldError("input", "the-reason-for-422")]),
     429: lambda: TooManyRequests("the-reason-for-429", retry_after=1, headers={}),
     503: lambda: Busy("the-reason-for-503", retry_after=1),
 }
@@ -87,12 +88,12 @@ SAYS_NOTHING = {("voyage", 503), *(("agno", status) for status in REFUSALS)}
 
 
 class Refusing:
-    """A gate that refuses everybody for one reason."""
+    """Refuses everybody for one reason."""
 
     def __init__(self, status: int) -> None:
         self._refusal = REFUSALS[status]
 
-    def enter(self, authorization: str | None) -> Guest:
+    def admit(self, authorization: str | None) -> Client:
         raise self._refusal()
 
 
@@ -134,9 +135,9 @@ def refusing(encoder: Encoder) -> Iterator[dict[int, str]]:
     """Status -> the address of a server that answers everything with it."""
     apps = {}
     for status in REFUSALS:
-        app = make_app(encoder)
-        app.state.house.gate = Refusing(status)
-        apps[status] = app
+        settings = ServerSettings()
+        model = serve_encoder(encoder, settings.image_limits)
+        apps[status] = application({encoder.name: model}, settings, Refusing(status))
     with running(apps[401]) as a, running(apps[422]) as b, running(apps[429]) as c, running(apps[503]) as d:
         yield dict(zip(REFUSALS, (a, b, c, d), strict=True))
 

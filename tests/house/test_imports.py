@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serve": {"checkpoint", "data_uri", "encodes", "encoder", "prepare", "reading", "runtime.choose", "vectors"},
     "explain": {"encodes"},
     "search": {"cohort", "data_uri", "encodes", "html", "prepare", "reading", "user_folders", "vectors"},
-    "web": {"data_uri", "encodes", "explain", "html", "prepare", "search", "serve.costs", "vectors"},
+    "web": {"data_uri", "encodes", "explain", "html", "prepare", "search", "serve.pricing", "vectors"},
     "__init__": {
         "encodes",
         "encoder",

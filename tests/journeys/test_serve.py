@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 import babelclip
-from babelclip.serve.keys import KeyFile
-from babelclip.serve.limits import Rates
+from babelclip.serve.access.keys import KeyFile
+from babelclip.serve.access.rate_limits import Rates
 
 sys.path.insert(0, str(Path(__file__).parent))
 from serving import COMMAND, MODEL, server, worker_of

@@ -10,21 +10,26 @@ import shutil
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from PIL import Image
 
 import babelclip
 from babelclip.search.index import Index
-from babelclip.serve.app import ROUTERS
-from babelclip.serve.beside import first_part
+from babelclip.serve.access.authenticator import NoAuth
+from babelclip.serve.app import ROUTERS, first_segment
+from babelclip.serve.embedding_service import EmbeddingService
+from babelclip.serve.images.fetch_image import ImageFetcher
+from babelclip.serve.metrics import Metrics
 from babelclip.serve.run import Address
+from babelclip.serve.settings import Mode, ServerSettings
+from babelclip.serve.state import AppState
 from babelclip.web.app import FIRST_SEGMENTS
 
 from .conftest import COMMAND, running
@@ -47,15 +52,18 @@ REQUESTS: tuple[tuple[str, str, object], ...] = (
 )
 
 
-def paths(routers: tuple[APIRouter, ...]) -> set[str]:
-    return {route.path for router in routers for route in router.routes if isinstance(route, APIRoute)}
+def paths(mode: Mode) -> set[str]:
+    settings, metrics = ServerSettings(mode=mode), Metrics()
+    service = EmbeddingService(ImageFetcher(settings.fetch), ThreadPoolExecutor(1), metrics)
+    state = AppState(settings=settings, models={}, service=service, authenticator=NoAuth(), metrics=metrics)
+    return {route.path for router in ROUTERS[mode] for route in router(state).routes if isinstance(route, APIRoute)}
 
 
 def test_no_path_of_the_api_is_the_pages() -> None:
     assert {"", "results", "thumbnail", "picture", "where", "progress", "static", "playground"} == FIRST_SEGMENTS
-    for routers in ROUTERS.values():
-        assert len(paths(routers)) >= 3
-        assert not {first_part(path) for path in paths(routers)} & FIRST_SEGMENTS
+    for mode in ROUTERS:
+        assert len(paths(mode)) >= 3
+        assert not {first_segment(path) for path in paths(mode)} & FIRST_SEGMENTS
 
 
 def test_the_api_answers_as_without_the_page(served: Served, environment: dict[str, str]) -> None:

@@ -19,8 +19,8 @@ import babelclip
 from babelclip.encoder import Encoder
 from babelclip.prepare.open_image import ImageLimits
 from babelclip.search.index import Index
-from babelclip.serve.own_encoder import OwnEncoder
-from babelclip.serve.served import serve_encoder
+from babelclip.serve.inference.in_process_encoder import InProcessEncoder
+from babelclip.serve.inference.served_model import serve_encoder
 from babelclip.web.app import make_page
 
 
@@ -57,13 +57,13 @@ def encoder() -> Encoder:
 
 
 @pytest.fixture(scope="module")
-def served(encoder: Encoder) -> Iterator[OwnEncoder]:
+def served(encoder: Encoder) -> Iterator[InProcessEncoder]:
     """The model as the page beside the API has it: behind the server's queues."""
     model, loop = serve_encoder(encoder, ImageLimits()), asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     loop.call_soon_threadsafe(model.start)
-    yield OwnEncoder(model, loop)
+    yield InProcessEncoder(model, loop)
     asyncio.run_coroutine_threadsafe(model.close(5), loop).result(10)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)
@@ -77,7 +77,7 @@ def photo(photos: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def client(served: OwnEncoder, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def client(served: InProcessEncoder, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     with Index.open(f"sqlite:{tmp_path_factory.mktemp('index')}/index.db", served, create=True) as index:
         index.add([photos / "elephants.jpg"])
         yield TestClient(make_page(index, served), base_url="http://localhost")
@@ -106,7 +106,7 @@ def test_where_decodes_the_photo_once_and_draws_one_picture(client: TestClient, 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "turned", "array"])
 def test_the_vector_is_the_encoders_own(
-    encoder: Encoder, served: OwnEncoder, photos: Path, photo: bytes, kind: str
+    encoder: Encoder, served: InProcessEncoder, photos: Path, photo: bytes, kind: str
 ) -> None:
     opened = Image.open(photos / "zebras.jpg")
     file = io.BytesIO()

@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 from babelclip.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from babelclip.serve.keys import Key
+    from babelclip.serve.access.keys import Key
 
 app = App(name="keys", help="Create, top up, change, list and revoke API keys of a server, and show what they used.")
 
@@ -46,8 +46,8 @@ def create(
         dim: Width of the vectors: of requests that name none; the model's own when left out.
         json_lines: Results as JSON lines on stdout, in place of text to read: one object with the key and its secret.
     """
-    from babelclip.serve.keys import KeyFile
-    from babelclip.serve.limits import Rates
+    from babelclip.serve.access.keys import KeyFile
+    from babelclip.serve.access.rate_limits import Rates
 
     rates = Rates(
         requests_per_minute=limit(requests_per_minute),
@@ -73,7 +73,7 @@ def topup(key_id: str, tokens: Annotated[int, AtLeastOne], /, *, keys: Path) -> 
         tokens: How many to add.
         keys: File of API keys.
     """
-    from babelclip.serve.keys import KeyFile
+    from babelclip.serve.access.keys import KeyFile
 
     with KeyFile(keys) as file:
         show(file.top_up(key_id, tokens))
@@ -101,8 +101,8 @@ def change(
         concurrency: How many requests the key may have under way at once.
         dim: Width of the vectors: of requests that name none; with the word model, the model's own.
     """
-    from babelclip.serve.keys import KeyFile
-    from babelclip.serve.limits import Rates
+    from babelclip.serve.access.keys import KeyFile
+    from babelclip.serve.access.rate_limits import Rates
 
     with KeyFile(keys) as file:
         key = file.get(key_id)
@@ -125,7 +125,7 @@ def list_keys(*, keys: Path, json_lines: JsonOption = False) -> int:
         keys: File of API keys.
         json_lines: Results as JSON lines on stdout, in place of text to read: one object per key.
     """
-    from babelclip.serve.keys import KeyFile
+    from babelclip.serve.access.keys import KeyFile
 
     with KeyFile(keys) as file:
         found = file.all()
@@ -145,7 +145,7 @@ def revoke(key_id: str, /, *, keys: Path) -> int:
         key_id: The key's id, from babelclip keys list.
         keys: File of API keys.
     """
-    from babelclip.serve.keys import KeyFile
+    from babelclip.serve.access.keys import KeyFile
 
     with KeyFile(keys) as file:
         show(file.revoke(key_id))
@@ -161,7 +161,7 @@ def usage(key_id: str | None = None, /, *, keys: Path, json_lines: JsonOption = 
         keys: File of API keys.
         json_lines: Results as JSON lines on stdout, in place of text to read: one object per key.
     """
-    from babelclip.serve.keys import KeyFile
+    from babelclip.serve.access.keys import KeyFile
 
     with KeyFile(keys) as file:
         found = file.all() if key_id is None else [file.get(key_id)]

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from babelclip.cli.options import IndexOption, PageNameOption
 
 if TYPE_CHECKING:
-    from babelclip.serve.beside import MakeNeighbour
+    from babelclip.serve.app import MountApp
     from babelclip.serve.run import Address
     from babelclip.serve.settings import Mode
 
@@ -65,8 +65,8 @@ def serve(
     from babelclip.errors import ConfigError, RuntimeUnavailable
 
     try:
-        from babelclip.serve.fetch_image import FetchPolicy
-        from babelclip.serve.journal import write_to_stderr
+        from babelclip.serve.access_log import write_to_stderr
+        from babelclip.serve.images.fetch_image import FetchPolicy
         from babelclip.serve.run import Address, run_server
         from babelclip.serve.settings import ServerSettings
     except ModuleNotFoundError as error:
@@ -100,23 +100,23 @@ def serve(
     return 0
 
 
-def _page(stack: ExitStack, index: str | None, names: tuple[str, ...], address: Address) -> MakeNeighbour:
+def _page(stack: ExitStack, index: str | None, names: tuple[str, ...], address: Address) -> MountApp:
     """What makes the page of an index beside the API. Raises: StoreError where there is no such index, at once."""
     from babelclip.search.index import Index
     from babelclip.search.open_store import index_url
-    from babelclip.serve.beside import Neighbour
-    from babelclip.serve.own_encoder import OwnEncoder
+    from babelclip.serve.app import MountedApp
+    from babelclip.serve.inference.in_process_encoder import InProcessEncoder
     from babelclip.web.app import FIRST_SEGMENTS, make_page
     from babelclip.web.curl import Api
 
     url = index_url(index)
     Index.open(url, None).close()  # before the models are loaded; whether they fit is seen after that
 
-    def made(encoder: OwnEncoder) -> Neighbour:
+    def made(encoder: InProcessEncoder) -> MountedApp:
         opened = stack.enter_context(Index.open(url, encoder))
         api = Api(url="", needs_key=address.keys is not None)
         page = make_page(opened, encoder, names=[address.host, *names], count_tokens=encoder.count_tokens, api=api)
-        return Neighbour(page, FIRST_SEGMENTS)
+        return MountedApp(page, FIRST_SEGMENTS)
 
     return made
 

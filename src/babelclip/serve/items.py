@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from babelclip.data_uri import from_base64, is_image_uri, read_head
-from babelclip.serve.bad_requests import InvalidInput, TooLarge, Wrong
+from babelclip.serve.errors import FieldError, InvalidInput, TooLarge
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _TOKEN_IDS = "token ids are not taken, only texts: another tokenizer made them"
@@ -46,13 +46,14 @@ class ImageItem:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableItem:
     """What is neither, in a request whose items may fail alone."""
 
-    why: str
+    code: str
+    message: str
 
 
-Item = TextItem | ImageItem | Unreadable
+Item = TextItem | ImageItem | UnreadableItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,90 +64,100 @@ class ItemLimits:
     max_image_bytes: int
 
     def check_number(self, number: int, name: str = "input") -> None:
-        """Raises: TooLarge for more items than a request may have."""
+        """
+        Raises:
+            TooLarge: more items than a request may have.
+        """
         if number > self.max_items:
             raise TooLarge(f"{name} has {number:,} items, the limit is {self.max_items:,}; send several requests")
 
 
-def read_items(
-    value: object, limits: ItemLimits, name: str = "input", *, may_fail: bool = False
-) -> tuple[list[Item], bool]:
-    """The items of a body's ``input``, and whether it was a lone one.
+def read_items(value: object, limits: ItemLimits, name: str = "input", *, may_fail: bool = False) -> list[Item]:
+    """The items of a body's ``input``, which may be a lone one.
 
-    Raises: InvalidInput that names every item that is wrong, unless items of a list ``may_fail`` alone; TooLarge.
+    Args:
+        may_fail: an item of a list that is wrong has its own error, and the others are read.
+
+    Raises:
+        InvalidInput: an item is wrong; it names every one that is.
+        TooLarge: there are too many.
     """
     if not isinstance(value, list):
-        return [read_item(value, limits.max_image_bytes, name)], True
+        return [read_item(value, limits.max_image_bytes, name)]
     if value and all(isinstance(part, int) and not isinstance(part, bool) for part in value):
-        raise InvalidInput([Wrong(name, _TOKEN_IDS, "type_error")])
+        raise InvalidInput([FieldError(name, _TOKEN_IDS, "type_error")])
     limits.check_number(len(value), name)
     items: list[Item] = []
-    wrong: list[Wrong] = []
-    for place, part in enumerate(value):
+    errors: list[FieldError] = []
+    for index, part in enumerate(value):
         try:
-            items.append(read_item(part, limits.max_image_bytes, f"{name}[{place}]"))
+            items.append(read_item(part, limits.max_image_bytes, f"{name}[{index}]"))
         except InvalidInput as error:
-            items.append(Unreadable(str(error)))
-            wrong += error.wrong
-    if wrong and not may_fail:
-        raise InvalidInput(wrong)
-    return items, False
+            items.append(UnreadableItem(InvalidInput.code, str(error)))
+            errors += error.errors
+    if errors and not may_fail:
+        raise InvalidInput(errors)
+    return items
 
 
-def read_item(value: object, max_image_bytes: int, place: str) -> Item:
-    """One item, however it is spelt. Raises: InvalidInput."""
+def read_item(value: object, max_image_bytes: int, field: str) -> Item:
+    """One item, however it is spelled.
+
+    Raises:
+        InvalidInput: it is neither one text nor one image.
+    """
     if isinstance(value, str):
-        return ImageItem(_from_data_uri(value, max_image_bytes, place)) if is_image_uri(value) else TextItem(value)
+        return ImageItem(_from_data_uri(value, max_image_bytes, field)) if is_image_uri(value) else TextItem(value)
     if isinstance(value, list):
-        return _lone_part(value, max_image_bytes, place)
+        return _lone_part(value, max_image_bytes, field)
     if not isinstance(value, Mapping):
-        raise InvalidInput([Wrong(place, f"expected {SPELLINGS}, found {_kind(value)}", "type_error")])
+        raise InvalidInput([FieldError(field, f"expected {SPELLINGS}, found {_kind(value)}", "type_error")])
     if "content" in value and isinstance(value["content"], list):
-        return _lone_part(value["content"], max_image_bytes, f"{place}.content")
+        return _lone_part(value["content"], max_image_bytes, f"{field}.content")
     given = [name for name in _READERS if value.get(name) is not None]
     if len(given) != 1:
         found = ", ".join(map(repr, given)) or ", ".join(map(repr, list(value)[:5])) or "nothing"
-        raise InvalidInput([Wrong(place, f"expected one text or one image ({SPELLINGS}), found {found}")])
-    return _READERS[given[0]](value[given[0]], max_image_bytes, f"{place}.{given[0]}")
+        raise InvalidInput([FieldError(field, f"expected one text or one image ({SPELLINGS}), found {found}")])
+    return _READERS[given[0]](value[given[0]], max_image_bytes, f"{field}.{given[0]}")
 
 
-def _lone_part(parts: Sequence[object], most: int, place: str) -> Item:
+def _lone_part(parts: Sequence[object], max_bytes: int, field: str) -> Item:
     if len(parts) != 1 or isinstance(parts[0], list):
         message = f"expected one part, found {len(parts)}: a text and an image have a vector each"
         if parts and all(isinstance(part, int) for part in parts):
             message = _TOKEN_IDS
-        raise InvalidInput([Wrong(place, message)])
-    return read_item(parts[0], most, f"{place}[0]")
+        raise InvalidInput([FieldError(field, message)])
+    return read_item(parts[0], max_bytes, f"{field}[0]")
 
 
-def _text(value: object, most: int, place: str) -> Item:
-    return TextItem(_string(value, place))
+def _text(value: object, max_bytes: int, field: str) -> Item:
+    return TextItem(_string(value, field))
 
 
-def _image(value: object, most: int, place: str) -> Item:
+def _image(value: object, max_bytes: int, field: str) -> Item:
     """A URL, a data URI or plain base64; or an object with ``url``, as OpenAI sends it."""
     if isinstance(value, Mapping):
-        return _located(value.get("url"), most, f"{place}.url")
-    text = _string(value, place)
-    return _located(text, most, place) if _URL.match(text) or read_head(text) else _plain(text, most, place)
+        return _located(value.get("url"), max_bytes, f"{field}.url")
+    text = _string(value, field)
+    return _located(text, max_bytes, field) if _URL.match(text) or read_head(text) else _plain(text, max_bytes, field)
 
 
-def _located(value: object, most: int, place: str) -> Item:
+def _located(value: object, max_bytes: int, field: str) -> Item:
     """A URL or a data URI."""
-    text = _string(value, place)
+    text = _string(value, field)
     if read_head(text) is not None:
-        return ImageItem(_from_data_uri(text, most, place))
+        return ImageItem(_from_data_uri(text, max_bytes, field))
     if not _URL.match(text):
-        raise InvalidInput([Wrong(place, 'expected a URL or a data URI; plain base64 is sent as {"image": ...}')])
+        raise InvalidInput([FieldError(field, 'expected a URL or a data URI; plain base64 is sent as {"image": ...}')])
     return ImageItem(url=text)
 
 
-def _plain(value: object, most: int, place: str) -> Item:
-    return ImageItem(_from_base64(_string(value, place), most, place))
+def _plain(value: object, max_bytes: int, field: str) -> Item:
+    return ImageItem(_from_base64(_string(value, field), max_bytes, field))
 
 
-def _refused(value: object, most: int, place: str) -> Item:
-    raise InvalidInput([Wrong(place, "documents are not taken: render their pages to images and send those")])
+def _refused(value: object, max_bytes: int, field: str) -> Item:
+    raise InvalidInput([FieldError(field, "documents are not taken: render their pages to images and send those")])
 
 
 _READERS: dict[str, Callable[[Any, int, str], Item]] = {
@@ -160,30 +171,30 @@ _READERS: dict[str, Callable[[Any, int, str], Item]] = {
 }
 
 
-def _from_data_uri(text: str, most: int, place: str) -> bytes:
+def _from_data_uri(text: str, max_bytes: int, field: str) -> bytes:
     head = read_head(text)
     if head is None or not head.is_base64:
-        raise InvalidInput([Wrong(place, "expected a data URI in base64: data:image/png;base64,...")])
-    return _from_base64(text[head.length :], most, place)
+        raise InvalidInput([FieldError(field, "expected a data URI in base64: data:image/png;base64,...")])
+    return _from_base64(text[head.length :], max_bytes, field)
 
 
-def _from_base64(text: str, most: int, place: str) -> bytes:
-    if len(text) > -(-most // 3) * 4 + 1024:  # line breaks allowed for
-        raise InvalidInput([Wrong(place, f"the image has more than {most:,} bytes")])
+def _from_base64(text: str, max_bytes: int, field: str) -> bytes:
+    if len(text) > -(-max_bytes // 3) * 4 + 1024:  # line breaks allowed for
+        raise InvalidInput([FieldError(field, f"the image has more than {max_bytes:,} bytes")])
     try:
         content = from_base64(text, may_lack_padding=True)
     except ValueError:
-        raise InvalidInput([Wrong(place, "expected base64, a data URI or a URL; it is none of these")]) from None
+        raise InvalidInput([FieldError(field, "expected base64, a data URI or a URL; it is none of these")]) from None
     if not content:
-        raise InvalidInput([Wrong(place, "the image is empty")])
-    if len(content) > most:
-        raise InvalidInput([Wrong(place, f"the image has more than {most:,} bytes")])
+        raise InvalidInput([FieldError(field, "the image is empty")])
+    if len(content) > max_bytes:
+        raise InvalidInput([FieldError(field, f"the image has more than {max_bytes:,} bytes")])
     return content
 
 
-def _string(value: object, place: str) -> str:
+def _string(value: object, field: str) -> str:
     if not isinstance(value, str):
-        raise InvalidInput([Wrong(place, f"expected a string, found {_kind(value)}", "type_error")])
+        raise InvalidInput([FieldError(field, f"expected a string, found {_kind(value)}", "type_error")])
     return value
 
 

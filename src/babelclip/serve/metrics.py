@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from babelclip.serve.costs import Usage
-from babelclip.serve.stopwatch import Stage
+from babelclip.serve.pricing import Usage
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-_SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+_FRACTIONS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 class Metrics:
@@ -57,7 +56,7 @@ class Metrics:
             "babelclip_batch_fill",
             "Share of a batch's budget of tokens or pixels that was used.",
             ("model", "kind"),
-            buckets=_SHARES,
+            buckets=_FRACTIONS,
             registry=registry,
         )
         self._batch_seconds = Histogram(
@@ -88,13 +87,13 @@ class Metrics:
         self._tokens.labels(model, "image").inc(usage.image_tokens)
         self._pixels.labels(model).inc(pixels)
 
-    def staged(self, seconds: Mapping[Stage, float], modality: str) -> None:
+    def staged(self, seconds: Mapping[str, float], modality: str) -> None:
         """The stages of a request; modality: text, image or mixed."""
         for stage, each in seconds.items():
             self._stages.labels(stage, modality).observe(each)
 
     def fetched(self, outcome: str) -> None:
-        """An image was fetched ("ok"), or was not, for a reason of ``image_url.Reason``."""
+        """An image was fetched ("ok"), or was not, for a reason of ``images.image_url.Reason``."""
         self._fetches.labels(outcome).inc()
 
     def looked_up(self, model: str, hits: int, misses: int) -> None:

@@ -19,19 +19,18 @@ from babelclip.checkpoint.folder import ModelFolder, read_logit_scale
 from babelclip.errors import ConfigError
 from babelclip.prepare.text import TextPreparer
 from babelclip.reading import read_reading
-from babelclip.serve.app import application
-from babelclip.serve.beside import MakeNeighbour
-from babelclip.serve.journal import LOGGER
-from babelclip.serve.keys import KeyFile
+from babelclip.serve.access.keys import KeyFile
+from babelclip.serve.access_log import LOGGER
+from babelclip.serve.app import MountApp, application, authenticator_for
+from babelclip.serve.header_timeout import HeaderTimeoutProtocol
+from babelclip.serve.inference.in_process_encoder import InProcessEncoder
+from babelclip.serve.inference.served_model import ModelDescription, ServedModel
+from babelclip.serve.inference.worker import Worker
 from babelclip.serve.metrics import Metrics
-from babelclip.serve.own_encoder import OwnEncoder
-from babelclip.serve.patience import ImpatientProtocol
-from babelclip.serve.served import Description, Served
 from babelclip.serve.settings import Mode, ServerSettings
-from babelclip.serve.worker import Worker
 
 KEEP_ALIVE_SECONDS = 5
-MOST_WAITING_CONNECTIONS = 2048
+MAX_WAITING_CONNECTIONS = 2048
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,8 +72,8 @@ class Address:
 
     @property
     def shows_photos_to_others(self) -> bool:
-        """Whether the page is likely to be reached by others than this machine's user: a server with keys has guests,
-        be it through a proxy."""
+        """Whether the page is likely to be reached by others than this machine's user: a server with keys has clients
+        elsewhere, be it through a proxy."""
         return self.page and (self.keys is not None or not _is_loopback(self.host))
 
 
@@ -91,13 +90,16 @@ def run_server(
     models: Sequence[str | Path],
     settings: ServerSettings,
     address: Address,
-    neighbour: MakeNeighbour | None = None,
+    mount: MountApp | None = None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; prints the address when it can answer.
 
-    neighbour: makes what runs beside the API, around the first of the models.
+    Args:
+        mount: makes what runs beside the API, around the first of the models.
 
-    Raises: ConfigError, FolderError, KeyFileError before anything is started; TowerLost when a model does not start.
+    Raises:
+        ConfigError, FolderError, KeyFileError: nothing was started.
+        BackendLost: a model does not start.
     """
     folders = [open_folder(model) for model in models]
     names = [folder.name for folder in folders]
@@ -107,7 +109,7 @@ def run_server(
         raise ConfigError("--served-name is for one model; several answer to their own names")
     with contextlib.ExitStack() as stack:
         keys = None if address.keys is None else stack.enter_context(KeyFile(address.keys))
-        asyncio.run(_serve(folders, settings, address, keys, neighbour))
+        asyncio.run(_serve(folders, settings, address, keys, mount))
 
 
 async def _serve(
@@ -115,33 +117,33 @@ async def _serve(
     settings: ServerSettings,
     address: Address,
     keys: KeyFile | None,
-    make_neighbour: MakeNeighbour | None,
+    mount: MountApp | None,
 ) -> None:
     workers = [Worker(str(folder.path)) for folder in folders]
     try:
         with _listening(address) as listener:  # before the models are loaded: a port in use is told at once
             await asyncio.gather(*(worker.start() for worker in workers))
-            models: dict[str, Served] = {}
+            models: dict[str, ServedModel] = {}
             metrics = Metrics()
             for folder, worker in zip(folders, workers, strict=True):
                 metrics.watch_starts(folder.name, partial(getattr, worker, "starts"))
-                served = _served(folder, worker, settings)
-                models.update(dict.fromkeys((folder.name, *settings.served_names), served))
-            neighbour = None
-            if make_neighbour is not None:
+                model = _served_model(folder, worker, settings)
+                models.update(dict.fromkeys((folder.name, *settings.served_names), model))
+            mounted = None
+            if mount is not None:
                 first, loop = folders[0], asyncio.get_running_loop()
                 reading = read_reading(first.path, first.fingerprint())
-                neighbour = make_neighbour(OwnEncoder(models[first.name], loop, reading))
+                mounted = mount(InProcessEncoder(models[first.name], loop, reading))
             if address.shows_photos_to_others:
                 said = "whoever reaches this server sees the indexed photos: the page asks for no key and no password"
-                LOGGER.warning("page_open_to_all", extra={"facts": {"host": address.host, "means": said}})
+                LOGGER.warning("page_open_to_all", extra={"fields": {"host": address.host, "means": said}})
             config = uvicorn.Config(
-                application(models, settings, keys, metrics, neighbour),
-                http=ImpatientProtocol,
+                application(models, settings, authenticator_for(keys), metrics, mounted),
+                http=HeaderTimeoutProtocol,
                 log_level="warning",
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=int(settings.drain_seconds),
-                backlog=MOST_WAITING_CONNECTIONS,
+                backlog=MAX_WAITING_CONNECTIONS,
                 server_header=False,
             )
             await _answer(_Server(config), listener)
@@ -176,9 +178,13 @@ async def _answer(server: _Server, listener: socket.socket) -> None:
 
 @contextlib.contextmanager
 def _listening(address: Address) -> Iterator[socket.socket]:
-    """A socket bound to the address. Raises: ConfigError that says why it cannot be."""
+    """A socket bound to the address.
+
+    Raises:
+        ConfigError: it cannot be, and why.
+    """
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
+        family, kind, protocol, _, bind_to = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
@@ -187,16 +193,16 @@ def _listening(address: Address) -> Iterator[socket.socket]:
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind(place)
+            listener.bind(bind_to)
         except OSError as error:
             raise ConfigError(f"cannot listen at {address.host}:{address.port}: {error.strerror}") from error
         yield listener
 
 
-def _served(folder: ModelFolder, worker: Worker, settings: ServerSettings) -> Served:
+def _served_model(folder: ModelFolder, worker: Worker, settings: ServerSettings) -> ServedModel:
     """A model whose weights are in the worker; here is only what it takes to count tokens."""
     preparer = TextPreparer(folder.tokenizer_file, folder.text_prepare)
-    description = Description(
+    description = ModelDescription(
         name=folder.name,
         dims=folder.config.dims,
         max_tokens=folder.text_prepare.max_tokens,
@@ -205,4 +211,4 @@ def _served(folder: ModelFolder, worker: Worker, settings: ServerSettings) -> Se
         facts=worker.facts,
         logit_scale=read_logit_scale(folder),
     )
-    return Served(description, preparer, worker, image_limits=settings.image_limits)
+    return ServedModel(description, preparer, worker, image_limits=settings.image_limits)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from babelclip.errors import ConfigError
 from babelclip.prepare.open_image import ImageLimits
-from babelclip.serve.fetch_image import FetchPolicy
+from babelclip.serve.images.fetch_image import FetchPolicy
 from babelclip.serve.items import ItemLimits
 
 Mode = Literal["api", "sagemaker"]

@@ -11,7 +11,7 @@ from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError, InputError, ItemsError
 from babelclip.prepare.open_image import stated_size
 from babelclip.search.index_encoder import IndexEncoder
-from babelclip.serve.costs import Usage, image_tokens
+from babelclip.serve.pricing import Usage, image_tokens
 from babelclip.vectors import similarity
 from babelclip.web.curl import Api, ImageFile, curl_line
 from babelclip.web.state import CountTokens

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from babelclip.cli.keys import create
-from babelclip.serve.costs import Usage
-from babelclip.serve.keys import STARTING_BALANCE, STARTING_RATES, KeyFile
-from babelclip.serve.refusals import InvalidKey
+from babelclip.serve.access.keys import STARTING_BALANCE, STARTING_RATES, KeyFile
+from babelclip.serve.errors import InvalidKey
+from babelclip.serve.pricing import Usage
 
 Call = Callable[..., tuple[int, str, str]]
 

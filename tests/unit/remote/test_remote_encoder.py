@@ -18,9 +18,9 @@ from PIL import Image
 
 from babelclip import ConfigError, ItemsError, RemoteEncoder, ServerError, TruncationWarning
 from babelclip.encoder import Encoder
+from babelclip.serve.access.keys import KeyFile
+from babelclip.serve.access.rate_limits import Rates
 from babelclip.serve.app import make_app
-from babelclip.serve.keys import KeyFile
-from babelclip.serve.limits import Rates
 
 Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]
 MODEL = "babelclip-small"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from babelclip.serve.addresses import refusal
+from babelclip.serve.images.addresses import refusal
 
 REFUSED = {
     "0.0.0.0": "this host",

@@ -15,9 +15,12 @@ from fastapi import FastAPI
 from PIL import Image
 
 from babelclip.encoder import Encoder
-from babelclip.serve.app import make_app
-from babelclip.serve.keys import KeyFile
-from babelclip.serve.limits import Rates
+from babelclip.serve.access.authenticator import NoAuth
+from babelclip.serve.access.keys import KeyFile
+from babelclip.serve.access.rate_limits import Rates
+from babelclip.serve.app import application, make_app
+from babelclip.serve.inference.served_model import serve_encoder
+from babelclip.serve.settings import ServerSettings
 
 Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]
 MODEL = "babelclip-small"
@@ -180,24 +183,23 @@ def test_keys_are_asked_for_limited_and_charged(encoder: Encoder, running: Runni
 
 
 class Failing:
-    """A tower whose model breaks at one word."""
+    """A backend whose model breaks at one word."""
 
     is_ready = True
 
-    def __init__(self, tower: object) -> None:
-        self.tower = tower
+    def __init__(self, backend: object) -> None:
+        self.backend = backend
 
     async def run(self, kind: str, items: Sequence[str | bytes], task: str | None = None) -> list[object]:
         if "break" in items:
             raise RuntimeError("what the model says is nobody's business")
-        return await self.tower.run(kind, items, task)  # type: ignore[attr-defined]
+        return await self.backend.run(kind, items, task)  # type: ignore[attr-defined]
 
 
 def test_a_model_that_fails_is_no_fault_of_the_client(encoder: Encoder, running: Running) -> None:
-    app = make_app(encoder)
-    served = next(iter(app.state.house.models.values()))
-    served.tower = Failing(served.tower)
-    with running(app) as client:
+    model = serve_encoder(encoder, ServerSettings().image_limits)
+    model.backend = Failing(model.backend)  # type: ignore[assignment]
+    with running(application({MODEL: model}, ServerSettings(), NoAuth())) as client:
         answer = ask(client, input=["good", "break"])
         assert (answer.status_code, answer.json()["code"]) == (500, "INTERNAL_ERROR")
         assert "business" not in answer.text

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from babelclip.serve.balances import Balances, Reservation
-from babelclip.serve.costs import Usage
-from babelclip.serve.key_schema import KeyFileError
-from babelclip.serve.keys import Key, KeyFile
-from babelclip.serve.refusals import InsufficientBalance, InvalidKey
+from babelclip.serve.access.balances import Balances, Reservation
+from babelclip.serve.access.key_schema import KeyFileError
+from babelclip.serve.access.keys import Key, KeyFile
+from babelclip.serve.errors import InsufficientBalance, InvalidKey
+from babelclip.serve.pricing import Usage
 
 SIX = Usage(text_tokens=6)
 
@@ -270,9 +270,9 @@ def test_two_servers_never_go_below_zero(balances: Balances, keys: WatchedKeys, 
 
 CHARGE_FOR_EVER = """
 import sys, threading
-from babelclip.serve.balances import Balances
-from babelclip.serve.costs import Usage
-from babelclip.serve.keys import KeyFile
+from babelclip.serve.access.balances import Balances
+from babelclip.serve.pricing import Usage
+from babelclip.serve.access.keys import KeyFile
 balances = Balances(KeyFile(sys.argv[1]))
 def work():
     while True:

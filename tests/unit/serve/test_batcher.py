@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from babelclip.errors import ConfigError
-from babelclip.serve.batcher import Batcher, BatchLimits, Closing, Overloaded, TowerLost
+from babelclip.serve.inference.batcher import BackendLost, Batcher, BatchLimits, Overloaded, ShuttingDown
 
 LIMITS = BatchLimits(batch_cost=10, batch_items=8, waiting_cost=100)
 
@@ -26,7 +26,7 @@ class Tower:
         self.batches.append(list(items))
         await self.gate.wait()
         if self.lost:
-            raise TowerLost("gone")
+            raise BackendLost("gone")
         if 13 in items:
             raise RuntimeError("unlucky")
         return [ValueError("seven") if item == 7 else 2 * item for item in items]
@@ -119,7 +119,7 @@ def test_a_lost_tower_is_told_to_everybody_and_tried_once() -> None:
         tower, batcher = await opened()
         tower.lost = True
         answers = await batcher.submit([1, 2, 3], [1, 1, 1])
-        assert all(isinstance(answer, TowerLost) for answer in answers)
+        assert all(isinstance(answer, BackendLost) for answer in answers)
         assert tower.batches == [[1, 2, 3]]
         tower.lost = False
         assert await batcher.submit([4], [1]) == [8]
@@ -136,7 +136,7 @@ def test_a_tower_that_answers_for_others_is_lost() -> None:
         batcher = Batcher[int, int](run, LIMITS)
         batcher.start()
         answers = await batcher.submit([1, 2], [1, 1])
-        assert [type(answer) for answer in answers] == [TowerLost, TowerLost]
+        assert [type(answer) for answer in answers] == [BackendLost, BackendLost]
         await batcher.close(1)
 
     asyncio.run(scene())
@@ -190,7 +190,7 @@ def test_closing_finishes_what_was_accepted_and_takes_nothing_new() -> None:
         await settle()
         closing = asyncio.create_task(batcher.close(5))
         await settle()
-        with pytest.raises(Closing):
+        with pytest.raises(ShuttingDown):
             await batcher.submit([3], [1])
         tower.gate.set()
         assert await accepted == [2, 4]
@@ -208,8 +208,8 @@ def test_closing_that_takes_too_long_tells_those_who_wait() -> None:
         waiting = asyncio.create_task(batcher.submit([2], [1]))
         await settle()
         assert not await batcher.close(0.01)
-        assert isinstance((await running)[0], Closing)
-        assert isinstance((await waiting)[0], Closing)
+        assert isinstance((await running)[0], ShuttingDown)
+        assert isinstance((await waiting)[0], ShuttingDown)
 
     asyncio.run(scene())
 

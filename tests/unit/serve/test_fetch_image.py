@@ -15,8 +15,8 @@ import pytest
 import trustme
 
 from babelclip.errors import ConfigError, ImageError, InputError
-from babelclip.serve import fetch_image
-from babelclip.serve.fetch_image import FetchPolicy, ImageFetcher, UrlRefused, resolve_by_system
+from babelclip.serve.images import fetch_image
+from babelclip.serve.images.fetch_image import FetchPolicy, ImageFetcher, UrlRefused, resolve_by_system
 
 PHOTO = bytes(range(256)) * 40
 Answer = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]

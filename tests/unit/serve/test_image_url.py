@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from babelclip.serve.image_url import Target, UrlRefused, follow, read_authority, read_url
+from babelclip.serve.images.image_url import Target, UrlRefused, follow, read_authority, read_url
 
 READ = {
     "https://photos.example/a/b.jpg?x=1&y=%20#part": ("https", "photos.example", 443, "/a/b.jpg?x=1&y=%20"),

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from babelclip.serve.bad_requests import InvalidInput
+from babelclip.serve.errors import InvalidInput
 from babelclip.serve.items import ImageItem, ItemLimits, TextItem, read_items
 
 MOST = ItemLimits(max_items=10, max_image_bytes=1000)
@@ -45,9 +45,9 @@ URL = "https://example.org/a.png"
     ],
 )  # fmt: skip
 def test_every_spelling(sent: object, meant: object) -> None:
-    assert read_items([sent], MOST) == ([meant], False)
+    assert read_items([sent], MOST) == [meant]
     if not isinstance(sent, list):
-        assert read_items(sent, MOST) == ([meant], True)
+        assert read_items(sent, MOST) == [meant]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_token_ids_are_refused_as_a_whole() -> None:
 def test_all_that_is_wrong_is_named() -> None:
     with pytest.raises(InvalidInput, match="and 1 more") as refused:
         read_items([3, "good", {"pdf": "x"}], MOST)
-    assert [wrong.field for wrong in refused.value.wrong] == ["input[0]", "input[2].pdf"]
+    assert [wrong.field for wrong in refused.value.errors] == ["input[0]", "input[2].pdf"]
 
 
 def test_messages_do_not_repeat_what_was_sent() -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from babelclip.errors import ConfigError
-from babelclip.serve.costs import Usage
-from babelclip.serve.key_schema import MOST_TOKENS, KeyFileError
-from babelclip.serve.keys import STARTING_BALANCE, STARTING_RATES, KeyFile, secret_from
-from babelclip.serve.limits import Rates
-from babelclip.serve.refusals import InvalidKey, MalformedKey, MissingKey
+from babelclip.serve.access.key_schema import MAX_BALANCE, KeyFileError
+from babelclip.serve.access.keys import STARTING_BALANCE, STARTING_RATES, KeyFile, secret_from
+from babelclip.serve.access.rate_limits import Rates
+from babelclip.serve.errors import InvalidKey, MalformedKey, MissingKey
+from babelclip.serve.pricing import Usage
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_key_as_it_was_asked_for(keys: KeyFile) -> None:
         ("two\nlines", {}),
         ("x" * 201, {}),
         ("a", {"balance": -1}),
-        ("a", {"balance": MOST_TOKENS + 1}),
+        ("a", {"balance": MAX_BALANCE + 1}),
         ("a", {"default_dim": 0}),
         ("a", {"default_dim": 2**70}),
     ],
@@ -123,14 +123,14 @@ def test_top_ups_that_are_refused_change_nothing(keys: KeyFile) -> None:
     free, _ = keys.add("free", balance=None)
     gone, _ = keys.add("gone", balance=10)
     keys.revoke(gone.id)
-    for tokens in (0, -5, MOST_TOKENS - 9, 2**70):
+    for tokens in (0, -5, MAX_BALANCE - 9, 2**70):
         with pytest.raises(ConfigError):
             keys.top_up(key.id, tokens)
     for key_id in (free.id, gone.id, "unknown"):
         with pytest.raises(KeyFileError):
             keys.top_up(key_id, 5)
     assert [each.balance for each in keys.all()] == [10, None, 10]
-    assert keys.top_up(key.id, MOST_TOKENS - 10).balance == MOST_TOKENS
+    assert keys.top_up(key.id, MAX_BALANCE - 10).balance == MAX_BALANCE
     for unknown in ("unknown", "", "黎明", "\udcff"):
         with pytest.raises(KeyFileError, match="has no key"):
             keys.revoke(unknown)
@@ -160,8 +160,8 @@ def test_a_charge_that_fails_half_way_changes_nothing(keys: KeyFile) -> None:
 
 CHARGE_OFTEN = """
 import sys
-from babelclip.serve.costs import Usage
-from babelclip.serve.keys import KeyFile
+from babelclip.serve.pricing import Usage
+from babelclip.serve.access.keys import KeyFile
 with KeyFile(sys.argv[1]) as keys:
     print("ready", flush=True)
     sys.stdin.readline()

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from babelclip.serve import fetch_image
-from babelclip.serve.fetch_image import FetchPolicy, ImageFetcher, UrlRefused
+from babelclip.serve.images import fetch_image
+from babelclip.serve.images.fetch_image import FetchPolicy, ImageFetcher, UrlRefused
 
 PUBLIC, PRIVATE = "1.1.1.1", "127.0.0.1"
 PHOTO = b"a photo"

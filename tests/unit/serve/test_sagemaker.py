@@ -15,7 +15,7 @@ from PIL import Image
 
 from babelclip.encoder import Encoder
 from babelclip.serve.app import make_app
-from babelclip.serve.bad_requests import InvalidInput
+from babelclip.serve.errors import InvalidInput
 from babelclip.serve.routes.sagemaker import read_rows
 from babelclip.serve.settings import ServerSettings
 

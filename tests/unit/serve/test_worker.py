@@ -16,8 +16,8 @@ from PIL import Image
 import babelclip
 from babelclip.bundled import bundled_folder
 from babelclip.errors import ImageError
-from babelclip.serve.batcher import TowerLost
-from babelclip.serve.worker import Worker
+from babelclip.serve.inference.batcher import BackendLost
+from babelclip.serve.inference.worker import Worker
 
 pytestmark = pytest.mark.slow
 MODEL = str(bundled_folder())
@@ -62,9 +62,9 @@ def test_a_killed_worker_is_told_to_those_who_wait_and_comes_back() -> None:
         under_way = asyncio.create_task(worker.run("text", [f"text number {n} " * 20 for n in range(400)]))
         await asyncio.sleep(0.2)
         os.kill(first, signal.SIGKILL)
-        with pytest.raises(TowerLost):
+        with pytest.raises(BackendLost):
             await under_way
-        with pytest.raises(TowerLost, match="being started"):
+        with pytest.raises(BackendLost, match="being started"):
             await worker.run("text", ["a"])
         assert not await worker.is_alive(1)
         while not worker.is_ready:
@@ -81,7 +81,7 @@ def test_a_killed_worker_is_told_to_those_who_wait_and_comes_back() -> None:
 def test_a_model_that_cannot_be_opened_is_told_at_the_start(tmp_path, capfd: pytest.CaptureFixture[str]) -> None:
     async def scene() -> None:
         worker = Worker(str(tmp_path))
-        with pytest.raises(TowerLost, match="before its model was ready"):
+        with pytest.raises(BackendLost, match="before its model was ready"):
             await worker.start()
         await worker.stop()
 

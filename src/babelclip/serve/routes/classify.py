@@ -9,15 +9,15 @@ from fastapi import APIRouter, Request
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from babelclip.serve.bad_requests import InvalidInput, TooLarge, Wrong
-from babelclip.serve.embeddings import embed
-from babelclip.serve.house import house_of, list_answer
+from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
+from babelclip.serve.errors import FieldError, InvalidInput, TooLarge
 from babelclip.serve.items import TextItem, read_items
+from babelclip.serve.responses import embedding_response, list_body
 from babelclip.serve.schemas import INPUT_SCHEMA
+from babelclip.serve.state import AppState
 from babelclip.vectors import similarity, softmax
 
-MOST_LABELS = 512
-router = APIRouter()
+MAX_LABELS = 512
 EXAMPLE: dict[str, Any] = {
     "model": "babelclip-small",
     "input": ["ein Hund", "un puente"],
@@ -35,37 +35,53 @@ class ClassifyRequest(BaseModel):
     labels: list[str]
 
 
-@router.post("/v1/classify")
-async def classify(request: Request, body: ClassifyRequest) -> Response:
-    """A label for every item, with the probabilities of all: the softmax of the model's own scale times the cosines."""
-    house = house_of(request)
+def router(state: AppState) -> APIRouter:
+    """The route."""
+    routes = APIRouter()
+
+    @routes.post("/v1/classify")
+    async def classify(request: Request, body: ClassifyRequest) -> Response:
+        """A label for every item, with the probabilities of all: a softmax of cosines times the model's own scale."""
+        labels = _labels(body)
+        with state.admit(request) as client:
+            model = state.model(body.model)
+            items = read_items(body.input, state.settings.item_limits)
+            asked = EmbeddingRequest(model=model, items=[*items, *map(TextItem, labels)])
+            result = await state.service.embed(asked, client)
+            return embedding_response(request, client, result, _body(result, len(items), labels))
+
+    return routes
+
+
+def _labels(body: ClassifyRequest) -> list[str]:
     labels = list(dict.fromkeys(body.labels))
     if len(labels) < 2 or "" in labels:
-        raise InvalidInput([Wrong("labels", "expected at least two different labels, none of them empty")])
-    if len(labels) > MOST_LABELS:
-        raise TooLarge(f"labels has {len(labels):,} items, the limit is {MOST_LABELS}")
-    with house.enter(request) as guest:
-        served = house.served(body.model)
-        items, _ = read_items(body.input, house.settings.item_limits)
-        asked = [*items, *(TextItem(label) for label in labels)]
-        embedded = await embed(served, asked, house.kitchen, guest)
-        data = []
-        if items:
-            raw = np.stack(embedded.vectors)
-            cosines = similarity(raw[: len(items)], raw[len(items) :])
-            chances = softmax(cosines * (served.description.logit_scale or 1.0))
-            data = [_prediction(place, row, labels) for place, row in enumerate(chances)]
-        return list_answer(served, data, embedded.usage, house.headers(request, served, guest, embedded))
+        raise InvalidInput([FieldError("labels", "expected at least two different labels, none of them empty")])
+    if len(labels) > MAX_LABELS:
+        raise TooLarge(f"labels has {len(labels):,} items, the limit is {MAX_LABELS}")
+    return labels
 
 
-def _prediction(place: int, chances: np.ndarray[Any, np.dtype[np.float32]], labels: list[str]) -> dict[str, Any]:
-    best = int(chances.argmax())
+def _body(result: EmbeddingResult, items: int, labels: list[str]) -> dict[str, Any]:
+    """The vectors of the items, then those of the labels -> a prediction for each item."""
+    data = []
+    if items:
+        raw = np.stack(result.vectors)
+        cosines = similarity(raw[:items], raw[items:])
+        probabilities = softmax(cosines * (result.model.logit_scale or 1.0))
+        data = [_prediction(index, row, labels) for index, row in enumerate(probabilities)]
+    return list_body(result.model, data, result.usage)
+
+
+def _prediction(index: int, probabilities: np.ndarray[Any, np.dtype[np.float32]], labels: list[str]) -> dict[str, Any]:
+    best = int(probabilities.argmax())
     return {
         "object": "classification",
-        "index": place,
+        "index": index,
         "prediction": labels[best],
-        "score": float(chances[best]),
+        "score": float(probabilities[best]),
         "predictions": [
-            {"label": label, "score": float(chance)} for label, chance in zip(labels, chances, strict=True)
+            {"label": label, "score": float(probability)}
+            for label, probability in zip(labels, probabilities, strict=True)
         ],
     }

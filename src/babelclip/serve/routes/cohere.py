@@ -9,14 +9,13 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from babelclip.serve.answers import json_answer
-from babelclip.serve.bad_requests import InvalidInput, Wrong
-from babelclip.serve.embeddings import embed
-from babelclip.serve.forms import formed, read_dimensions, read_forms
-from babelclip.serve.house import house_of
+from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
+from babelclip.serve.encoding_formats import Encoding, read_dimensions, read_formats
+from babelclip.serve.errors import FieldError, InvalidInput
 from babelclip.serve.items import Item, ItemLimits, TextItem, read_items
+from babelclip.serve.responses import embedding_response
+from babelclip.serve.state import AppState
 
-router = APIRouter()
 EXAMPLE: dict[str, Any] = {"model": "babelclip-small", "texts": ["a bridge at dawn"], "input_type": "search_query"}
 TASKS = {
     "search_query": "retrieval.query",
@@ -41,41 +40,30 @@ class CohereRequest(BaseModel):
     truncate: Literal["NONE", "START", "END"] = "END"
 
 
-@router.post("/v2/embed")
-async def embed_by_type(request: Request, body: CohereRequest) -> Response:
-    """Embeddings of texts or images."""
-    house = house_of(request)
-    with house.enter(request) as guest:
-        served = house.served(body.model)
-        forms, _ = read_forms(body.embedding_types or ["float"], None, None)
-        dim = read_dimensions(body.output_dimension, served.description.dim, "output_dimension")
-        items, field = _items(body, house.settings.item_limits)
-        if body.truncate == "START":
-            raise InvalidInput([Wrong("truncate", "texts are cut at their end here; send END or NONE")])
-        embedded = await embed(
-            served,
-            items,
-            house.kitchen,
-            guest,
-            task=TASKS.get(body.input_type or ""),
-            truncate=body.truncate == "END",
-            field=field,
-        )
-        rows = [formed(raw, forms, is_lone=False, dim=dim, normalize=True) for raw in embedded.vectors]
-        answer = {
-            "id": str(uuid.uuid4()),
-            "response_type": "embeddings_by_type",
-            "embeddings": {form: [row[form] for row in rows] for form in forms},
-            "texts": [item.text for item in items if isinstance(item, TextItem)],
-            "meta": {
-                "api_version": {"version": "2"},
-                "billed_units": {
-                    "input_tokens": embedded.usage.text_tokens,
-                    "image_tokens": embedded.usage.image_tokens,
-                },
-            },
-        }
-        return json_answer(answer, headers=house.headers(request, served, guest, embedded))
+def router(state: AppState) -> APIRouter:
+    """The route."""
+    routes = APIRouter()
+
+    @routes.post("/v2/embed")
+    async def embed_by_type(request: Request, body: CohereRequest) -> Response:
+        """Embeddings of texts or images."""
+        with state.admit(request) as client:
+            model = state.model(body.model)
+            formats, _ = read_formats(body.embedding_types or ["float"])
+            dim = read_dimensions(body.output_dimension, model.description.dim, "output_dimension")
+            items, field = _items(body, state.settings.item_limits)
+            asked = EmbeddingRequest(
+                model=model,
+                items=items,
+                task=TASKS.get(body.input_type or ""),
+                truncate=_truncates(body),
+                field=field,
+            )
+            result = await state.service.embed(asked, client)
+            encoding = Encoding(formats=formats, by_format=True, dim=dim)
+            return embedding_response(request, client, result, _body(result, items, encoding))
+
+    return routes
 
 
 def _items(body: CohereRequest, limits: ItemLimits) -> tuple[list[Item], str]:
@@ -83,7 +71,7 @@ def _items(body: CohereRequest, limits: ItemLimits) -> tuple[list[Item], str]:
     given = [name for name in ("texts", "images", "inputs") if getattr(body, name) is not None]
     if len(given) != 1:
         found = ", ".join(given) or "none"
-        raise InvalidInput([Wrong("texts", f"expected one of texts, images and inputs, found {found}")])
+        raise InvalidInput([FieldError("texts", f"expected one of texts, images and inputs, found {found}")])
     name = given[0]
     values = getattr(body, name)
     if name == "texts":
@@ -91,4 +79,27 @@ def _items(body: CohereRequest, limits: ItemLimits) -> tuple[list[Item], str]:
         return [TextItem(text) for text in values], name
     if name == "images":
         values = [{"image": image} for image in values]
-    return read_items(values, limits, name)[0], name
+    return read_items(values, limits, name), name
+
+
+def _truncates(body: CohereRequest) -> bool:
+    if body.truncate == "START":
+        raise InvalidInput([FieldError("truncate", "texts are cut at their end here; send END or NONE")])
+    return body.truncate == "END"
+
+
+def _body(result: EmbeddingResult, items: list[Item], encoding: Encoding) -> dict[str, Any]:
+    rows = [encoding.encode(raw) for raw in result.vectors]
+    return {
+        "id": str(uuid.uuid4()),
+        "response_type": "embeddings_by_type",
+        "embeddings": {name: [row[name] for row in rows] for name in encoding.formats},
+        "texts": [item.text for item in items if isinstance(item, TextItem)],
+        "meta": {
+            "api_version": {"version": "2"},
+            "billed_units": {
+                "input_tokens": result.usage.text_tokens,
+                "image_tokens": result.usage.image_tokens,
+            },
+        },
+    }

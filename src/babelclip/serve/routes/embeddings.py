@@ -2,70 +2,92 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from babelclip.serve.bad_requests import InvalidInput, Wrong
-from babelclip.serve.embeddings import Failed, OnError, embed
-from babelclip.serve.forms import formed, read_dimensions, read_forms
-from babelclip.serve.gate import Guest
-from babelclip.serve.house import House, default_dim, failed_entry, house_of, list_answer
+from babelclip.serve.access.authenticator import Client
+from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult, FailedItem, OnError
+from babelclip.serve.encoding_formats import Encoding, read_dimensions, read_formats
+from babelclip.serve.errors import FieldError, InvalidInput
+from babelclip.serve.inference.served_model import ModelDescription
 from babelclip.serve.items import read_items
+from babelclip.serve.responses import embedding_response, failed_entry, list_body
 from babelclip.serve.schemas import EmbeddingsRequest
-from babelclip.serve.served import Served
 from babelclip.serve.settings import ServerSettings
+from babelclip.serve.state import AppState
 
-router = APIRouter()
 
+def router(state: AppState) -> APIRouter:
+    """The route and what clients make of it."""
+    routes = APIRouter()
 
-@router.post("/v1/embeddings")
-@router.post("/embeddings", include_in_schema=False)
-@router.post("/v1/embeddings/embeddings", include_in_schema=False)  # what a client makes of a whole URL as its base
-async def embeddings(request: Request, body: EmbeddingsRequest, on_error: OnError = "fail") -> Response:
-    """Vectors of texts and images, in the order given."""
-    house = house_of(request)
-    with house.enter(request) as guest:
-        return await answer_embeddings(request, house, guest, body, on_error)
+    @routes.post("/v1/embeddings")
+    @routes.post("/embeddings", include_in_schema=False)
+    @routes.post("/v1/embeddings/embeddings", include_in_schema=False)  # a client whose base is the whole URL
+    async def embeddings(request: Request, body: EmbeddingsRequest, on_error: OnError = "fail") -> Response:
+        """Vectors of texts and images, in the order given."""
+        with state.admit(request) as client:
+            return await answer_embeddings(state, request, client, body, on_error)
+
+    return routes
 
 
 async def answer_embeddings(
-    request: Request, house: House, guest: Guest, body: EmbeddingsRequest, on_error: OnError = "fail"
+    state: AppState, request: Request, client: Client, body: EmbeddingsRequest, on_error: OnError = "fail"
 ) -> Response:
-    """Vectors for a body of this shape, whichever route it came by. Raises: a Refusal."""
-    served = house.served(body.model)
-    forms, is_lone = read_forms(body.embedding_type, body.encoding_type, body.encoding_format)
-    dim = read_dimensions(body.dimensions, served.description.dim) or default_dim(guest, served)
-    remarks = _ignored_fields(body, house.settings) | _untrained_width(dim, served)
-    items, _ = read_items(body.input, house.settings.item_limits, may_fail=on_error == "item")
-    embedded = await embed(
-        served, items, house.kitchen, guest, task=body.task, truncate=body.truncate, on_error=on_error
+    """Vectors for a body of this shape, whichever route it came by.
+
+    Raises:
+        Refusal: the body is wrong, or cannot be answered now.
+    """
+    model = state.model(body.model)
+    encoding = _encoding(body, model.description, client)
+    remarks = _ignored_fields(body, state.settings) | _untrained_width(encoding.dim, model.description)
+    asked = EmbeddingRequest(
+        model=model,
+        items=read_items(body.input, state.settings.item_limits, may_fail=on_error == "item"),
+        task=body.task,
+        truncate=body.truncate,
+        on_error=on_error,
     )
-    write = partial(formed, forms=forms, is_lone=is_lone, dim=dim, normalize=body.normalized)
+    result = await state.service.embed(asked, client)
+    return embedding_response(request, client, result, _body(result, encoding), remarks)
+
+
+def _encoding(body: EmbeddingsRequest, model: ModelDescription, client: Client) -> Encoding:
+    formats, by_format = read_formats(body.embedding_type, body.encoding_type, body.encoding_format)
+    dim = read_dimensions(body.dimensions, model.dim) or default_dim(client, model)
+    return Encoding(formats=formats, by_format=by_format, dim=dim, normalize=body.normalized)
+
+
+def default_dim(client: Client, model: ModelDescription) -> int | None:
+    """The width of a client's key, for models that are as wide: one key may be used for several."""
+    dim = client.default_dim
+    return dim if dim is not None and dim <= model.dim else None
+
+
+def _body(result: EmbeddingResult, encoding: Encoding) -> dict[str, object]:
     data = [
-        failed_entry(place, each)
-        if isinstance(each, Failed)
-        else {"object": "embedding", "index": place, "embedding": write(each)}
-        for place, each in enumerate(embedded.results)
+        failed_entry(index, each)
+        if isinstance(each, FailedItem)
+        else {"object": "embedding", "index": index, "embedding": encoding.encode(each)}
+        for index, each in enumerate(result.results)
     ]
-    headers = house.headers(request, served, guest, embedded) | remarks
-    return list_answer(served, data, embedded.usage, headers)
+    return list_body(result.model, data, result.usage)
 
 
-def _untrained_width(dim: int | None, served: Served) -> dict[str, str]:
+def _untrained_width(dim: int | None, model: ModelDescription) -> dict[str, str]:
     """A header for a width that the model was not trained for: it works, if less well."""
-    dims = served.description.dims
-    if dim is None or dim in dims:
+    if dim is None or dim in model.dims:
         return {}
-    return {"X-Warning": f"the model was not trained for {dim} dimensions, but for {', '.join(map(str, dims))}"}
+    return {"X-Warning": f"the model was not trained for {dim} dimensions, but for {', '.join(map(str, model.dims))}"}
 
 
 def _ignored_fields(body: EmbeddingsRequest, settings: ServerSettings) -> dict[str, str]:
     """A header that names what was sent and means nothing here. Raises: InvalidInput where that is not to pass."""
     if body.late_chunking:
-        raise InvalidInput([Wrong("late_chunking", "this model has no late chunking; send false or leave it out")])
+        raise InvalidInput([FieldError("late_chunking", "this model has no late chunking; send false or leave it out")])
     unknown = sorted(name for name in body.model_extra or {} if name.isascii() and name.isprintable())[:20]
     if unknown and settings.strict_fields:
-        raise InvalidInput([Wrong(name[:80], "unknown field", "extra_forbidden") for name in unknown])
+        raise InvalidInput([FieldError(name[:80], "unknown field", "extra_forbidden") for name in unknown])
     return {"X-Ignored-Fields": ", ".join(name[:80] for name in unknown)} if unknown else {}

@@ -5,68 +5,63 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from babelclip.serve.answers import json_answer
-from babelclip.serve.house import house_of
+from babelclip.serve.inference.served_model import ModelDescription
 from babelclip.serve.items import ItemLimits
 from babelclip.serve.metrics import CONTENT_TYPE
-from babelclip.serve.served import Served
-
-router = APIRouter()
-
-
-@router.get("/v1/models")
-async def models(request: Request) -> Response:
-    """The models by every name that they answer to."""
-    house = house_of(request)
-    cards = [_card(name, served, house.settings.item_limits) for name, served in house.models.items()]
-    return json_answer({"object": "list", "data": cards})
+from babelclip.serve.responses import json_response
+from babelclip.serve.state import AppState
 
 
-@router.get("/v1/models/{name:path}")
-async def model(request: Request, name: str) -> Response:
-    """One model."""
-    house = house_of(request)
-    if name not in house.models:
-        raise HTTPException(404, f"no model {name[:100]!r} is served here; there is {', '.join(sorted(house.models))}")
-    return json_answer(_card(name, house.models[name], house.settings.item_limits))
+def router(state: AppState) -> APIRouter:
+    """The routes."""
+    routes = APIRouter()
+    limits = state.settings.item_limits
+
+    @routes.get("/v1/models")
+    async def models() -> Response:
+        """The models by every name that they answer to."""
+        cards = [_card(name, model.description, limits) for name, model in state.models.items()]
+        return json_response({"object": "list", "data": cards})
+
+    @routes.get("/v1/models/{name:path}")
+    async def model(name: str) -> Response:
+        """One model."""
+        if name not in state.models:
+            raise HTTPException(404, state.not_served(name))
+        return json_response(_card(name, state.models[name].description, limits))
+
+    @routes.get("/live")
+    async def live() -> Response:
+        """This process answers."""
+        return json_response({"status": "live"})
+
+    @routes.get("/ready")
+    async def ready() -> Response:
+        """All models are loaded and warm."""
+        missing = [model.description.name for model in state.distinct_models if not model.backend.is_ready]
+        status = 503 if missing else 200
+        return json_response({"status": "starting" if missing else "ready", "missing": missing}, status)
+
+    @routes.get("/metrics")
+    async def metrics() -> Response:
+        """Counters and histograms, as Prometheus reads them."""
+        return Response(state.metrics.text(), media_type=CONTENT_TYPE)
+
+    @routes.get("/health")
+    async def health() -> Response:
+        """What runs each model answers, too."""
+        alive = {model.description.name: await model.backend.is_alive(2.0) for model in state.distinct_models}
+        well = all(alive.values())
+        return json_response({"status": "healthy" if well else "unhealthy", "models": alive}, 200 if well else 503)
+
+    return routes
 
 
-@router.get("/live")
-async def live() -> Response:
-    """This process answers."""
-    return json_answer({"status": "live"})
-
-
-@router.get("/ready")
-async def ready(request: Request) -> Response:
-    """All models are loaded and warm."""
-    missing = [served.description.name for served in house_of(request).distinct if not served.tower.is_ready]
-    return json_answer({"status": "starting" if missing else "ready", "missing": missing}, 503 if missing else 200)
-
-
-@router.get("/metrics")
-async def metrics(request: Request) -> Response:
-    """Counters and histograms, as Prometheus reads them."""
-    return Response(house_of(request).kitchen.metrics.text(), media_type=CONTENT_TYPE)
-
-
-@router.get("/health")
-async def health(request: Request) -> Response:
-    """What runs each model answers, too."""
-    house = house_of(request)
-    state = {served.description.name: await served.tower.is_alive(2.0) for served in house.distinct}
-    return json_answer(
-        {"status": "healthy" if all(state.values()) else "unhealthy", "models": state},
-        200 if all(state.values()) else 503,
-    )
-
-
-def _card(name: str, served: Served, limits: ItemLimits) -> dict[str, Any]:
-    about = served.description
+def _card(name: str, about: ModelDescription, limits: ItemLimits) -> dict[str, Any]:
     return {
         "id": name,
         "object": "model",

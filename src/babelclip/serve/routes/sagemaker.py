@@ -4,7 +4,7 @@ The platform has checked who asks and forwards these two paths alone; there are 
 ``{"data": [...], "parameters": {...}}``, a body of ``/v1/embeddings``, or the CSV of a batch job.
 
 Sources: AWS, "Use Your Own Inference Code with Hosting Services" (ports, paths, times); Jina AI's client for SageMaker
-(the body, and vectors that are not normalised unless that is asked for).
+(the body, and vectors that are not normalized unless that is asked for).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -21,17 +21,16 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.responses import Response
 
-from babelclip.serve.answers import json_answer
-from babelclip.serve.bad_requests import InvalidInput, Wrong
-from babelclip.serve.embeddings import embed
-from babelclip.serve.forms import formed, read_dimensions, read_forms
-from babelclip.serve.gate import Guest
-from babelclip.serve.house import House, house_of
+from babelclip.serve.access.authenticator import Client
+from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
+from babelclip.serve.encoding_formats import Encoding, read_dimensions, read_formats
+from babelclip.serve.errors import FieldError, InvalidInput
 from babelclip.serve.items import read_items
+from babelclip.serve.responses import embedding_response
 from babelclip.serve.routes.embeddings import answer_embeddings
 from babelclip.serve.schemas import EmbeddingsRequest
+from babelclip.serve.state import AppState
 
-router = APIRouter()
 COLUMNS = ("id", "text", "url", "bytes")
 """Of a CSV without a line of names."""
 _ALSO = {"uuid": "id", "image_url": "url", "image": "bytes"}
@@ -56,58 +55,84 @@ class Invocation(BaseModel):
     parameters: Parameters = Parameters()
 
 
-@router.get("/ping")
-async def ping(request: Request) -> Response:
-    """The model is loaded, warm, and answers."""
-    well = all([await served.tower.is_alive(1.5) for served in house_of(request).distinct])
-    return Response(status_code=200 if well else 503)
+def router(state: AppState) -> APIRouter:
+    """The two paths."""
+    routes = APIRouter()
 
+    @routes.get("/ping")
+    async def ping() -> Response:
+        """The model is loaded, warm, and answers."""
+        well = all([await model.backend.is_alive(1.5) for model in state.distinct_models])
+        return Response(status_code=200 if well else 503)
 
-@router.post("/invocations")
-async def invocations(request: Request) -> Response:
-    """Vectors of the items."""
-    house = house_of(request)
-    content = await request.body()
-    with house.enter(request) as guest:
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/csv":
-            names, rows = read_rows(content)
-            return await _answer(request, house, guest, Invocation(data=rows), names)
-        try:
-            if _has_input(body := _read_json(content)):
-                asked = EmbeddingsRequest.model_validate({"model": house.first.description.name, **body})
-                return await answer_embeddings(request, house, guest, asked)
-            return await _answer(request, house, guest, Invocation.model_validate(body))
-        except ValidationError as error:
-            wrong = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
-            raise RequestValidationError(wrong) from error
+    @routes.post("/invocations")
+    async def invocations(request: Request) -> Response:
+        """Vectors of the items."""
+        content = await request.body()
+        with state.admit(request) as client:
+            if _is_csv(request):
+                names, rows = read_rows(content)
+                return await _answer(state, request, client, Invocation(data=rows), names)
+            body = _read_json(content)
+            try:
+                if _has_input(body):
+                    asked = EmbeddingsRequest.model_validate({"model": state.first_model.description.name, **body})
+                    return await answer_embeddings(state, request, client, asked)
+                return await _answer(state, request, client, Invocation.model_validate(body))
+            except ValidationError as error:
+                errors = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
+                raise RequestValidationError(errors) from error
+
+    return routes
 
 
 async def _answer(
-    request: Request, house: House, guest: Guest, asked: Invocation, names: list[str] | None = None
+    state: AppState, request: Request, client: Client, body: Invocation, names: Sequence[str] = ()
 ) -> Response:
-    served, how = house.first, asked.parameters
-    forms, is_lone = read_forms(how.embedding_type, None, None)
-    dim = read_dimensions(how.dimensions, served.description.dim, "parameters.dimensions")
-    items, _ = read_items(asked.data, house.settings.item_limits, "data")
-    embedded = await embed(served, items, house.kitchen, guest, task=how.task, truncate=how.truncate, field="data")
+    """Vectors for Jina's body; names: of the items, where they have some."""
+    model, parameters = state.first_model, body.parameters
+    formats, by_format = read_formats(parameters.embedding_type)
+    dim = read_dimensions(parameters.dimensions, model.description.dim, "parameters.dimensions")
+    asked = EmbeddingRequest(
+        model=model,
+        items=read_items(body.data, state.settings.item_limits, "data"),
+        task=parameters.task,
+        truncate=parameters.truncate,
+        field="data",
+    )
+    result = await state.service.embed(asked, client)
+    encoding = Encoding(formats=formats, by_format=by_format, dim=dim, normalize=parameters.normalized)
+    return embedding_response(request, client, result, _body(result, parameters, names, encoding))
+
+
+def _body(result: EmbeddingResult, parameters: Parameters, names: Sequence[str], encoding: Encoding) -> dict[str, Any]:
     data = []
-    for place, (raw, priced) in enumerate(zip(embedded.vectors, embedded.priced, strict=True)):
-        name = names[place] if names else secrets.token_hex(16)
-        written = formed(raw, forms, is_lone=is_lone, dim=dim, normalize=how.normalized)
-        data.append({"id": name, "embedding": written, "usage": {"id": name, "total_tokens": priced.tokens}})
-    parameters = {"dimensions": None if dim is None else float(dim), "task": how.task}
-    answer = {"data": data, "parameters": parameters}
-    return json_answer(answer, headers=house.headers(request, served, guest, embedded))
+    for index, (raw, priced) in enumerate(zip(result.vectors, result.priced, strict=True)):
+        name = names[index] if names else secrets.token_hex(16)
+        usage = {"id": name, "total_tokens": priced.tokens}
+        data.append({"id": name, "embedding": encoding.encode(raw), "usage": usage})
+    dim = None if encoding.dim is None else float(encoding.dim)
+    return {"data": data, "parameters": {"dimensions": dim, "task": parameters.task}}
+
+
+def _is_csv(request: Request) -> bool:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/csv"
 
 
 def _read_json(content: bytes) -> Mapping[str, Any]:
-    """Raises: InvalidInput for what is no JSON object."""
+    """A JSON object.
+
+    Raises:
+        InvalidInput: it is none.
+    """
     try:
         body = orjson.loads(content)
     except ValueError:
-        raise InvalidInput([Wrong("body", "expected JSON, or text/csv where the content type says so")]) from None
+        raise InvalidInput([FieldError("body", "expected JSON, or text/csv where the content type says so")]) from None
     if not isinstance(body, dict):
-        raise InvalidInput([Wrong("body", 'expected {"data": [...], "parameters": {...}} or a body of /v1/embeddings')])
+        raise InvalidInput(
+            [FieldError("body", 'expected {"data": [...], "parameters": {...}} or a body of /v1/embeddings')]
+        )
     return body
 
 
@@ -118,13 +143,14 @@ def _has_input(body: Mapping[str, Any]) -> bool:
 def read_rows(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
     """Names and items of a CSV: each line has one of text, url and bytes; a first line may name the columns.
 
-    Raises: InvalidInput that names the line.
+    Raises:
+        InvalidInput: it is no CSV, or a line has too many columns; the message names the line.
     """
     csv.field_size_limit(max(len(content), csv.field_size_limit()))  # an image is longer than the module expects
     try:
         lines = [line for line in csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")) if line]
     except (UnicodeDecodeError, csv.Error):
-        raise InvalidInput([Wrong("body", "expected CSV in UTF-8")]) from None
+        raise InvalidInput([FieldError("body", "expected CSV in UTF-8")]) from None
     columns = list(COLUMNS)
     named = [_ALSO.get(cell.strip().lower(), cell.strip().lower()) for cell in lines[0]] if lines else []
     if named and set(named) <= set(COLUMNS):
@@ -134,7 +160,9 @@ def read_rows(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
     for number, line in enumerate(lines):
         cells = {column: cell for column, cell in zip(columns, line, strict=False) if cell}
         if len(line) > len(columns):
-            raise InvalidInput([Wrong(f"data[{number}]", f"expected {', '.join(columns)}, found {len(line)} columns")])
+            raise InvalidInput(
+                [FieldError(f"data[{number}]", f"expected {', '.join(columns)}, found {len(line)} columns")]
+            )
         names.append(cells.pop("id", "") or str(number))
         items.append(cells)
     return names, items

@@ -10,20 +10,20 @@ from typing import Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from babelclip.arrays import Vectors
 from babelclip.data_uri import to_base64
-from babelclip.serve.answers import json_answer
-from babelclip.serve.bad_requests import InvalidInput, Wrong
-from babelclip.serve.embeddings import embed
-from babelclip.serve.forms import read_dimensions
-from babelclip.serve.house import house_of
+from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
+from babelclip.serve.encoding_formats import read_dimensions
+from babelclip.serve.errors import FieldError, InvalidInput
 from babelclip.serve.items import Item, ItemLimits, read_item
+from babelclip.serve.responses import embedding_response
+from babelclip.serve.state import AppState
 from babelclip.vectors import finish, quantize
 
-router = APIRouter()
 EXAMPLE: dict[str, Any] = {
     "model": "babelclip-small",
     "inputs": [{"content": [{"type": "text", "text": "a bridge at dawn"}]}],
@@ -53,51 +53,63 @@ class VoyageRequest(BaseModel):
     output_encoding: Literal["base64"] | None = Field(None, description="The documented name of encoding_format.")
 
 
-@router.post("/v1/multimodalembeddings")
-@router.post("/multimodalembeddings", include_in_schema=False)
-async def multimodal(request: Request, body: VoyageRequest) -> Response:
-    """One vector for every input."""
-    house = house_of(request)
-    with house.enter(request) as guest:
-        served = house.served(body.model)
-        dim = read_dimensions(body.output_dimension, served.description.dim, "output_dimension")
-        parts, owners = _parts(body, house.settings.item_limits)
-        task = TASKS.get(body.input_type or "")
-        embedded = await embed(served, parts, house.kitchen, guest, task=task, truncate=body.truncation, field="inputs")
-        raw = np.array(embedded.vectors, np.float32).reshape(-1, served.description.dim)
-        packed = body.encoding_format is not None or body.output_encoding is not None
-        fused = [_fused(raw[owners == place], dim) for place in range(len(body.inputs))]
-        data = [
-            {"object": "embedding", "index": place, "embedding": _written(vector, body, packed)}
-            for place, vector in enumerate(fused)
-        ]
-        usage = embedded.usage
-        counted = {
-            "text_tokens": usage.text_tokens,
-            "image_pixels": embedded.image_pixels,
-            "video_pixels": 0,  # its client insists on the field
-            "total_tokens": usage.total,
-        }
-        answer = {"object": "list", "data": data, "model": served.description.name, "usage": counted}
-        return json_answer(answer, headers=house.headers(request, served, guest, embedded))
+def router(state: AppState) -> APIRouter:
+    """The route."""
+    routes = APIRouter()
+
+    @routes.post("/v1/multimodalembeddings")
+    @routes.post("/multimodalembeddings", include_in_schema=False)
+    async def multimodal(request: Request, body: VoyageRequest) -> Response:
+        """One vector for every input."""
+        with state.admit(request) as client:
+            model = state.model(body.model)
+            dim = read_dimensions(body.output_dimension, model.description.dim, "output_dimension")
+            parts, owners = _parts(body, state.settings.item_limits)
+            asked = EmbeddingRequest(
+                model=model,
+                items=parts,
+                task=TASKS.get(body.input_type or ""),
+                truncate=body.truncation,
+                field="inputs",
+            )
+            result = await state.service.embed(asked, client)
+            return embedding_response(request, client, result, _body(result, body, owners, dim))
+
+    return routes
 
 
-def _parts(body: VoyageRequest, limits: ItemLimits) -> tuple[list[Item], np.ndarray[Any, np.dtype[np.int64]]]:
-    """All parts of all inputs, and the input of each."""
+def _parts(body: VoyageRequest, limits: ItemLimits) -> tuple[list[Item], NDArray[np.int64]]:
+    """All parts of all inputs, and the index of the input that each belongs to."""
     parts: list[Item] = []
     owners: list[int] = []
-    wrong: list[Wrong] = []
+    errors: list[FieldError] = []
     limits.check_number(sum(len(each.content) for each in body.inputs), "inputs")
-    for place, each in enumerate(body.inputs):
+    for index, each in enumerate(body.inputs):
         for number, part in enumerate(each.content):
             try:
-                parts.append(read_item(part, limits.max_image_bytes, f"inputs[{place}].content[{number}]"))
-                owners.append(place)
+                parts.append(read_item(part, limits.max_image_bytes, f"inputs[{index}].content[{number}]"))
+                owners.append(index)
             except InvalidInput as error:
-                wrong += error.wrong
-    if wrong:
-        raise InvalidInput(wrong)
+                errors += error.errors
+    if errors:
+        raise InvalidInput(errors)
     return parts, np.array(owners, np.int64)
+
+
+def _body(result: EmbeddingResult, body: VoyageRequest, owners: NDArray[np.int64], dim: int | None) -> dict[str, Any]:
+    raw = np.array(result.vectors, np.float32).reshape(-1, result.model.dim)
+    vectors = [_fused(raw[owners == index], dim) for index in range(len(body.inputs))]
+    usage = {
+        "text_tokens": result.usage.text_tokens,
+        "image_pixels": result.image_pixels,
+        "video_pixels": 0,  # its client insists on the field
+        "total_tokens": result.usage.total,
+    }
+    data = [
+        {"object": "embedding", "index": index, "embedding": _encoded(vector, body)}
+        for index, vector in enumerate(vectors)
+    ]
+    return {"object": "list", "data": data, "model": result.model.name, "usage": usage}
 
 
 def _fused(raw: Vectors, dim: int | None) -> Vectors:
@@ -105,7 +117,8 @@ def _fused(raw: Vectors, dim: int | None) -> Vectors:
     return finish(finish(raw).mean(axis=0, keepdims=True), dim)[0]
 
 
-def _written(vector: Vectors, body: VoyageRequest, packed: bool) -> Any:
+def _encoded(vector: Vectors, body: VoyageRequest) -> Any:
     dtype = body.output_dtype
     values = vector.astype("<f4") if dtype is None or dtype == "float" else quantize(vector, dtype)
-    return to_base64(values.tobytes()) if packed else values.tolist()
+    as_base64 = body.encoding_format is not None or body.output_encoding is not None
+    return to_base64(values.tobytes()) if as_base64 else values.tolist()

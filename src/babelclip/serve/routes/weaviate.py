@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from babelclip.serve.answers import json_answer
-from babelclip.serve.embeddings import embed
-from babelclip.serve.forms import formed
-from babelclip.serve.house import default_dim, house_of
-from babelclip.serve.items import Item, TextItem, read_items
+from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
+from babelclip.serve.encoding_formats import Encoding
+from babelclip.serve.items import Item, ItemLimits, TextItem, read_items
+from babelclip.serve.responses import embedding_response, json_response
+from babelclip.serve.routes.embeddings import default_dim
+from babelclip.serve.state import AppState
 from babelclip.version import __version__
-
-router = APIRouter()
 
 
 class VectorizeRequest(BaseModel):
@@ -23,38 +24,47 @@ class VectorizeRequest(BaseModel):
     images: list[str] = Field(default_factory=list)
 
 
-@router.post("/vectorize")
-async def vectorize(request: Request, body: VectorizeRequest) -> Response:
-    """Vectors of both lists, by the first model that is served: Weaviate names none."""
-    house = house_of(request)
-    with house.enter(request) as guest:
-        served, limits = house.first, house.settings.item_limits
-        images, _ = read_items([{"image": image} for image in body.images], limits, "images")
-        items: list[Item] = [*(TextItem(text) for text in body.texts), *images]
-        limits.check_number(len(items), "texts and images")
-        embedded = await embed(served, items, house.kitchen, guest, truncate=True)
-        dim = default_dim(guest, served)
-        rows = [formed(raw, ["float"], is_lone=True, dim=dim, normalize=True) for raw in embedded.vectors]
-        texts = len(body.texts)
-        answer = {"textVectors": rows[:texts], "imageVectors": rows[texts:], "error": ""}
-        return json_answer(answer, headers=house.headers(request, served, guest, embedded))
+def router(state: AppState) -> APIRouter:
+    """The routes."""
+    routes = APIRouter()
+
+    @routes.post("/vectorize")
+    async def vectorize(request: Request, body: VectorizeRequest) -> Response:
+        """Vectors of both lists, by the first model that is served: Weaviate names none."""
+        with state.admit(request) as client:
+            model = state.first_model
+            asked = EmbeddingRequest(model=model, items=_items(body, state.settings.item_limits), truncate=True)
+            result = await state.service.embed(asked, client)
+            encoding = Encoding(dim=default_dim(client, model.description))
+            return embedding_response(request, client, result, _body(result, len(body.texts), encoding))
+
+    @routes.get("/meta")
+    async def meta() -> Response:
+        """What the module shows about the model."""
+        model = state.first_model.description
+        return json_response({"version": __version__, "model": model.name, "facts": model.facts})
+
+    @routes.get("/.well-known/live", status_code=204)
+    async def is_live() -> Response:
+        """This process answers."""
+        return Response(status_code=204)
+
+    @routes.get("/.well-known/ready", status_code=204)
+    async def is_ready() -> Response:
+        """All models are loaded and warm."""
+        ready = all(model.backend.is_ready for model in state.distinct_models)
+        return Response(status_code=204 if ready else 503)
+
+    return routes
 
 
-@router.get("/meta")
-async def meta(request: Request) -> Response:
-    """What the module shows about the model."""
-    served = house_of(request).first
-    return json_answer({"version": __version__, "model": served.description.name, "facts": served.description.facts})
+def _items(body: VectorizeRequest, limits: ItemLimits) -> list[Item]:
+    images = read_items([{"image": image} for image in body.images], limits, "images")
+    items: list[Item] = [*map(TextItem, body.texts), *images]
+    limits.check_number(len(items), "texts and images")
+    return items
 
 
-@router.get("/.well-known/live", status_code=204)
-async def is_live() -> Response:
-    """This process answers."""
-    return Response(status_code=204)
-
-
-@router.get("/.well-known/ready", status_code=204)
-async def is_ready(request: Request) -> Response:
-    """All models are loaded and warm."""
-    ready = all(served.tower.is_ready for served in house_of(request).distinct)
-    return Response(status_code=204 if ready else 503)
+def _body(result: EmbeddingResult, texts: int, encoding: Encoding) -> dict[str, Any]:
+    rows = [encoding.encode(raw) for raw in result.vectors]
+    return {"textVectors": rows[:texts], "imageVectors": rows[texts:], "error": ""}

@@ -1,0 +1,162 @@
+"""Who may ask, how fast, and what it costs them: keys, rates and balances before and after a request.
+
+    with authenticator.admit(authorization) as client:   # 401, or 429 when requests are over the rate
+        ...                                              # items are read and priced
+        client.reserve(usage)                            # 429 over the tokens a minute, 403 over the balance
+        ...                                              # the model works
+        await client.settle(usage)                       # on the disk when it returns; then the answer is sent
+
+Without a key file everybody is admitted and nothing is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Protocol
+
+from babelclip.serve.access.balances import Balances, Reservation
+from babelclip.serve.access.keys import Key, KeyFile, secret_from
+from babelclip.serve.access.rate_limits import RateLimiter, RateLimitLease
+from babelclip.serve.pricing import Usage
+
+CHARGING_THREADS = 8  # charges that wait at the same time go to the disk together
+
+
+class Client(Protocol):
+    """Who sent a request that was admitted, for as long as the request lasts."""
+
+    @property
+    def key_id(self) -> str | None:
+        """The public id of its key, for the log; None: it has none."""
+        ...
+
+    @property
+    def default_dim(self) -> int | None:
+        """The width of vectors where a request names none; None: the model's own."""
+        ...
+
+    def reserve(self, usage: Usage) -> None:
+        """Set the price aside.
+
+        Raises:
+            TooManyTokens, InsufficientBalance: the key has not so many; nothing was set aside.
+        """
+        ...
+
+    async def settle(self, usage: Usage) -> None:
+        """Charge what was used.
+
+        Raises:
+            InsufficientBalance: the balance was spent meanwhile; no answer must be sent.
+        """
+        ...
+
+    def quota_headers(self) -> dict[str, str]:
+        """What is left, for the answer."""
+        ...
+
+    def __enter__(self) -> Client: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Authenticator(Protocol):
+    """Admits requests."""
+
+    def admit(self, authorization: str | None) -> Client:
+        """Admit a request.
+
+        Args:
+            authorization: the header of that name.
+
+        Raises:
+            Refusal: it has no good key, or too many requests were sent with it.
+        """
+        ...
+
+
+class NoAuth:
+    """No keys are asked for, nothing is counted."""
+
+    def admit(self, authorization: str | None) -> Client:
+        """As ``Authenticator.admit``."""
+        return _AnonymousClient()
+
+
+class _AnonymousClient:
+    key_id: str | None = None
+    default_dim: int | None = None
+
+    def reserve(self, usage: Usage) -> None:
+        """Nothing to set aside."""
+
+    async def settle(self, usage: Usage) -> None:
+        """Nothing to charge."""
+
+    def quota_headers(self) -> dict[str, str]:
+        """Nothing is limited."""
+        return {}
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class ApiKeyAuth:
+    """Every request needs a key of a file. One to a server process."""
+
+    def __init__(self, keys: KeyFile, limiter: RateLimiter | None = None) -> None:
+        self._keys, self._limiter = keys, limiter or RateLimiter()
+        self._balances = Balances(keys)
+        self._threads = ThreadPoolExecutor(CHARGING_THREADS, thread_name_prefix="charge")
+
+    def admit(self, authorization: str | None) -> Client:
+        """As ``Authenticator.admit``."""
+        key = self._keys.find(secret_from(authorization))
+        return _KeyClient(key, self._limiter.acquire(key.id, key.rates), self._balances, self._threads)
+
+
+class _KeyClient:
+    def __init__(self, key: Key, lease: RateLimitLease, balances: Balances, threads: ThreadPoolExecutor) -> None:
+        self._key, self._lease, self._balances, self._threads = key, lease, balances, threads
+        self._reservation: Reservation | None = None
+
+    @property
+    def key_id(self) -> str | None:
+        return self._key.id
+
+    @property
+    def default_dim(self) -> int | None:
+        return self._key.default_dim
+
+    def reserve(self, usage: Usage) -> None:
+        self._lease.take_tokens(usage.total)
+        self._reservation = self._balances.reserve(self._key.id, usage.total)
+
+    async def settle(self, usage: Usage) -> None:
+        """A client that goes away meanwhile does not stop it: the work was done, and the charge is being written."""
+        assert self._reservation is not None, "what is charged was reserved"
+        charging = asyncio.get_running_loop().run_in_executor(
+            self._threads, self._balances.settle, self._reservation, usage
+        )
+        await asyncio.shield(charging)
+
+    def quota_headers(self) -> dict[str, str]:
+        return self._lease.remaining().headers()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._reservation is not None:
+            self._balances.release(self._reservation)
+        self._lease.release()

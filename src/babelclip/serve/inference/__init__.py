@@ -1,0 +1,1 @@
+"""From priced items to raw vectors: queues, batches, the process that owns a model, and a cache before it."""

@@ -1,0 +1,65 @@
+"""The process that owns a model: ``python -m babelclip.serve.inference.worker_process FD MODEL ...``.
+
+``worker`` starts it. It reads calls from a socket that it was born with and answers them from a few threads, so that
+images of one call are decoded while the tower works on another. When the front process goes, the socket closes and it
+ends. Its standard output is the front's standard error: nothing that a library prints can get between the messages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import socket
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+from babelclip.encoder import Encoder, open_encoder
+from babelclip.errors import TruncationWarning
+from babelclip.runtime.choose import RuntimeName
+from babelclip.serve.inference.backend import CONCURRENT_CALLS, run_call, warm_up
+from babelclip.serve.inference.ipc import InferenceCall, Message, Ping, Ready, pack_message, receive_message
+
+
+def serve(connection: socket.socket, encoder: Encoder) -> None:
+    """Answer until the other end closes."""
+    sending = threading.Lock()
+
+    def send(message: Message) -> None:
+        with sending:
+            connection.sendall(pack_message(message))
+
+    send(Ready(encoder.facts()))
+    with ThreadPoolExecutor(CONCURRENT_CALLS) as threads:
+        while True:
+            try:
+                message = receive_message(connection)
+            except (EOFError, OSError):
+                return
+            if isinstance(message, Ping):
+                send(message)
+            else:
+                threads.submit(lambda call: send(run_call(encoder, call)), cast(InferenceCall, message))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("fd", type=int)
+    parser.add_argument("model")
+    parser.add_argument("--runtime", default="auto")
+    parser.add_argument("--device")
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", TruncationWarning)  # only texts are cut whose clients asked for that
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the front decides when it is time
+    encoder = open_encoder(
+        options.model, runtime=cast(RuntimeName, options.runtime), device=options.device, threads=options.threads
+    )
+    warm_up(encoder)
+    with socket.socket(fileno=options.fd) as connection:
+        serve(connection, encoder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""What every request passes first and last: it gets an id, its body is counted and timed while it comes in, its work is
+dropped when the client goes away or it takes too long, and the access log is told when it has ended.
+
+Plain ASGI, so that a body over the limit is refused after as many bytes, whatever its headers promised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import secrets
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from babelclip.serve.access_log import AccessLog
+from babelclip.serve.error_responses import as_refusal, error_response
+from babelclip.serve.errors import AnswerTooSlow, BodyTooSlow, Busy, Refusal, TooLarge
+from babelclip.serve.settings import ServerSettings
+
+CLIENT_GONE = 499  # as nginx notes it; nobody is there to read it
+RETRY_SECONDS = 1  # when room for a body is likely: requests take less
+_GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestLimits:
+    """Middleware around the application."""
+
+    def __init__(self, app: ASGIApp, access_log: AccessLog, settings: ServerSettings) -> None:
+        self._app, self.access_log, self.settings = app, access_log, settings
+        self.held_bytes = 0  # of all bodies that are under way
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        scope.setdefault("state", {})["request_id"] = _request_id(scope)
+        exchange = _Exchange(scope, receive, send, self)
+        try:
+            await self._answer(exchange)
+        finally:
+            self.held_bytes -= exchange.received
+            self.access_log.ended(scope, exchange.status, time.perf_counter() - started)
+
+    async def _answer(self, exchange: _Exchange) -> None:
+        if exchange.stated_length > self.settings.max_body_bytes:
+            exchange.refusal = _too_large(self.settings.max_body_bytes)
+        else:
+            try:
+                await self._run(exchange)
+            except _BodyRefused:
+                pass  # answered below
+            except Exception as error:
+                self.access_log.failed(exchange.scope, error)
+                if not exchange.is_answering:
+                    exchange.refusal = as_refusal(error)
+        if exchange.refusal is not None:
+            await exchange.refuse(exchange.refusal)
+
+    async def _run(self, exchange: _Exchange) -> None:
+        """Run the application; stop it when the client has gone, so that what it asked for leaves the queue."""
+        running = asyncio.ensure_future(self._app(exchange.scope, exchange.receive, exchange.send))
+        leaving = asyncio.ensure_future(exchange.client_leaves())
+        limit = self.settings.body_seconds + self.settings.answer_seconds
+        try:
+            done, _ = await asyncio.wait({running, leaving}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if running in done:
+                running.result()
+            elif not done and not exchange.is_answering:
+                exchange.refusal = AnswerTooSlow()
+        finally:
+            for task in (running, leaving):
+                if not task.done():
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
+
+
+class _BodyRefused(Exception):
+    """The body is over a limit."""
+
+
+class _Exchange:
+    """One request and its answer on their way through the middleware."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: RequestLimits) -> None:
+        self.scope, self._receive, self._send, self._limits = scope, receive, send, limits
+        self.received = 0
+        self._deadline = time.monotonic() + limits.settings.body_seconds
+        self._body_is_in = asyncio.Event()
+        self._gone: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self.refusal: Refusal | None = None
+        self.status = CLIENT_GONE  # until an answer begins
+        self.is_answering = False
+
+    @property
+    def stated_length(self) -> int:
+        stated = dict(self.scope["headers"]).get(b"content-length", b"")
+        return int(stated) if stated.isdigit() and len(stated) < 20 else 0
+
+    async def receive(self) -> Message:
+        """A piece of the body, counted. After its end: that the client has gone, once it has."""
+        if self._body_is_in.is_set():
+            return await asyncio.shield(self._gone)
+        try:
+            async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
+                message = await self._receive()
+        except TimeoutError:
+            raise self._stop(BodyTooSlow()) from None
+        size, settings = len(message.get("body", b"")), self._limits.settings
+        self.received += size
+        self._limits.held_bytes += size
+        if self.received > settings.max_body_bytes:
+            raise self._stop(_too_large(settings.max_body_bytes))
+        if self._limits.held_bytes > settings.max_held_bytes:
+            raise self._stop(Busy("the server holds as much as it can; send it again later", RETRY_SECONDS))
+        if message["type"] == "http.disconnect":
+            self._gone.set_result(message)
+        if not message.get("more_body", False):
+            self._body_is_in.set()
+        return message
+
+    def _stop(self, refusal: Refusal) -> _BodyRefused:
+        self.refusal = refusal
+        return _BodyRefused()
+
+    async def client_leaves(self) -> None:
+        """Returns when the client has gone before its answer was ready."""
+        await self._body_is_in.wait()
+        if not self._gone.done():
+            message = await self._receive()
+            if not self._gone.done():
+                self._gone.set_result(message)
+
+    async def send(self, message: Message) -> None:
+        """What the application answers; not what it made of a body that was refused."""
+        if self.refusal is None:
+            await self._pass_on(message)
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """The answer to what the application has not answered; the connection ends with it."""
+        self._limits.access_log.refused(self.scope, refusal.code)
+        response = error_response(refusal, self.scope["state"]["request_id"], {"Connection": "close"})
+        await response(self.scope, self._receive, self._pass_on)
+
+    async def _pass_on(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self.is_answering = message["status"], True
+            message["headers"] = [
+                *message["headers"],
+                (b"x-request-id", self.scope["state"]["request_id"].encode()),
+            ]
+        await self._send(message)
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"the body has more than {max_bytes:,} bytes; send fewer or smaller items")
+
+
+def _request_id(scope: Scope) -> str:
+    """The client's own, where it sent a decent one."""
+    sent = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+    return sent if _GOOD_ID.fullmatch(sent) else secrets.token_hex(16)

@@ -1,0 +1,61 @@
+"""The state of the application, handed to every route when the routes are made: typed, and nothing to be looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from babelclip.serve.access.authenticator import Authenticator, Client
+from babelclip.serve.access_log import add_log_fields
+from babelclip.serve.embedding_service import EmbeddingService
+from babelclip.serve.errors import UnknownModel
+from babelclip.serve.inference.served_model import ServedModel
+from babelclip.serve.metrics import Metrics
+from babelclip.serve.settings import ServerSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AppState:
+    """What the routes share."""
+
+    settings: ServerSettings
+    models: Mapping[str, ServedModel]  # by every name that they answer to; the first is for requests that name none
+    service: EmbeddingService
+    authenticator: Authenticator
+    metrics: Metrics
+
+    def admit(self, request: Request) -> Client:
+        """Admit a request; use the client in a ``with``, around all that is done for it.
+
+        Raises:
+            Refusal: it has no good key, or too many requests were sent with it.
+        """
+        client = self.authenticator.admit(request.headers.get("authorization"))
+        add_log_fields(request.scope, key=client.key_id)
+        return client
+
+    def model(self, name: str) -> ServedModel:
+        """The model of a name.
+
+        Raises:
+            UnknownModel: it is not served; the message lists those that are.
+        """
+        if name not in self.models:
+            raise UnknownModel(self.not_served(name))
+        return self.models[name]
+
+    def not_served(self, name: str) -> str:
+        """Why there is no model of a name."""
+        return f"no model {name[:100]!r} is served here; there is {', '.join(sorted(self.models))}"
+
+    @property
+    def first_model(self) -> ServedModel:
+        """The model of requests that name none."""
+        return next(iter(self.models.values()))
+
+    @property
+    def distinct_models(self) -> list[ServedModel]:
+        """Every model once."""
+        return list({id(model): model for model in self.models.values()}.values())
