@@ -38,7 +38,7 @@ ALLOWED = {
     ("cli/output.py", "Arrays.finish"): "into the stream that open_sink gave",
     ("runtime/graph.py", "write_graph"): "into a temporary folder, to be compared with torch first",
     ("search/export.py", "Arrays.finish"): "into the stream that _open_sink gave",
-    ("serve/key_schema.py", "_touch"): "an empty database that its owner alone can read; SQLite writes it",
+    ("serve/access/key_schema.py", "_touch"): "an empty database that its owner alone can read; SQLite writes it",
     ("train/loop.py", "RunLog.write"): "a log: one line a step",
 }
 """(file, function) -> why it writes in another way."""
