@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from babelclip.serve.costs import TILE_SIDE, TOKENS_PER_TILE
 
 import babelclip.errors
 from babelclip.bundled import bundled_folder
@@ -21,6 +20,7 @@ from babelclip.search.codes import MOST_NUMBERS
 from babelclip.search.read_file import PIECE
 from babelclip.search.stores.sqlite_scan import RESCORED
 from babelclip.search.watching import SHARE
+from babelclip.serve.pricing import TILE_SIDE, TOKENS_PER_TILE
 from babelclip.serve.settings import ServerSettings
 
 ROOT = Path(__file__).parents[2]
