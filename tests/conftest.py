@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import threading
@@ -30,10 +31,11 @@ GOLDENS = FIXTURES / "goldens"
 
 @pytest.fixture(scope="session", autouse=True)
 def user_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Tests leave the user's own cache alone."""
+    """Tests leave the user's own cache and configuration alone."""
     cache = tmp_path_factory.mktemp("user-cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BABELCLIP_CACHE", str(cache))
+        patch.setenv("BABELCLIP_CONFIG", os.devnull)
         yield cache
 
 

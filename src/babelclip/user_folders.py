@@ -21,6 +21,11 @@ def user_data() -> Path:
     return _system_folder("Application Support", "data", "XDG_DATA_HOME", ".local/share")
 
 
+def user_config() -> Path:
+    """The system's folder for configuration of programs. It may not exist yet."""
+    return _system_folder("Application Support", "config", "XDG_CONFIG_HOME", ".config")
+
+
 def former_variable() -> str | None:
     """What to say where only ``BABELCLIP_DATA`` is set, which meant two folders; None where nothing is to be said."""
     folder = os.environ.get("BABELCLIP_DATA")

@@ -172,7 +172,7 @@ def test_it_is_told_when_others_can_see_the_photos(environment: dict[str, str], 
 
 def test_what_cannot_be_served_is_told_before_it_starts(environment: dict[str, str], tmp_path: Path) -> None:
     assert "none.db" in refused(environment, "--ui", "--index", str(tmp_path / "none.db"))
-    assert "are for --ui" in refused(environment, "--index", str(tmp_path / "none.db"))
+    assert "no use for --index without --ui" in refused(environment, "--index", str(tmp_path / "none.db"))
     assert "has no page" in refused(environment, "--ui", "--mode", "sagemaker")
     narrow = f"sqlite:{tmp_path / 'other.db'}"
     with Index.open(narrow, babelclip.load(), create=True) as index:

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from babelclip.cli.options import TOP, ErrorsToOption, IndexOption, InsideOption, JsonOption, ModelOptions
+from cyclopts import Parameter
+
+from babelclip.cli.options import TOP, ErrorsToOption, IndexOption, InsideOption, JsonOption, ModelOptions, group_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,15 +21,16 @@ if TYPE_CHECKING:
 
 DEFAULT_PROMPT = "{}"
 STEP = 2048  # indexed photos that are held at once
+INDEXED = Parameter(group=group_for("Index", "--indexed"))
 
 
 def classify(
     images: list[str] | None = None,
     /,
     *,
-    indexed: bool = False,
-    index: IndexOption = None,
-    inside: InsideOption = (),
+    indexed: Annotated[bool, INDEXED] = False,
+    index: Annotated[IndexOption, INDEXED] = None,
+    inside: Annotated[InsideOption, INDEXED] = (),
     labels: str | None = None,
     labels_file: Path | None = None,
     prompt: list[str] | None = None,
@@ -67,7 +70,7 @@ def classify(
     for sentence in prompts:
         if "{}" not in sentence:
             raise ConfigError(f'--prompt {sentence!r} has no {{}} where the label goes, as in "a photo of a {{}}"')
-    if indexed == bool(images) or (not indexed and (index is not None or inside)):
+    if indexed == bool(images):
         raise ConfigError("name image files, or give --indexed to take the photos of the index (--index, --in)")
     encoder = model.open()
     logit_scale = encoder.logit_scale
@@ -122,11 +125,12 @@ def read_labels(labels: str | None, labels_file: Path | None) -> list[str]:
 
     Raises: ConfigError when none, or both sources, are given.
     """
+    from babelclip.cli.items import read_lines
     from babelclip.errors import ConfigError
 
     if (labels is None) == (labels_file is None):
         raise ConfigError("give the labels with --labels cat,dog,car or with --labels-file FILE (one label per line)")
-    parts = labels.split(",") if labels is not None else labels_file.read_text(encoding="utf-8").splitlines()  # type: ignore[union-attr]
+    parts = read_lines(labels_file) if labels_file is not None else (labels or "").split(",")
     names = list(dict.fromkeys(part.strip() for part in parts if part.strip()))
     if not names:
         raise ConfigError("there is no label: give at least one, as in --labels cat,dog,car")

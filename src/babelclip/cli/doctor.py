@@ -27,7 +27,7 @@ OPTIONAL = {
 
 
 def doctor(*, json_lines: JsonOption = False) -> int:
-    """Say what is installed here and whether the bundled model works. The exit code is 1 when it does not.
+    """Say what is installed here, what the configuration says, and whether the bundled model works: exit code 1 if not.
 
     Args:
         json_lines: Results as JSON lines on stdout, in place of text to read: one object.
@@ -60,6 +60,7 @@ def examine() -> dict[str, Any]:
         "cache": str(user_cache()),
         "index": default_url(),
         "hub cache": hub_cache(),
+        "configuration": configuration(),
         "offline": os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"),
     }
 
@@ -69,7 +70,7 @@ def show(name: str, value: Any) -> None:
     if isinstance(value, dict):
         print(f"{name}:")
         for key, inner in value.items():
-            print(f"  {key + ':':<20}{plain(inner)}")
+            print(f"  {key + ':':<19} {plain(inner)}")
     else:
         print(f"{name + ':':<22}{plain(value)}")
 
@@ -129,6 +130,15 @@ def try_bundled_model() -> dict[str, Any]:
         "seconds to load": round(loaded - start, 2),
         "seconds for a text": round(time.perf_counter() - loaded, 3),
     }
+
+
+def configuration() -> dict[str, str]:
+    """The file in force, and what it and the environment say, each with its source."""
+    from babelclip.cli.configuration import file_in_force, settings_in_force, user_file
+
+    file = file_in_force()
+    found = {"file": f"none; it would be {user_file()}" if file is None else str(file)}
+    return found | {setting.where: f"{setting.value} ({setting.source})" for setting in settings_in_force()}
 
 
 def hub_cache() -> str:

@@ -15,7 +15,7 @@ from babelclip.cli.options import JsonOption, ModelOptions
 
 def explain(
     image: Path,
-    query: list[str],
+    query: Annotated[list[str], Parameter(allow_leading_hyphen=True)],
     /,
     *,
     out: Path | None = None,
@@ -39,10 +39,12 @@ def explain(
         cells: Into how many parts each side is cut; more is finer and slower.
         json_lines: Results as JSON lines on stdout, in place of text to read: one object with the numbers.
     """
+    from babelclip.cli.usage_errors import refuse_flags
     from babelclip.explain.occlusion import draw_heat, where_seen
     from babelclip.search.open_photo import open_page, open_photo
     from babelclip.search.query import Query, query_vector
 
+    refuse_flags(query, "explain")
     target = out or Path(f"{image.stem}-where.png")
     opened = open_photo(image) if page is None else open_page(image, page)
     encoder = model.open()

@@ -82,6 +82,18 @@ def from_json_lines(lines: Iterable[str], forced: Kind | None) -> Iterator[Item]
             yield Item(index, "text", line.strip()[:SHOWN], problem=problem)
 
 
+def read_lines(path: Path) -> list[str]:
+    """The lines of a file of text.
+
+    Raises:
+        ConfigError: it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not text in UTF-8: {error}") from error
+
+
 def read_items(arguments: Sequence[str], forced: Kind | None, *, stdin: bool) -> Iterable[Item]:
     """Items of a command line: its arguments, or JSON lines from stdin.
 

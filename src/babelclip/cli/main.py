@@ -12,10 +12,13 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TextIO
 
 from cyclopts import App, CycloptsError, Parameter
 
+from babelclip.cli.configuration import apply_configuration
+from babelclip.cli.help import EPILOGUE, ParagraphFormatter, whole_help
 from babelclip.errors import BabelclipError, ConfigError, TruncationWarning, UnknownTask
 from babelclip.user_folders import former_variable
 from babelclip.version import __version__
@@ -26,10 +29,13 @@ app = App(
     name="babelclip",
     help="Texts in many languages and images in one vector space.",
     version=__version__,
+    version_flags=("--version", "-V"),
     help_format="plaintext",
+    help_formatter=ParagraphFormatter(),
+    config=apply_configuration,  # after the command line and the environment
     default_parameter=Parameter(negative=()),  # no --no-... twin for every flag
     suppress_keyboard_interrupt=False,  # run() below answers it
-    help_epilogue="Results go to stdout, progress and problems to stderr. Try: babelclip demo",
+    help_epilogue=EPILOGUE,
 )
 
 VERBS = {
@@ -50,7 +56,9 @@ VERBS = {
     "mine": ("mine:mine", "Find hard negatives for training on triplets."),
     "serve": ("serve:serve", "Answer the embeddings API over HTTP."),
     "keys": ("keys:app", "Create, top up, list and revoke API keys of a server, and show what they used."),
-    "doctor": ("doctor:doctor", "Say what is installed here and what works."),
+    "doctor": ("doctor:doctor", "Say what is installed here, what works, and what the configuration says."),
+    "completion": ("completion:completion", "Make a shell complete verbs and options."),
+    "help": ("help:help_", "Explain a verb, or what the environment may say."),
 }
 for place, (verb, (target, summary)) in enumerate(VERBS.items()):
     app.command(f"babelclip.cli.{target}", name=verb, help=summary, sort_key=place)
@@ -76,10 +84,16 @@ def run(arguments: Sequence[str] | None) -> int:
     former = former_variable()
     if former is not None:
         print(f"babelclip: warning: {former}", file=sys.stderr)
+    words = sys.argv[1:] if arguments is None else arguments
+    asks_for_help = not {"--help", "-h"}.isdisjoint(words)
     try:
-        code = app(arguments, exit_on_error=False, result_action="return_value")
+        with whole_help(app, words) if asks_for_help else nullcontext():
+            code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
-    except CycloptsError:  # cyclopts has printed it
+    except CycloptsError as error:
+        from babelclip.cli.usage_errors import usage_message
+
+        print(f"babelclip: {usage_message(error)}", file=sys.stderr)
         return USAGE
     except (ConfigError, UnknownTask) as error:
         print(f"babelclip: {error}", file=sys.stderr)
@@ -95,7 +109,8 @@ def run(arguments: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except OSError as error:
-        print(f"babelclip: {error}", file=sys.stderr)
+        known = error.filename is not None and error.strerror is not None
+        print(f"babelclip: {error.filename}: {error.strerror}" if known else f"babelclip: {error}", file=sys.stderr)
         return FAILED
     return code if isinstance(code, int) else DONE
 
@@ -103,4 +118,7 @@ def run(arguments: Sequence[str] | None) -> int:
 def main() -> None:
     """The entry point of the ``babelclip`` command and of ``python -m babelclip``."""
     warnings.showwarning = show_warning
+    for name, value in list(os.environ.items()):
+        if name.startswith("BABELCLIP_") and not value:
+            del os.environ[name]  # an empty variable is one that is not set
     sys.exit(run(None))

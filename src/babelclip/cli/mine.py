@@ -34,6 +34,7 @@ def mine(
             right.
         corpus: More passages to choose from: a file with one a line.
     """
+    from babelclip.cli.items import read_lines
     from babelclip.errors import RuntimeUnavailable
 
     try:
@@ -44,7 +45,7 @@ def mine(
             raise
         raise RuntimeUnavailable("mining needs pyarrow; install it with: pip install 'babelclip[train]'") from error
     rows = read_text_rows(pairs)
-    more = [] if corpus is None else [line for line in corpus.read_text(encoding="utf-8").splitlines() if line.strip()]
+    more = [] if corpus is None else [line for line in read_lines(corpus) if line.strip()]
     found, without = find(rows, options.open(), negatives=negatives, corpus=more, below=below)
     lines = ({"anchor": row.anchor, "positive": row.positive, "negatives": list(row.negatives)} for row in found)
     write_text(out, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 if TYPE_CHECKING:
+    from cyclopts import ArgumentCollection
+
     from babelclip.encoder import Encoder
     from babelclip.remote.remote_encoder import RemoteEncoder
 
@@ -106,6 +108,23 @@ class ModelOptions:
             threads=self.threads,
             revision=self.revision,
         )
+
+
+def group_for(name: str, flag: str) -> Group:
+    """Options that mean something only where a flag is given, which is one of them.
+
+    What the environment or a file says of the others is no mistake without the flag: it is for the verbs that use it.
+    """
+
+    def check(options: ArgumentCollection) -> None:
+        if not any(flag in option.names and option.value is True for option in options):
+            given = [option.name for option in options if any(token.source == "cli" for token in option.tokens)]
+            if given:
+                raise ValueError(
+                    f"there is no use for {', '.join(given)} without {flag}: give it too, or leave that out"
+                )
+
+    return Group(name, validator=check)
 
 
 @Parameter(name="*", group="Kinds")

@@ -56,11 +56,13 @@ def search(
         correct_gap: Where photos and texts are found together, rank each by how far it stands out among its kind.
         json_lines: Results as JSON lines on stdout, in place of text to read: one object per hit, best first.
     """
+    from babelclip.cli.usage_errors import refuse_flags
     from babelclip.errors import ConfigError
     from babelclip.search.index import KINDS, Index
     from babelclip.search.open_store import index_url
     from babelclip.search.query import Query
 
+    refuse_flags(query or [], "search")
     url = index_url(index)
     condition = only.condition()
     if stdin == bool(query):

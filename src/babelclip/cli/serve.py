@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from babelclip.cli.options import IndexOption, PageNameOption
+from babelclip.cli.options import IndexOption, PageNameOption, group_for
 
 if TYPE_CHECKING:
     from babelclip.serve.app import MountApp
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SAGEMAKER_MODEL = Path("/opt/ml/model")
 """Where SageMaker puts the model that it was given for the container."""
+PAGE = Parameter(group=group_for("Search page", "--ui"))
 
 
 def serve(
@@ -32,10 +33,10 @@ def serve(
     fetch_allow: tuple[str, ...] = (),
     vector_cache: Path | None = None,
     log: Literal["json", "none"] = "json",
-    ui: bool = False,
-    index: IndexOption = None,
-    page_name: PageNameOption = (),
-    ui_without_keys: bool = False,
+    ui: Annotated[bool, PAGE] = False,
+    index: Annotated[IndexOption, PAGE] = None,
+    page_name: Annotated[PageNameOption, PAGE] = (),
+    ui_without_keys: Annotated[bool, PAGE] = False,
 ) -> int:
     """Answer the Jina embeddings API over HTTP, and what OpenAI's, Voyage's, Cohere's and Weaviate's clients send.
 
@@ -62,7 +63,7 @@ def serve(
         ui_without_keys: With --ui and --keys: show the page to everybody all the same. The keys guard the API alone.
     """
     from babelclip.bundled import bundled_folder
-    from babelclip.errors import ConfigError, RuntimeUnavailable
+    from babelclip.errors import RuntimeUnavailable
 
     try:
         from babelclip.serve.access_log import write_to_stderr
@@ -82,8 +83,6 @@ def serve(
         fetch=FetchPolicy(enabled=fetch_urls or bool(fetch_allow), allow=fetch_allow),
         cache=vector_cache,
     )
-    if (index or page_name or ui_without_keys) and not ui:
-        raise ConfigError("--index, --page-name and --ui-without-keys are for --ui")
     address = Address(
         host=host or ("0.0.0.0" if in_cloud else "127.0.0.1"),
         port=port,
