@@ -111,12 +111,11 @@ def load(
         FetchError: the model cannot be fetched.
         RuntimeUnavailable: nothing at hand can run it; the message names the ways out.
     """
-    from pathlib import Path
+    from os import fspath
 
-    from babelclip.bundled import bundled_folder
     from babelclip.encoder import open_encoder
 
-    path = bundled_folder() if source is None else source if isinstance(source, str) else Path(source)
+    path = None if source is None else fspath(source)
     return open_encoder(path, runtime=runtime, device=device, dtype=dtype, threads=threads, revision=revision)
 
 

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from babelclip.arrays import Vectors
+from babelclip.bundled import bundled_folder
 from babelclip.checkpoint.fetch import open_folder
 from babelclip.checkpoint.folder import read_logit_scale
-from babelclip.encodes import TEXTS_ONLY, StreamItem, all_images, all_texts, checked, stream_by_kind
-from babelclip.errors import ConfigError, ImageError, InputError, TextError
+from babelclip.errors import ConfigError, FolderError, ImageError, InputError, TextError
+from babelclip.item_encoder import Call, ItemEncoder, checked
 from babelclip.prepare.ahead import prepare_ahead, windows
+from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.prepare.cuts import Cuts
 from babelclip.prepare.image import ImagePreparer, stack
 from babelclip.prepare.open_image import ImageSource
@@ -45,6 +47,18 @@ PREPARING_THREADS = 4
 """Threads that decode images; each may hold one decoded photo."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """By what an encoder was opened, so that another process can open the same one."""
+
+    source: str | None  # a folder, or a model's name on the hub; None: the bundled model
+    runtime: RuntimeName
+    device: str | None
+    dtype: str | None
+    threads: int | None
+    revision: str | None  # the very commit, of a model on the hub
+
+
 @dataclass(frozen=True, slots=True)
 class _Finish:
     """What a call does with raw vectors."""
@@ -53,8 +67,13 @@ class _Finish:
     normalize: bool
 
 
-class Encoder:
-    """Texts and images to vectors. Threads may share one encoder; it holds no state between calls."""
+class Encoder(ItemEncoder):
+    """Texts and images to vectors.
+
+    Threads may share one encoder; it holds no state between calls. A copy, deep or not, shares its towers. What is
+    pickled, as for a worker that is spawned, is where it was opened from: there it is opened again with the same
+    settings, and refused where the model is not the very same.
+    """
 
     def __init__(
         self,
@@ -67,6 +86,7 @@ class Encoder:
         logit_scale: float | None = None,
         facts: Mapping[str, str | int | None] | None = None,
         reading: Reading | None = None,
+        opened: Opened | None = None,
     ) -> None:
         """A model from its parts; ``babelclip.load`` opens one from a folder.
 
@@ -79,12 +99,14 @@ class Encoder:
             logit_scale: what the model multiplies cosines of a text and an image by, before a softmax.
             facts: what else ``facts()`` shall tell.
             reading: what the model's scores mean.
+            opened: by what another process could open it; None where none could.
         """
         self.name = name
         self.dims = tuple(dims)
         self.dim = self.dims[-1]
         self.logit_scale = logit_scale
         self.reading = reading
+        self._opened = opened
         self._runtime = runtime
         self.text_preparer = text_preparer
         self.image_preparer = image_preparer
@@ -104,6 +126,23 @@ class Encoder:
         """Side in pixels of the square that the model sees; None where it embeds texts only."""
         return None if self.image_preparer is None else self.image_preparer.config.size
 
+    def __copy__(self) -> Encoder:
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Encoder:
+        return copy(self)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self._opened is None:
+            raise ConfigError(
+                f"the encoder {self.name!r} was not opened from a model folder, so no other process can open it: "
+                "write the model to a folder and let the other process load that"
+            )
+        prepare = None if self.image_preparer is None else self.image_preparer.config
+        return _open_again, (self._opened, self._facts.get("fingerprint"), prepare)
+
     def upright(self) -> Encoder:
         """The same, but that photos are turned as their EXIF data say, whatever the model's preparation does."""
         if self.image_preparer is None:
@@ -121,104 +160,20 @@ class Encoder:
         chosen = [texts] if isinstance(texts, str) else list(texts)
         return self.text_preparer.tokenize(chosen, task, None).token_ids
 
-    def encode_text(
-        self,
-        texts: str | Iterable[str],
-        *,
-        task: str | None = None,
-        dim: int | None = None,
-        normalize: bool = True,
-        max_tokens: int | None = None,
-        progress: bool = False,
-    ) -> Vectors:
-        """Vectors float32 (N, dim) in the order given; (dim,) for a lone str.
+    def close(self) -> None:
+        """Nothing is held open that would have to be closed."""
 
-        Args:
-            texts: one or many.
-            task: one of the model's tasks, for its instruction and adapter.
-            dim: any width from 1 to the model's; vectors are cut first and normalized then.
-            normalize: to length one.
-            max_tokens: a smaller limit than the model's; cuts are told by one ``TruncationWarning`` a call.
-            progress: show a bar.
-
-        Raises:
-            ItemsError: some texts failed; it carries the vectors of all others.
-            UnknownTask: the model has no such task; nothing was computed.
-            ConfigError: an option that the model does not have; nothing was computed.
-        """
+    def _call(self, task: str | None, dim: int | None, normalize: bool, max_tokens: int | None) -> Call:
+        nothing = np.empty((0, self.dim), np.float32)
+        end = _Finish(finish(nothing, dim).shape[1], normalize)  # a width that is wrong is wrong before any work
+        self.text_preparer.tokenize([], task, max_tokens)  # and so is an option of every text
         cuts = Cuts()
-        end = self._finish(dim, normalize)
-        self.text_preparer.tokenize([], task, max_tokens)  # an option that is wrong is wrong for every text
-        return all_texts(texts, lambda items: self._texts(items, end, task, max_tokens, cuts), end.dim, progress, cuts)
-
-    def encode_image(
-        self,
-        images: ImageSource | Iterable[ImageSource],
-        *,
-        dim: int | None = None,
-        normalize: bool = True,
-        progress: bool = False,
-    ) -> Vectors:
-        """Vectors float32 (N, dim) in the order given; (dim,) for a lone image.
-
-        Args:
-            images: one or many; each a path, the bytes of a file, a binary file object, a PIL image, an array (H, W, 3)
-                of uint8, or a data URI.
-            dim: any width from 1 to the model's; vectors are cut first and normalized then.
-            normalize: to length one.
-            progress: show a bar.
-
-        Raises:
-            ItemsError: some images failed; it carries the vectors of all others.
-            ConfigError: the model embeds texts only, or has no such width; nothing was computed.
-        """
-        end = self._finish(dim, normalize)
-        self._need_image_tower()
-        return all_images(images, lambda items: self._images(items, end), end.dim, progress)
-
-    def stream(
-        self,
-        items: Iterable[str | ImageSource],
-        *,
-        kind: Literal["auto", "text", "image"] = "auto",
-        task: str | None = None,
-        dim: int | None = None,
-        normalize: bool = True,
-        max_tokens: int | None = None,
-    ) -> Iterator[StreamItem]:
-        """Encode any number of items in constant memory: in order, each with its vector or its error.
-
-        Options are those of ``encode_text``; wrong ones raise at once. The ``TruncationWarning`` comes at the end.
-
-        Args:
-            items: texts and images, as they come.
-            kind: "auto" takes a str as a text, unless it ends like the name of an image file or begins as a data:image/
-                URI, and all else as an image; "text" and "image" leave no doubt.
-            task: of the texts.
-            dim: of the vectors.
-            normalize: to length one.
-            max_tokens: of a text.
-        """
-        end = self._finish(dim, normalize)
-        self.text_preparer.tokenize([], task, max_tokens)
-        if kind == "image":
-            self._need_image_tower()
-        cuts = Cuts()
-        return stream_by_kind(
-            items,
-            kind,
+        return Call(
+            end.dim,
             lambda texts: self._texts(texts, end, task, max_tokens, cuts),
             lambda images: self._images(images, end),
-            lambda: cuts.warn(stacklevel=3),
+            cuts,
         )
-
-    def _finish(self, dim: int | None, normalize: bool) -> _Finish:
-        nothing = np.empty((0, self.dim), np.float32)
-        return _Finish(finish(nothing, dim).shape[1], normalize)  # a width that is wrong is wrong before any work
-
-    def _need_image_tower(self) -> None:
-        if self.image_preparer is None:
-            raise ConfigError(f"{self.name} {TEXTS_ONLY}")
 
     def _texts(
         self, texts: Iterable[object], end: _Finish, task: str | None, max_tokens: int | None, cuts: Cuts
@@ -246,9 +201,7 @@ class Encoder:
 
     def _images(self, images: Iterable[object], end: _Finish) -> Iterator[Vectors | InputError]:
         """One result an image, in order; a batch at a time, while threads decode the next."""
-        if self.image_preparer is None:
-            yield from (ImageError(f"{self.name} {TEXTS_ONLY}") for _ in images)
-            return
+        assert self.image_preparer is not None, "the caller has looked"
 
         def run(part: Sequence[NDArray[np.float32]]) -> Sequence[Vectors]:
             return list(self._runtime.run_images(stack(part)))
@@ -261,7 +214,7 @@ class Encoder:
 
 
 def open_encoder(
-    source: str | Path,
+    source: str | Path | None,
     *,
     runtime: RuntimeName = "auto",
     device: str | None = None,
@@ -269,9 +222,18 @@ def open_encoder(
     threads: int | None = None,
     revision: str | None = None,
 ) -> Encoder:
-    """The encoder of a model folder, or of a model on the hub. Options and errors: see ``babelclip.load``."""
-    folder = open_folder(source, revision=revision)
+    """The encoder of a model folder, of a model on the hub, or the bundled one. See ``babelclip.load``."""
+    folder = open_folder(bundled_folder() if source is None else source, revision=revision)
     fingerprint = folder.fingerprint()
+    from_hub = folder.revision is not None
+    opened = Opened(
+        source=None if source is None else str(source) if from_hub else str(folder.path.absolute()),
+        runtime=runtime,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        revision=folder.revision,
+    )
     return Encoder(
         name=folder.name,
         runtime=open_runtime(folder, runtime, device, dtype, threads),
@@ -281,7 +243,26 @@ def open_encoder(
         logit_scale=read_logit_scale(folder),
         facts={"revision": folder.revision, "fingerprint": fingerprint},
         reading=read_reading(folder.path, fingerprint),
+        opened=opened,
     )
+
+
+def _open_again(opened: Opened, fingerprint: object, image_prepare: ImagePrepareConfig | None) -> Encoder:
+    """What a pickled encoder becomes.
+
+    Raises:
+        FolderError: the model that lies here is another one.
+    """
+    encoder = open_encoder(**asdict(opened))
+    found = encoder.facts().get("fingerprint")
+    if found != fingerprint:
+        raise FolderError(
+            f"an encoder was sent to this process, but {opened.source or 'the bundled model'} here is another model: "
+            f"expected fingerprint {fingerprint}, found {found}. Bring the same model here"
+        )
+    if image_prepare is not None:
+        encoder.image_preparer = ImagePreparer(image_prepare)  # how photos are turned may have been chosen
+    return encoder
 
 
 def _finished(row: Vectors | Exception, end: _Finish, kind: type[InputError]) -> Vectors | InputError:

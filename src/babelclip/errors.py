@@ -103,6 +103,9 @@ class ItemsError(BabelclipError):
             "The other vectors are in this error's .vectors, the reasons in .failures."
         )
 
+    def __reduce__(self) -> tuple[object, ...]:  # by its message alone it could not be made again in another process
+        return type(self), (self.failures, self.vectors)
+
 
 class TruncationWarning(UserWarning):
     """Texts were cut to the token limit; the message says how many and by how much."""

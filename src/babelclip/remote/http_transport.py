@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -39,7 +40,7 @@ class ServerError(BabelclipError):
 
 
 class HttpTransport:
-    """Safe to use from several threads."""
+    """Safe to use from several threads, and after a fork. What is pickled is the address and the key."""
 
     def __init__(
         self,
@@ -57,10 +58,22 @@ class HttpTransport:
             patience: seconds to go on trying where the server is busy or away.
         """
         self.url, self._patience, self._sleep = url, patience, sleep
+        self._key, self._timeout = key, timeout
+        self._open()
+
+    def _open(self) -> None:
         headers = {"User-Agent": f"babelclip/{__version__}", "Accept-Encoding": "identity"}
-        if key is not None:
-            headers["Authorization"] = f"Bearer {key}"
-        self._client = httpx.Client(headers=headers, timeout=timeout, follow_redirects=False)
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key}"
+        self._client = httpx.Client(headers=headers, timeout=self._timeout, follow_redirects=False)
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_client"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
 
     def get(self, path: str) -> Any:
         """The answer to a GET, read as JSON.
@@ -83,6 +96,8 @@ class HttpTransport:
         self._client.close()
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
+        if self._process != os.getpid():  # a fork shares its connections, and answers would go to the wrong process
+            self._open()
         until = time.monotonic() + self._patience
         pause = FIRST_PAUSE
         while True:

@@ -6,8 +6,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import islice
-from types import TracebackType
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 from warnings import warn
 
@@ -16,8 +15,8 @@ from PIL import Image
 
 from babelclip.arrays import Vectors
 from babelclip.data_uri import from_base64, to_base64
-from babelclip.encodes import TEXTS_ONLY, StreamItem, all_images, all_texts, checked, stream_by_kind
 from babelclip.errors import ConfigError, ImageError, InputError, TextError, TruncationWarning
+from babelclip.item_encoder import Call, ItemEncoder, checked
 from babelclip.prepare.ahead import prepare_ahead, windows
 from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.prepare.image import ImagePreparer
@@ -34,12 +33,14 @@ _PUBLISHED: dict[str, dict[str, Any]] = {"jina-clip-v2": {"dimensions": 1024, "i
 """What Jina's own server does not tell of the model that its release describes (docs/reference/published-model.md)."""
 
 
-class RemoteEncoder:
+class RemoteEncoder(ItemEncoder):
     """Texts and images to vectors, computed by a server: ``babelclip serve``, Jina's own, or another of its API.
 
     Stands wherever an ``Encodes`` is asked for. With ``shrink_images`` an image is brought here to the very square that
     the model sees and sent as a PNG, which gives the same vector and costs one tile; else its file is sent as it is.
-    Threads may share one. Close it, or use it in a ``with``, when it is no longer needed.
+    Only the model's own limit can cut texts, and how many were cut is not known. Where the server fails, no vector is
+    returned: every call may raise ``ServerError``. Threads may share one. It can be copied and pickled, the key with
+    it. Close it, or use it in a ``with``, when it is no longer needed.
     """
 
     def __init__(
@@ -77,22 +78,20 @@ class RemoteEncoder:
         self.logit_scale: float | None = card.get("logit_scale")
         self.reading = None  # what scores mean is with the model's folder, which lies elsewhere
         self._facts = dict(card.get("facts") or {})
+        self.max_tokens: int | None = card.get("max_tokens")
         self._most_items = int(card.get("max_items", TEXTS_A_REQUEST))
         prepare = card.get("image_prepare")
         self._preparer = None if prepare is None or not shrink_images else ImagePreparer(_image_prepare(prepare))
-        self.image_size = None if prepare is None else int(prepare["size"])
+        self._image_size = None if prepare is None else int(prepare["size"])
 
     def close(self) -> None:
         """Close the connections that are open; it cannot be used after that."""
         self._transport.close()
 
-    def __enter__(self) -> RemoteEncoder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    @property
+    def image_size(self) -> int | None:
+        """Side in pixels of the square that the model sees; None where it embeds texts only."""
+        return self._image_size
 
     def upright(self) -> RemoteEncoder:
         """As ``Encoder.upright``; both share their connections.
@@ -112,60 +111,12 @@ class RemoteEncoder:
         """What the server tells of the model and of what runs it, and where it is."""
         return {"model": self.name, **self._facts, "dim": self.dim, "remote": self._transport.url}
 
-    def encode_text(
-        self,
-        texts: str | Iterable[str],
-        *,
-        task: str | None = None,
-        dim: int | None = None,
-        normalize: bool = True,
-        max_tokens: int | None = None,
-        progress: bool = False,
-    ) -> Vectors:
-        """As ``Encoder.encode_text``, but that only the model's own limit can cut texts, and it is not known how many
-        were cut.
-
-        Raises:
-            ItemsError: some texts failed; it carries the vectors of all others.
-            ConfigError: an option that cannot be sent. ServerError: the server failed; nothing is returned.
-        """
+    def _call(self, task: str | None, dim: int | None, normalize: bool, max_tokens: int | None) -> Call:
         options = self._options(task, dim, normalize, max_tokens)
-        return all_texts(texts, lambda items: self._texts(items, options), options["dimensions"], progress)
-
-    def encode_image(
-        self,
-        images: ImageSource | Iterable[ImageSource],
-        *,
-        dim: int | None = None,
-        normalize: bool = True,
-        progress: bool = False,
-    ) -> Vectors:
-        """As ``Encoder.encode_image``.
-
-        Raises:
-            ItemsError: some images failed; it carries the vectors of all others.
-            ConfigError: the model embeds texts only, or has no such width. ServerError: the server failed.
-        """
-        options = self._options(None, dim, normalize, None)
-        self._need_image_tower()
-        return all_images(images, lambda items: self._images(items, options), options["dimensions"], progress)
-
-    def stream(
-        self,
-        items: Iterable[str | ImageSource],
-        *,
-        kind: Literal["auto", "text", "image"] = "auto",
-        task: str | None = None,
-        dim: int | None = None,
-        normalize: bool = True,
-        max_tokens: int | None = None,
-    ) -> Iterator[StreamItem]:
-        """As ``Encoder.stream``."""
-        options = self._options(task, dim, normalize, max_tokens)
-        if kind == "image":
-            self._need_image_tower()
-        return stream_by_kind(
-            items, kind, lambda texts: self._texts(texts, options), lambda images: self._images(images, options)
+        return Call(
+            options["dimensions"],
+            lambda texts: self._texts(texts, options),
+            lambda images: self._images(images, {**options, "task": None}),
         )
 
     def _options(self, task: str | None, dim: int | None, normalize: bool, max_tokens: int | None) -> dict[str, Any]:
@@ -180,10 +131,6 @@ class RemoteEncoder:
             raise ConfigError(f"dim must be from 1 to {self.dim}, found {dim}")
         return {"task": task, "dimensions": dim or self.dim, "normalized": normalize}
 
-    def _need_image_tower(self) -> None:
-        if self.image_size is None:
-            raise ConfigError(f"{self.name} {TEXTS_ONLY}")
-
     def _texts(self, texts: Iterable[object], options: Mapping[str, Any]) -> Iterator[Vectors | InputError]:
         """One result a text, in order; a few requests at once."""
 
@@ -196,10 +143,9 @@ class RemoteEncoder:
 
     def _images(self, images: Iterable[object], options: Mapping[str, Any]) -> Iterator[Vectors | InputError]:
         """One result an image, in order; a few requests at once, each prepared in its thread."""
-        without_task = {**options, "task": None}
 
         def ask(part: list[object]) -> list[Vectors | InputError]:
-            return self._results([self._sent_image(image) for image in part], without_task, ImageError)
+            return self._results([self._sent_image(image) for image in part], options, ImageError)
 
         source = iter(images)
         parts = iter(lambda: list(islice(source, min(IMAGES_A_REQUEST, self._most_items))), [])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import Literal
 
 import numpy as np
@@ -12,6 +14,8 @@ from babelclip.checkpoint.convert import load_towers
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.errors import ConfigError, RuntimeUnavailable
 from babelclip.towers.dual import DualEncoder
+
+logger = logging.getLogger("babelclip")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -28,10 +32,12 @@ class TorchRuntime:
         self._device = device
         self._merged_adapter = merged_adapter
         self._dtype = next(towers.text.parameters()).dtype
+        self._process = os.getpid()
 
     @torch.inference_mode()
     def run_text(self, batch: TextBatch) -> Vectors:
         """(B, T) token ids -> (B, E)."""
+        self._notice_fork()
         adapters = None
         if self.towers.config.text.adapters is not None:
             adapters = torch.from_numpy(batch.adapters).to(self._device)
@@ -48,8 +54,22 @@ class TorchRuntime:
         """(B, 3, S, S) pixels -> (B, E)."""
         if self.towers.vision is None:
             raise ConfigError("this model has no image tower")
+        self._notice_fork()
         pixels = torch.from_numpy(batch.pixels).to(self._device, self._dtype)
         return _to_numpy(self.towers.vision(pixels))
+
+    def _notice_fork(self) -> None:
+        """Torch's threads do not survive a fork, and a computation would wait for them for ever."""
+        if self._process == os.getpid():
+            return
+        self._process = os.getpid()
+        if torch.get_num_threads() > 1:
+            torch.set_num_threads(1)
+            logger.warning(
+                "torch computes in one thread in process %d, because it was forked after the model had been opened; "
+                "workers that are spawned, or that load the model themselves, use more",
+                self._process,
+            )
 
     def facts(self) -> dict[str, str | int]:
         """Runtime, device, dtype and threads as they really are."""

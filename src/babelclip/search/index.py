@@ -12,10 +12,10 @@ import numpy as np
 
 from babelclip.arrays import Vectors
 from babelclip.cohort import Cohort
+from babelclip.encodes import Encodes
 from babelclip.errors import ConfigError, ModelDiffers, StoreError
 from babelclip.search.filters import Eq, Filter, Metadata, Prefix, of_kind
 from babelclip.search.fuse import OwnCohorts, in_one_order, taken_cohorts
-from babelclip.search.index_encoder import IndexEncoder
 from babelclip.search.index_notes import (
     ANSWERING,
     FILLING,
@@ -59,7 +59,7 @@ class Hit:
 class Index:
     """Files and their vectors in a database. Threads may share one; other processes may write beside it."""
 
-    def __init__(self, database: Database, encoder: IndexEncoder | None, *, dim: int | None = None) -> None:
+    def __init__(self, database: Database, encoder: Encodes | None, *, dim: int | None = None) -> None:
         """``open`` checks the model too; without that check an index of another one can be embedded anew."""
         self.database = database
         self._encoder = None if encoder is None else encoder.upright()
@@ -69,7 +69,7 @@ class Index:
         self._opened: tuple[str, VectorStore] | None = None
 
     @classmethod
-    def open(cls, url: str, encoder: IndexEncoder | None, *, dim: int | None = None, create: bool = False) -> Index:
+    def open(cls, url: str, encoder: Encodes | None, *, dim: int | None = None, create: bool = False) -> Index:
         """The index of a URL (``sqlite:PATH`` and others, see ``open_database``).
 
         Args:
@@ -320,7 +320,7 @@ class Index:
                 self._opened = (name, self.database.open(name))
             return self._opened[1]
 
-    def _need_encoder(self) -> IndexEncoder:
+    def _need_encoder(self) -> Encodes:
         if self._encoder is None:
             raise ConfigError("the index was opened without a model: give Index.open an encoder to embed anything")
         return self._encoder

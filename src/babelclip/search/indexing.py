@@ -16,13 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from babelclip.encodes import StreamItem
+from babelclip.encodes import Encodes, StreamItem
 from babelclip.errors import InputError
 from babelclip.prepare.ahead import prepare_ahead
 from babelclip.prepare.open_image import ImageSource
 from babelclip.search.drives import drives_away, note_drives
 from babelclip.search.filters import Metadata, Scalar
-from babelclip.search.index_encoder import IndexEncoder
 from babelclip.search.known_files import KnownFiles, is_below, row_id
 from babelclip.search.optional_formats import missing_extra
 from babelclip.search.read_file import Loaded, Part, file_facts, load_file
@@ -77,7 +76,7 @@ class Report:
 def bring_up_to_date(
     database: Database,
     store: VectorStore,
-    encoder: IndexEncoder,
+    encoder: Encodes,
     folders: Mapping[Path, Wanted],
     elsewhere: Iterable[Path] = (),
     progress: Progress = without_progress,
@@ -169,7 +168,7 @@ class _Run:
             return []
         return [found]
 
-    def embed(self, encoder: IndexEncoder, kind: Literal["image", "text"], files: Sequence[FoundFile]) -> None:
+    def embed(self, encoder: Encodes, kind: Literal["image", "text"], files: Sequence[FoundFile]) -> None:
         """Embed the parts of files; the rows of a file wait together to be written."""
         waiting: deque[tuple[Loaded, Part]] = deque()
         gathered: list[tuple[Part, StreamItem]] = []

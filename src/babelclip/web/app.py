@@ -10,9 +10,9 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.staticfiles import StaticFiles
 
+from babelclip.encodes import Encodes
 from babelclip.errors import BabelclipError
 from babelclip.search.index import Index
-from babelclip.search.index_encoder import IndexEncoder
 from babelclip.web import picture_routes, playground_routes, search_routes
 from babelclip.web.concurrency import ConcurrencyLimit
 from babelclip.web.curl import Api
@@ -35,7 +35,7 @@ FIRST_SEGMENTS = frozenset(
 
 def make_page(
     index: Index,
-    encoder: IndexEncoder,
+    encoder: Encodes,
     *,
     names: Iterable[str] = (),
     count_tokens: CountTokens | None = None,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from babelclip.arrays import Vectors
+from babelclip.encodes import Encodes
 from babelclip.errors import ConfigError, InputError, ItemsError
 from babelclip.prepare.open_image import stated_size
-from babelclip.search.index_encoder import IndexEncoder
 from babelclip.serve.pricing import Usage, image_tokens
 from babelclip.vectors import similarity
 from babelclip.web.curl import Api, ImageFile, curl_line
@@ -45,7 +45,7 @@ class Comparison:
 
 
 def compare(
-    encoder: IndexEncoder, items: Sequence[PlaygroundItem], dim: int, count_tokens: CountTokens | None, api: Api
+    encoder: Encodes, items: Sequence[PlaygroundItem], dim: int, count_tokens: CountTokens | None, api: Api
 ) -> Comparison:
     """Embed and compare.
 

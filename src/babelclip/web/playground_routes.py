@@ -11,8 +11,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from babelclip.data_uri import from_base64
+from babelclip.encodes import Encodes
 from babelclip.errors import BabelclipError, ConfigError
-from babelclip.search.index_encoder import IndexEncoder
 from babelclip.web.http import status_of, whole_body
 from babelclip.web.locale import Locale
 from babelclip.web.playground import Comparison, PlaygroundItem, compare
@@ -72,7 +72,7 @@ def _compared(request: Request, state: PageState, items: Sequence[PlaygroundItem
     return compare(state.encoder, items, dim, state.count_tokens, api)
 
 
-def _dim(given: str | None, encoder: IndexEncoder) -> int:
+def _dim(given: str | None, encoder: Encodes) -> int:
     if not given:
         return encoder.dim
     if not given.isdigit() or not 1 <= int(given) <= encoder.dim:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import uvicorn
 
+from babelclip.encodes import Encodes
 from babelclip.errors import ConfigError
 from babelclip.search.index import Index
-from babelclip.search.index_encoder import IndexEncoder
 from babelclip.web.app import make_page
 from babelclip.web.curl import Api
 from babelclip.web.indexing_job import IndexingJob
@@ -20,7 +20,7 @@ from babelclip.web.state import CountTokens
 
 def run_page(
     index: Index,
-    encoder: IndexEncoder,
+    encoder: Encodes,
     folders: Sequence[Path],
     *,
     host: str,

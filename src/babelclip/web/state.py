@@ -8,8 +8,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from babelclip.encodes import Encodes
 from babelclip.search.index import Index
-from babelclip.search.index_encoder import IndexEncoder
 from babelclip.web.concurrency import ConcurrencyLimit
 from babelclip.web.curl import Api
 from babelclip.web.indexing_job import IndexingJob, IndexingProgress
@@ -25,7 +25,7 @@ class PageState:
     """Of one application."""
 
     index: Index
-    encoder: IndexEncoder
+    encoder: Encodes
     pictures: Pictures
     count_tokens: CountTokens | None
     api: Api

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
+import os
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -42,6 +45,7 @@ def picture(width: int, height: int, mode: str = "RGB", kind: str = "JPEG") -> b
 def test_it_stands_for_the_encoder(remote: RemoteEncoder, encoder: Encoder) -> None:
     assert (remote.name, remote.dim, remote.dims) == (MODEL, encoder.dim, encoder.dims)
     assert remote.logit_scale == encoder.logit_scale
+    assert (remote.max_tokens, remote.image_size) == (encoder.max_tokens, encoder.image_size)
     assert remote.facts()["fingerprint"] == encoder.facts()["fingerprint"]
     texts = [f"text number {n}" for n in range(50)]  # more than one request: the server takes 20 items
     assert np.allclose(remote.encode_text(texts), encoder.encode_text(texts), atol=1e-6)
@@ -49,6 +53,35 @@ def test_it_stands_for_the_encoder(remote: RemoteEncoder, encoder: Encoder) -> N
     raw = remote.encode_text("ein Hund", dim=64, normalize=False)
     assert np.allclose(raw, encoder.encode_text("ein Hund", dim=64, normalize=False), atol=1e-4)
     assert remote.encode_text([]).shape == (0, encoder.dim)
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda remote: pickle.loads(pickle.dumps(remote))])
+def test_copies_and_pickles_ask_the_same_server(
+    remote: RemoteEncoder, way: Callable[[RemoteEncoder], RemoteEncoder]
+) -> None:
+    twin = way(remote.upright())
+    assert twin.facts() == remote.facts()
+    assert np.array_equal(twin.encode_text(["a dog", "a cat"]), remote.encode_text(["a dog", "a cat"]))
+    assert np.array_equal(twin.encode_image(picture(60, 40)), remote.encode_image(picture(60, 40)))
+    if way is not copy.copy:  # that one shares its connections
+        twin.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forking where there are threads
+def test_a_forked_worker_has_connections_of_its_own(remote: RemoteEncoder) -> None:
+    """On a shared one each process would read answers that are meant for the other."""
+    texts = [f"text number {n}" for n in range(30)]
+    expected = remote.encode_text(texts)
+    child = os.fork()
+    if not child:
+        try:
+            same = all(np.array_equal(remote.encode_text(texts), expected) for _ in range(5))
+        except BaseException:
+            same = False
+        os._exit(0 if same else 1)
+    assert all(np.array_equal(remote.encode_text(texts), expected) for _ in range(5))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.parametrize("shrink", [True, False])

@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from itertools import islice
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 
 from babelclip.arrays import Vectors
-from babelclip.encodes import TEXTS_ONLY, StreamItem, all_images, all_texts, checked, stream_by_kind
 from babelclip.errors import ConfigError, ImageError, InputError, RuntimeUnavailable, TextError, UnknownTask
+from babelclip.item_encoder import Call, ItemEncoder, checked
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.open_image import ImageSource
 from babelclip.reading import Reading
@@ -30,11 +30,12 @@ MAX_SECONDS = 120.0  # seconds for so many; a request of the API may take as lon
 Finish = Callable[[Vectors], Vectors]
 
 
-class InProcessEncoder:
+class InProcessEncoder(ItemEncoder):
     """Texts and images to vectors, for threads other than that of the server's event loop, which must not wait.
 
     As with ``RemoteEncoder`` an image is brought here to the square that the model sees, so that how photos are turned
-    is chosen here. The square goes on as it is, without being encoded and decoded once more.
+    is chosen here. The square goes on as it is, without being encoded and decoded once more. Only the model's own limit
+    can cut texts, and cuts are not told. While the model is being started anew, calls raise ``RuntimeUnavailable``.
     """
 
     def __init__(self, model: ServedModel, loop: asyncio.AbstractEventLoop, reading: Reading | None = None) -> None:
@@ -44,10 +45,16 @@ class InProcessEncoder:
             reading: what the model's scores mean.
         """
         about = model.description
-        self.name, self.dim = about.name, about.dim
+        self.name, self.dim, self.dims = about.name, about.dim, about.dims
+        self.logit_scale, self.max_tokens = about.logit_scale, about.max_tokens
         self.reading = reading
         self._model, self._loop = model, loop
         self._preparer = None if about.image_prepare is None else ImagePreparer(about.image_prepare)
+
+    @property
+    def image_size(self) -> int | None:
+        """Side in pixels of the square that the model sees; None where it embeds texts only."""
+        return self._model.description.image_size
 
     def upright(self) -> InProcessEncoder:
         """As ``Encoder.upright``."""
@@ -65,66 +72,24 @@ class InProcessEncoder:
         """Of texts as the model reads them."""
         return sum(self._model.price_text(text, None, truncate=True, field="").tokens for text in texts)
 
-    def encode_text(
-        self,
-        texts: str | Iterable[str],
-        *,
-        task: str | None = None,
-        dim: int | None = None,
-        normalize: bool = True,
-        max_tokens: int | None = None,
-        progress: bool = False,
-    ) -> Vectors:
-        """As ``Encoder.encode_text``, but that only the model's own limit can cut texts, and cuts are not told.
+    def close(self) -> None:
+        """The server closes the model."""
 
-        Raises:
-            ItemsError: some texts failed; it carries the vectors of all others.
-            ConfigError, UnknownTask: an option that the model does not have.
-            RuntimeUnavailable: the model is being started anew.
-        """
+    def _call(self, task: str | None, dim: int | None, normalize: bool, max_tokens: int | None) -> Call:
+        about = self._model.description
         if max_tokens is not None:
             raise ConfigError("max_tokens cannot be told to a served model: it cuts texts at its own limit")
-        end = _finish(dim, normalize)
-        return all_texts(texts, lambda items: self._texts(items, task, end), dim or self.dim, progress)
+        if task is not None and task not in about.tasks:
+            raise UnknownTask(f"unknown task {task!r}; {self.name} knows {', '.join(about.tasks) or 'none'}")
+        width = finish(np.empty((0, self.dim), np.float32), dim).shape[1]
 
-    def encode_image(
-        self,
-        images: ImageSource | Iterable[ImageSource],
-        *,
-        dim: int | None = None,
-        normalize: bool = True,
-        progress: bool = False,
-    ) -> Vectors:
-        """As ``Encoder.encode_image``.
+        def end(row: Vectors) -> Vectors:
+            vector: Vectors = finish(row[None], width, normalize)[0]
+            return vector
 
-        Raises:
-            ItemsError: some images failed; it carries the vectors of all others.
-            ConfigError: the model embeds texts only, or has no such width.
-            RuntimeUnavailable: the model is being started anew.
-        """
-        if self._preparer is None:
-            raise ConfigError(f"{self.name} {TEXTS_ONLY}")
-        end = _finish(dim, normalize)
-        return all_images(images, lambda items: self._images(items, end), dim or self.dim, progress)
-
-    def stream(
-        self,
-        items: Iterable[str | ImageSource],
-        *,
-        kind: Literal["auto", "text", "image"] = "auto",
-        dim: int | None = None,
-    ) -> Iterator[StreamItem]:
-        """As ``Encoder.stream``."""
-        end = _finish(dim, True)
-        return stream_by_kind(
-            items, kind, lambda texts: self._texts(texts, None, end), lambda images: self._images(images, end)
-        )
+        return Call(width, lambda texts: self._texts(texts, task, end), lambda images: self._images(images, end))
 
     def _texts(self, texts: Iterable[object], task: str | None, end: Finish) -> Iterator[Vectors | InputError]:
-        known = self._model.description.tasks
-        if task is not None and task not in known:
-            raise UnknownTask(f"unknown task {task!r}; {self.name} knows {', '.join(known) or 'none'}")
-
         def priced(text: object) -> PricedItem | InputError:
             good = checked(text)
             return self._model.price_text(good, task, truncate=True, field="") if isinstance(good, str) else good
@@ -133,10 +98,9 @@ class InProcessEncoder:
 
     def _images(self, images: Iterable[object], end: Finish) -> Iterator[Vectors | InputError]:
         preparer = self._preparer
+        assert preparer is not None, "the caller has looked"
 
         def priced(image: object) -> PricedItem | InputError:
-            if preparer is None:
-                return ImageError(f"{self.name} {TEXTS_ONLY}")
             try:
                 return self._model.price_pixels(preparer.crop(cast("ImageSource", image)))
             except ImageError as error:
@@ -173,8 +137,3 @@ class InProcessEncoder:
         except (Busy, TimeoutError) as error:
             waiting.cancel()
             raise RuntimeUnavailable(str(error) or "the model takes too long; try again later") from error
-
-
-def _finish(dim: int | None, normalize: bool) -> Finish:
-    """What cuts and normalizes a raw vector (E,)."""
-    return lambda row: finish(row[None], dim, normalize)[0]
