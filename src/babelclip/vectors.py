@@ -18,7 +18,7 @@ SMALLEST_NORM = 1e-12
 
 
 def finish(raw: NDArray[Any], dim: int | None = None, normalize: bool = True) -> Vectors:
-    """Cut vectors (N, E) to their first ``dim`` numbers, then normalise: float32 (N, dim).
+    """Vectors (N, E) cut to their first ``dim`` numbers and then normalised, as float32 (N, dim).
 
     The order matters: what is cut is normalised again (docs/reference/published-model.md#vectors). Any width from 1 to
     E is allowed, ``None`` keeps E. A width out of range is a ``ConfigError``.

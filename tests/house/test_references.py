@@ -19,6 +19,8 @@ CITED = re.compile(r"(?<![\w/.-])((?:docs|lab)/[\w./-]+\.md)(?:#([\w-]+))?")
 """A page of the project in running text or in a docstring, from the project's root."""
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 FILE = re.compile(r"(?<![\w/.<{-])((?:src|tests|tools|benchmarks|recipes|examples|deploy)/[\w./-]+\.\w{2,5})\b(?![*{])")
+INSIDE = re.compile(r"`((?:\w+/)*\w+\.py)`")
+"""A file of the package, as docs/concepts names it."""
 ELSEWHERE = re.compile(r"\bFACTS (?:\d|section)|\bEVALUATION \d|\bTRAINING \d|\bHOUSE\b|\bissues? \d+|\.\./shared\b")
 """Documents that the project does not contain, and numbers of a tracker that its readers do not see."""
 WRITTEN_BY_A_RUN = re.compile(r"/(?:__pycache__|runs|dist)/")
@@ -61,6 +63,10 @@ def broken(path: Path, text: str) -> list[str]:
         cited += [(path.parent / target if target else path, anchor) for target, anchor in LINK.findall(text)]
     if str(path.relative_to(ROOT)) not in QUOTED:
         cited += [(ROOT / name, "") for name in FILE.findall(text) if not WRITTEN_BY_A_RUN.search(name)]
+    if path.is_relative_to(ROOT / "docs" / "concepts"):
+        cited += [
+            (ROOT / "src" / "babelclip" / name, "") for name in INSIDE.findall(text) if not (ROOT / name).exists()
+        ]
     for page, anchor in cited:
         if not page.exists():
             wrong.append(f"{page}: there is no such file")
@@ -89,8 +95,9 @@ def test_every_reference_can_be_looked_up() -> None:
         ("see docs/reference/published-model.md#no-such-heading", "no such heading"),
         ("see [this](../reference/no-such-page.md)", "no such file"),
         ("as in src/babelclip/no_such_file.py", "no such file"),
+        ("from there to `serve/no_such_file.py`", "no such file"),
     ],
 )
 def test_a_reference_that_leads_nowhere_is_found(line: str, said: str) -> None:
-    page = ROOT / "docs" / "guides" / "planted.md"
+    page = ROOT / "docs" / "concepts" / "planted.md"
     assert [what for what in broken(page, f"# A page\n\n{line}\n") if said in what]
