@@ -18,9 +18,20 @@ from numpy.typing import NDArray
 
 from babelclip.arrays import Vectors
 from babelclip.data_uri import from_base64, to_base64
+from babelclip.decode import decode, encode
 
 DIRECTIONS = 16
 """Strongest directions of a covariance that are kept whole; of the rest, the variance of each number."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredCohort:
+    """A `Cohort` as plain data: 16-bit floats in base64."""
+
+    width: int
+    mean: str
+    directions: str
+    rest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +71,37 @@ class Cohort:
         return scores
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data: 16-bit floats in base64."""
-        return {
-            "width": len(self.mean),
-            **{name: to_base64(getattr(self, name).astype("<f2").tobytes()) for name in self.__slots__},
-        }
+        """Plain data."""
+        return encode(self.stored())
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Cohort:
         """Of ``as_json``.
 
         Raises:
-            KeyError: a part is missing.
-            TypeError: a part is of another type.
+            ConfigError: a part is missing, left over or of another type.
             ValueError: arrays that do not fit each other.
         """
-        arrays = {name: np.frombuffer(from_base64(stored[name]), "<f2").astype(np.float32) for name in cls.__slots__}
-        width = int(stored["width"])
-        return cls(
-            arrays["mean"].reshape(width), arrays["directions"].reshape(-1, width), arrays["rest"].reshape(width)
+        return cls.of_stored(decode(StoredCohort, stored, "cohort", require_all=True))
+
+    def stored(self) -> StoredCohort:
+        """As it is kept in a file."""
+        texts = {name: to_base64(getattr(self, name).astype("<f2").tobytes()) for name in self.__slots__}
+        return StoredCohort(width=len(self.mean), **texts)
+
+    @classmethod
+    def of_stored(cls, stored: StoredCohort) -> Cohort:
+        """Of ``stored``.
+
+        Raises:
+            ValueError: no base64, or arrays that do not fit each other.
+        """
+        width = stored.width
+        mean, directions, rest = (
+            np.frombuffer(from_base64(text), "<f2").astype(np.float32)
+            for text in (stored.mean, stored.directions, stored.rest)
         )
+        return cls(mean.reshape(width), directions.reshape(-1, width), rest.reshape(width))
 
 
 def _rounded(array: NDArray[Any]) -> Vectors:

@@ -24,8 +24,8 @@ def decode(kind: type[T], table: Any, where: str, *, require_all: bool = False) 
     """The dataclass `kind` from a table, nested dataclasses from nested tables.
 
     Fields may be bool, int, float (an int is taken too), str, Path, ``X | None``, Literal, tuples of one type or of
-    a fixed length (from lists), mappings from str, other dataclasses, and unions of these. Of a union of dataclasses,
-    the one is meant whose Literal field, common to all, holds the table's value.
+    a fixed length (from lists), mappings whose keys are texts, other dataclasses, and unions of these. Of a union of
+    dataclasses, the one is meant whose Literal field, common to all, holds the table's value.
 
     Args:
         where: what the table is, for messages: a file's name, perhaps with a path inside it.
@@ -102,7 +102,10 @@ class _Decoder:
         if origin in (Mapping, dict):
             if not isinstance(value, Mapping):
                 raise _unlike("a table", value, where)
-            return {name: self.value(arguments[1], item, f"{where}: {name}") for name, item in value.items()}
+            return {
+                self.value(arguments[0], name, f"{where}: key"): self.value(arguments[1], item, f"{where}: {name}")
+                for name, item in value.items()
+            }
         return _scalar(hint, value, where)
 
     def items(self, hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from babelclip.arrays import Vectors
 from babelclip.atomic_write import write_json
-from babelclip.cohort import Cohort
+from babelclip.cohort import Cohort, StoredCohort
+from babelclip.decode import decode, encode
 from babelclip.errors import ConfigError, FolderError
 from babelclip.vectors import finish
 
@@ -148,17 +149,35 @@ def _fit_width(whole: Cohort, pools: Sequence[Pool], width: int) -> Chance:
     return Chance(*(round(float(value), 4) for value in fitted))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _StoredCohorts:
+    image: StoredCohort
+    text: StoredCohort
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Stored:
+    """Content of ``reading.json``."""
+
+    format: int
+    fingerprint: str
+    photos: int
+    texts: int
+    chances: Mapping[str, Chance]
+    cohorts: _StoredCohorts
+
+
 def write_reading(folder: Path, reading: Reading) -> None:
     """Write ``reading.json`` of a model folder."""
-    content = {
-        "format": FORMAT,
-        "fingerprint": reading.fingerprint,
-        "photos": reading.photos,
-        "texts": reading.texts,
-        "chances": {str(width): asdict(chance) for width, chance in reading.chances.items()},
-        "cohorts": {kind: cohort.as_json() for kind, cohort in reading.cohorts.items()},
-    }
-    write_json(folder / READING, content, indent=1)
+    stored = _Stored(
+        format=FORMAT,
+        fingerprint=reading.fingerprint,
+        photos=reading.photos,
+        texts=reading.texts,
+        chances={str(width): chance for width, chance in reading.chances.items()},
+        cohorts=_StoredCohorts(image=reading.cohorts["image"].stored(), text=reading.cohorts["text"].stored()),
+    )
+    write_json(folder / READING, encode(stored), indent=1)
 
 
 def read_reading(folder: Path, fingerprint: str) -> Reading | None:
@@ -171,19 +190,10 @@ def read_reading(folder: Path, fingerprint: str) -> Reading | None:
     if not file.is_file():
         return None
     try:
-        stored: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if stored["format"] != FORMAT:
-            raise ValueError(f"format {stored['format']}, not {FORMAT}")
-        reading = Reading(
-            fingerprint=stored["fingerprint"],
-            photos=int(stored["photos"]),
-            texts=int(stored["texts"]),
-            cohorts={kind: Cohort.from_json(stored["cohorts"][kind]) for kind in ("image", "text")},
-            chances={int(width): Chance(**chance) for width, chance in stored["chances"].items()},
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        reading = _of_json(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:  # ConfigError is one
         raise FolderError(
-            f"{file} is not a reading of scores ({error!r}): remove it, or make it anew with: {AGAIN}"
+            f"{file} is not a reading of scores ({error}): remove it, or make it anew with: {AGAIN}"
         ) from error
     if reading.fingerprint != fingerprint:
         raise FolderError(
@@ -191,3 +201,17 @@ def read_reading(folder: Path, fingerprint: str) -> Reading | None:
             f"remove it, or make it anew with: {AGAIN}"
         )
     return reading
+
+
+def _of_json(content: Any) -> Reading:
+    found = content.get("format") if isinstance(content, dict) else None
+    if found is not None and found != FORMAT:  # another format may have other fields
+        raise ValueError(f"format {found}, not {FORMAT}")
+    stored = decode(_Stored, content, READING, require_all=True)
+    return Reading(
+        fingerprint=stored.fingerprint,
+        photos=stored.photos,
+        texts=stored.texts,
+        cohorts={"image": Cohort.of_stored(stored.cohorts.image), "text": Cohort.of_stored(stored.cohorts.text)},
+        chances={int(width): chance for width, chance in stored.chances.items()},
+    )

@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from babelclip.atomic_write import UNFINISHED, write_json
+from babelclip.atomic_write import write_json
+from babelclip.decode import decode, encode
 from babelclip.errors import FolderError
 from babelclip.user_folders import user_cache
 
@@ -61,28 +63,40 @@ def fingerprint(files: Iterable[Path]) -> str:
     return whole.hexdigest()[:32]
 
 
+@dataclass(frozen=True, slots=True)
+class _Checksums:
+    """Content of ``checksums.json``."""
+
+    sha256: Mapping[str, str]  # name -> hex digest
+
+
 def write_checksums(folder: Path) -> None:
     """Write checksums.json for all other files of a folder."""
-    names = sorted(file.name for file in folder.iterdir() if file.is_file() and file.name != CHECKSUMS)
-    names = [name for name in names if not name.endswith(DERIVED) and not name.startswith(UNFINISHED)]
-    write_json(folder / CHECKSUMS, {"sha256": {name: sha256(folder / name) for name in names}})
+    write_json(folder / CHECKSUMS, encode(_Checksums({name: sha256(folder / name) for name in _to_list(folder)})))
 
 
 def wrong_checksums(folder: Path) -> list[str]:
-    """One line for each file of checksums.json that is absent or has other bytes; empty when all agree.
+    """One line for each file that is absent, has other bytes or is not listed; empty when all agree.
 
     Raises:
         FolderError: no readable checksums.json.
     """
     try:
-        listed = json.loads((folder / CHECKSUMS).read_text())["sha256"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        content = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        listed = decode(_Checksums, content, CHECKSUMS).sha256
+    except (OSError, ValueError) as error:
         raise FolderError(f"{folder / CHECKSUMS} is absent or unreadable: {error}") from error
     wrong = []
-    for name, digest in listed:
+    for name, digest in listed.items():
         file = folder / name
         if not file.is_file():
             wrong.append(f"{name} is absent")
         elif (found := sha256(file)) != digest:
             wrong.append(f"{name} has sha256 {found}, listed is {digest}")
-    return wrong
+    return wrong + [f"{name} is not listed" for name in _to_list(folder) if name not in listed]
+
+
+def _to_list(folder: Path) -> list[str]:
+    """Names of the files that checksums.json lists; hidden ones, unfinished ones among them, are no part of a model."""
+    names = sorted(file.name for file in folder.iterdir() if file.is_file() and file.name != CHECKSUMS)
+    return [name for name in names if not name.endswith(DERIVED) and not name.startswith(".")]

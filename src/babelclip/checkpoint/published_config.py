@@ -96,31 +96,32 @@ def read_image_prepare(preprocessor: Mapping[str, Any] | None, image_size: int) 
     """From preprocessor_config.json; without one, the published behaviour at the configuration's image size.
 
     Raises:
-        ConfigError: an option that is unknown or not supported, or a size that the image tower does not take.
+        ConfigError: an option that is unknown, missing or not supported, or a size that the image tower does not take.
     """
     if preprocessor is None:
         return ImagePrepareConfig(size=image_size)
     check_options(PREPROCESSOR, preprocessor)
     where = PREPROCESSOR.where
-    size = preprocessor.get("size", image_size)
-    if size != image_size:
+    missing = sorted(PREPROCESSOR.read - set(preprocessor))
+    if missing:
+        raise ConfigError(f"{where}: {', '.join(missing)} missing; pixels depend on it, so nothing is guessed")
+    size = preprocessor["size"]
+    if type(size) is not int or size != image_size:
         raise ConfigError(f"{where}: size = {size!r}, but the image tower of config.json takes {image_size}")
-    published = ImagePrepareConfig(size=image_size)
-    mode = preprocessor.get("resize_mode", published.resize_mode)
-    interpolation = preprocessor.get("interpolation", published.interpolation)
+    mode, interpolation = preprocessor["resize_mode"], preprocessor["interpolation"]
     if mode not in ("shortest", "squash", "longest"):
         raise ConfigError(f"{where}: resize_mode = {mode!r}; known are shortest, squash, longest")
     if interpolation not in ("bicubic", "bilinear", "random"):
         raise ConfigError(f"{where}: interpolation = {interpolation!r}; known are bicubic, bilinear, random")
-    fill = preprocessor.get("fill_color", published.fill)
-    if not isinstance(fill, int) or not 0 <= fill <= 255:
+    fill = preprocessor["fill_color"]
+    if not isinstance(fill, int) or isinstance(fill, bool) or not 0 <= fill <= 255:
         raise ConfigError(f"{where}: fill_color = {fill!r}; expected a grey value from 0 to 255")
     return ImagePrepareConfig(
         size=image_size,
         resize_mode=mode,
         interpolation="bilinear" if interpolation == "bilinear" else "bicubic",  # "random" means bicubic
-        mean=_three(preprocessor.get("mean", published.mean), "mean"),
-        std=_three(preprocessor.get("std", published.std), "std"),
+        mean=_three(preprocessor["mean"], "mean"),
+        std=_three(preprocessor["std"], "std"),
         fill=fill,
     )
 
@@ -258,6 +259,6 @@ def _number(config: Mapping[str, Any], name: str, options: Options) -> float:
 
 
 def _three(value: Any, name: str) -> tuple[float, float, float]:
-    if not isinstance(value, list | tuple) or len(value) != 3 or not all(isinstance(x, int | float) for x in value):
+    if not isinstance(value, list | tuple) or len(value) != 3 or any(type(x) not in (int, float) for x in value):
         raise ConfigError(f"{PREPROCESSOR.where}: {name} = {value!r}; expected three numbers")
     return float(value[0]), float(value[1]), float(value[2])

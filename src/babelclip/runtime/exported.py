@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from babelclip.atomic_write import write_bytes, write_json
 from babelclip.checkpoint.checksums import sha256
 from babelclip.checkpoint.folder import ModelFolder
+from babelclip.decode import decode, encode
+from babelclip.errors import FolderError
 from babelclip.user_folders import user_cache
 
 Tower = Literal["text", "image"]
@@ -58,6 +60,14 @@ class GraphFacts:
     made_with: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Manifest:
+    """Content of ``onnx.json``."""
+
+    format: int
+    graphs: Mapping[Tower, GraphFacts]
+
+
 def towers_of(folder: ModelFolder) -> tuple[Tower, ...]:
     """The towers that the model has."""
     return ("text",) if folder.config.vision is None else ("text", "image")
@@ -87,9 +97,12 @@ def _why_unusable(place: Path, tower: Tower, folder: ModelFolder) -> str | None:
     graph = place / graph_name(tower)
     if not graph.is_file():
         return f"no {graph_name(tower)} in {place}"
-    facts = read_manifest(place).get(tower)
+    try:
+        facts = read_manifest(place).get(tower)
+    except FolderError as error:
+        return str(error)
     if facts is None:
-        return f"{graph} is not described by {MANIFEST} (format {FORMAT}) beside it"
+        return f"{graph} is not described by {MANIFEST} beside it"
     if facts.fingerprint != folder.fingerprint():
         return f"{graph} was made from another model ({facts.fingerprint}, this one is {folder.fingerprint()})"
     if facts.sha256 != sha256(graph):
@@ -97,15 +110,23 @@ def _why_unusable(place: Path, tower: Tower, folder: ModelFolder) -> str | None:
     return None
 
 
-def read_manifest(place: Path) -> dict[Tower, GraphFacts]:
-    """What is known about the graphs of a place; empty where the manifest is absent, broken or of another format."""
-    try:
-        data: Any = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
-        if data["format"] != FORMAT:
-            return {}
-        return {tower: GraphFacts(**data["graphs"][tower]) for tower in ("text", "image") if tower in data["graphs"]}
-    except (OSError, ValueError, KeyError, TypeError):
+def read_manifest(place: Path) -> Mapping[Tower, GraphFacts]:
+    """What is known about the graphs of a place; empty where nothing was exported.
+
+    Raises:
+        FolderError: the manifest is broken or of another format; every field of it is required.
+    """
+    file = place / MANIFEST
+    if not file.is_file():
         return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        found = content.get("format") if isinstance(content, dict) else None
+        if found is not None and found != FORMAT:  # another format may have other fields
+            raise ValueError(f"format {found}, not {FORMAT}")
+        return decode(_Manifest, content, MANIFEST, require_all=True).graphs
+    except ValueError as error:  # ConfigError is one
+        raise FolderError(f"{file} does not describe the graphs beside it ({error})") from error
 
 
 def keep_graphs(place: Path, made: Mapping[Tower, tuple[bytes, GraphFacts]]) -> None:
@@ -116,9 +137,12 @@ def keep_graphs(place: Path, made: Mapping[Tower, tuple[bytes, GraphFacts]]) -> 
     """
     place.mkdir(parents=True, exist_ok=True)
     fingerprints = {facts.fingerprint for _, facts in made.values()}
-    kept = {tower: facts for tower, facts in read_manifest(place).items() if facts.fingerprint in fingerprints}
+    try:
+        before = read_manifest(place)
+    except FolderError:  # it is replaced
+        before = {}
+    kept = {tower: facts for tower, facts in before.items() if facts.fingerprint in fingerprints}
     for tower, (content, facts) in made.items():
         write_bytes(place / graph_name(tower), content)
         kept[tower] = facts
-    manifest = {"format": FORMAT, "graphs": {tower: asdict(facts) for tower, facts in sorted(kept.items())}}
-    write_json(place / MANIFEST, manifest)
+    write_json(place / MANIFEST, encode(_Manifest(FORMAT, dict(sorted(kept.items())))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from babelclip.errors import ConfigError
 
@@ -67,6 +68,7 @@ class TextTowerConfig:
 class LinearPatchesConfig:
     """Non-overlapping square patches, one Linear each (the published models)."""
 
+    kind: Literal["linear"] = "linear"
     size: int
 
     @property
@@ -92,6 +94,7 @@ class ConvTrunkConfig:
     EfficientNet-Lite (Tan & Le 2019; the Lite variants have ReLU6 and no squeeze-excite); batch norms are folded.
     """
 
+    kind: Literal["conv_trunk"] = "conv_trunk"
     stem_width: int
     stages: tuple[ConvStage, ...]
     head_width: int
