@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-PACKAGE = Path(__file__).parent
+TEMPLATE_ROOT = Path(__file__).parent
 
 
 def render_html(template: str, **values: object) -> str:
@@ -32,7 +32,7 @@ def render_html(template: str, **values: object) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(PACKAGE),
+        loader=FileSystemLoader(TEMPLATE_ROOT),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from jinja2 import UndefinedError
 
-from babelclip.html import PACKAGE, render_html
+from babelclip.html import TEMPLATE_ROOT, render_html
 
 
 def test_every_template_is_found_by_its_path() -> None:
-    names = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.html")]
+    names = [path.relative_to(TEMPLATE_ROOT).as_posix() for path in TEMPLATE_ROOT.rglob("*.html")]
     assert "demo/page.html" in names
     for name in names:
         with pytest.raises(UndefinedError):  # so it is a template that is given something

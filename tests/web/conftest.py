@@ -13,6 +13,7 @@ from pathlib import Path
 import pillow_heif
 import pytest
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 
 ALBUM = Path(__file__).parents[2] / "src" / "babelclip" / "demo" / "photos"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -42,6 +43,17 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
     (folder.parent / "secret.jpg").write_bytes((folder / "cat.jpg").read_bytes())
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        missing = "these tests need Chromium: apt-get install chromium"
+        pytest.fail(missing) if os.environ.get("BABELCLIP_NEEDS_BROWSER") else pytest.skip(missing)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CALM))
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
-class Photo:
+class AlbumPhoto:
     """A sample photo and what its license (CC BY 2.0) asks to be said about it."""
 
     path: Path
@@ -42,7 +42,7 @@ class AlbumQuery:
 class Album:
     """Everything that the demonstration shows."""
 
-    photos: tuple[Photo, ...]
+    photos: tuple[AlbumPhoto, ...]
     note: str  # what was changed about the photos
     queries: tuple[AlbumQuery, ...]
     hard: tuple[AlbumQuery, ...]  # of the kinds that such a model gets wrong
@@ -53,7 +53,7 @@ def read_album() -> Album:
     credits = json.loads((HERE / "photos" / "ATTRIBUTION.json").read_text(encoding="utf-8"))
     asked = json.loads((HERE / "queries.json").read_text(encoding="utf-8"))
     photos = tuple(
-        Photo(
+        AlbumPhoto(
             HERE / "photos" / row["file"],
             *(row[key] for key in ("title", "author", "source", "licence", "licence_url")),
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from babelclip.demo.album import Album, AlbumQuery, Photo
+from babelclip.demo.album import Album, AlbumPhoto, AlbumQuery
 from babelclip.vectors import similarity
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class RankedPhoto:
     """A photo, how close it is to the query, and whether it is one that a person would call right."""
 
-    photo: Photo
+    photo: AlbumPhoto
     score: float
     is_right: bool
 

@@ -34,7 +34,7 @@ PALETTE = ((0.0, (20, 20, 60)), (0.5, (200, 40, 90)), (1.0, (255, 220, 90)))
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class Region:
     """A square of cells."""
 
     row: int
@@ -84,45 +84,45 @@ def where_seen(
         raise ConfigError(f"cells must be at least 2, found {cells}")
     shown = image.convert("RGB")
     shown.thumbnail((LONGEST, LONGEST))
-    covers = [] if cover is None else _windows(cells, cover)
-    parts = [_windows(cells, share) for share in looks]
+    covers = [] if cover is None else _regions(cells, cover)
+    parts = [_regions(cells, share) for share in looks]
     images = chain([shown], _covered(shown, covers, cells), _cut_out(shown, chain(*parts), cells))
     whole, *cosines = encoder.encode_image(images, dim=len(query)) @ query
     heat, rest = np.zeros((cells, cells), np.float32), iter(cosines)
     if covers:
         heat += _spread(covers, [whole - next(rest) for _ in covers], cells)
-    for windows in parts:
-        alone = np.array([next(rest) for _ in windows])
-        heat += _spread(windows, alone - alone.mean(), cells)
+    for regions in parts:
+        alone = np.array([next(rest) for _ in regions])
+        heat += _spread(regions, alone - alone.mean(), cells)
     return Seen(shown, float(whole), heat)
 
 
-def _windows(cells: int, share: float) -> list[Window]:
+def _regions(cells: int, share: float) -> list[Region]:
     side = min(max(1, round(share * cells)), cells - 1)
     places = range(cells - side + 1)
-    return [Window(row, column, side) for row in places for column in places]
+    return [Region(row, column, side) for row in places for column in places]
 
 
-def _covered(image: Image.Image, covers: Iterable[Window], cells: int) -> Iterator[Image.Image]:
+def _covered(image: Image.Image, covers: Iterable[Region], cells: int) -> Iterator[Image.Image]:
     cover = image.filter(ImageFilter.GaussianBlur(max(image.size) / 12))  # one that brings no new edges of its own
-    for window in covers:
-        box = window.box(image, cells)
+    for region in covers:
+        box = region.box(image, cells)
         result = image.copy()
         result.paste(cover.crop(box), box)
         yield result
 
 
-def _cut_out(image: Image.Image, parts: Iterable[Window], cells: int) -> Iterator[Image.Image]:
-    for window in parts:
-        yield image.crop(window.box(image, cells))
+def _cut_out(image: Image.Image, parts: Iterable[Region], cells: int) -> Iterator[Image.Image]:
+    for region in parts:
+        yield image.crop(region.box(image, cells))
 
 
-def _spread(windows: Sequence[Window], values: Iterable[float], cells: int) -> Heat:
-    """The mean over the windows that a cell is in. (rows, columns)"""
+def _spread(regions: Sequence[Region], values: Iterable[float], cells: int) -> Heat:
+    """The mean over the regions that a cell is in. (rows, columns)"""
     total, times = np.zeros((cells, cells), np.float32), np.zeros((cells, cells), np.float32)
-    for window, value in zip(windows, values, strict=True):
-        total[window.cells] += value
-        times[window.cells] += 1
+    for region, value in zip(regions, values, strict=True):
+        total[region.cells] += value
+        times[region.cells] += 1
     mean: Heat = total / times
     return mean
 

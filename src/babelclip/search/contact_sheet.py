@@ -12,8 +12,8 @@ from babelclip.html import render_html
 from babelclip.search.index import Hit
 from babelclip.search.thumbnail import thumbnail
 
-MAX_CHARACTERS = 400
-"""Of a text."""
+MAX_SNIPPET = 400
+"""Characters of a text that are shown."""
 
 
 def render_sheet(title: str, groups: Sequence[Sequence[Hit]], facts: str) -> str:
@@ -50,7 +50,7 @@ class _Cell:
 
 def _cell(hit: Hit) -> _Cell:
     if hit.kind == "text":
-        return _Cell(hit, text=str(hit.metadata.get("text", ""))[:MAX_CHARACTERS])
+        return _Cell(hit, text=str(hit.metadata.get("text", ""))[:MAX_SNIPPET])
     try:
         return _Cell(hit, picture=image_uri(thumbnail(hit.kind, hit.metadata), "webp"))
     except ImageError as error:

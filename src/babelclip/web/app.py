@@ -24,12 +24,9 @@ from babelclip.web.search_routes import SEARCHES_AT_ONCE
 from babelclip.web.state import CountTokens, PageState
 
 STATIC = Path(__file__).parent / "static"
-ROUTERS = (search_routes.router, picture_routes.router, playground_routes.router)
-FIRST_SEGMENTS = frozenset(
-    {"static"}.union(
-        route.path[1:].partition("/")[0] for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)
-    )
-) - {"health"}
+PAGE_ROUTERS = (search_routes.router, picture_routes.router, playground_routes.router)
+_ROUTES = [route for router in PAGE_ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+FIRST_SEGMENTS = frozenset({"static", *(route.path.split("/")[1] for route in _ROUTES)}) - {"health"}
 """First segments of the page's paths, for a server that has others beside them and a /health of its own."""
 
 
@@ -64,7 +61,7 @@ def make_page(
         searches=ConcurrencyLimit(SEARCHES_AT_ONCE),
         drawings=ConcurrencyLimit(DRAWINGS_AT_ONCE),
     )
-    for router in ROUTERS:
+    for router in PAGE_ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_middleware(TrustedHosts, names=tuple(names))

@@ -13,20 +13,20 @@ from babelclip.errors import InputError
 from babelclip.explain.occlusion import draw_heat, where_seen
 from babelclip.search.query import Query as SearchQuery
 from babelclip.search.query import query_vector
-from babelclip.web.search_request import MAX_CHARACTERS
+from babelclip.web.search_request import MAX_QUERY_CHARACTERS
 from babelclip.web.state import State
 
 router = APIRouter()
 
 
 @router.get("/thumbnail/{id}")
-async def thumbnail(request: Request, id: str, state: State) -> Response:
+async def small_picture(request: Request, id: str, state: State) -> Response:
     """A photo for the grid."""
     return await state.drawings.run(request, partial(_picture, state.pictures.small, id))
 
 
 @router.get("/picture/{id}")
-async def picture(request: Request, id: str, state: State) -> Response:
+async def large_picture(request: Request, id: str, state: State) -> Response:
     """A photo for the lightbox."""
     return await state.drawings.run(request, partial(_picture, state.pictures.large, id))
 
@@ -40,7 +40,7 @@ def _picture(draw: Callable[[str], bytes], id: str) -> Response:
 
 
 @router.get("/where/{id}")
-def where(id: str, q: Annotated[str, Query(max_length=MAX_CHARACTERS)], state: State) -> Response:
+def where(id: str, q: Annotated[str, Query(max_length=MAX_QUERY_CHARACTERS)], state: State) -> Response:
     """Where in a photo the text is seen."""
     try:
         opened = state.pictures.whole(id)

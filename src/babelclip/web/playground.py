@@ -44,7 +44,7 @@ class Comparison:
     request: str  # a shell command
 
 
-def compare(
+def compare_items(
     encoder: Encodes, items: Sequence[PlaygroundItem], dim: int, count_tokens: CountTokens | None, api: Api
 ) -> Comparison:
     """Embed and compare.

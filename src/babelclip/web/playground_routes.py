@@ -15,13 +15,14 @@ from babelclip.encodes import Encodes
 from babelclip.errors import BabelclipError, ConfigError
 from babelclip.web.http import status_of, whole_body
 from babelclip.web.locale import Locale
-from babelclip.web.playground import Comparison, PlaygroundItem, compare
+from babelclip.web.playground import Comparison, PlaygroundItem, compare_items
 from babelclip.web.playground_page import render_comparison, render_playground
 from babelclip.web.state import PageState, RequestLocale, State
 
 WIDTHS = (64, 96, 128, 256, 512, 768)
 """Of vectors, to choose from beside the model's own."""
-MAX_CHARACTERS = 20_000
+MAX_FORM_CHARACTERS = 20_000
+"""Of all texts of an address; the rest is left out."""
 router = APIRouter()
 
 
@@ -29,7 +30,7 @@ router = APIRouter()
 def playground(request: Request, state: State, locale: RequestLocale) -> HTMLResponse:
     """The playground, with what came of the texts of its address."""
     given, encoder = request.query_params, state.encoder
-    texts, comparison, problem, status, dim = given.get("texts", "")[:MAX_CHARACTERS], None, None, 200, encoder.dim
+    texts, comparison, problem, status, dim = given.get("texts", "")[:MAX_FORM_CHARACTERS], None, None, 200, encoder.dim
     try:
         dim = _dim(given.get("dim"), encoder)
         items = [PlaygroundItem(line.strip()) for line in texts.splitlines() if line.strip()]
@@ -69,7 +70,7 @@ def _compared(request: Request, state: PageState, items: Sequence[PlaygroundItem
     api = state.api
     if not api.url:  # this server's own, by the name that it was reached by
         api = replace(api, url=f"{request.base_url}v1")
-    return compare(state.encoder, items, dim, state.count_tokens, api)
+    return compare_items(state.encoder, items, dim, state.count_tokens, api)
 
 
 def _dim(given: str | None, encoder: Encodes) -> int:

@@ -19,7 +19,7 @@ from babelclip.search.query import Query
 HITS_PER_PAGE = 60
 MAX_HITS = 3000
 """That can be shown one page after the other."""
-MAX_CHARACTERS = 4000
+MAX_QUERY_CHARACTERS = 4000
 """Of each part of an address; the rest is left out."""
 
 
@@ -54,7 +54,9 @@ class SearchRequest:
         start = given.get("start", "0") or "0"
         if not start.isdigit():
             raise ConfigError("start must be a whole number")
-        cut = {name: given.get(name, "")[:MAX_CHARACTERS] for name in ("q", "in", "like", "after", "before", "kind")}
+        cut = {
+            name: given.get(name, "")[:MAX_QUERY_CHARACTERS] for name in ("q", "in", "like", "after", "before", "kind")
+        }
         return cls(text=cut.pop("q"), folder=cut.pop("in"), start=int(start), **cut)
 
     def address(self, **changes: object) -> str:

@@ -43,13 +43,13 @@ def page(request: Request, state: State, locale: RequestLocale) -> HTMLResponse:
 
 
 @router.get("/results")
-async def results(request: Request, state: State, locale: RequestLocale) -> Response:
+async def search_results(request: Request, state: State, locale: RequestLocale) -> Response:
     """The cells of a search by text, or of what is similar to a photo."""
     return await state.searches.run(request, partial(_results, request, state, locale, None))
 
 
 @router.post("/results")
-async def results_by_image(request: Request, state: State, locale: RequestLocale) -> Response:
+async def search_results_by_image(request: Request, state: State, locale: RequestLocale) -> Response:
     """The cells of a search by an image, which is the body."""
     image = await whole_body(request)
     return await state.searches.run(request, partial(_results, request, state, locale, image))
@@ -77,6 +77,6 @@ def progress(state: State, locale: RequestLocale) -> dict[str, Any]:
 
 
 @router.get("/health")
-def health(state: State) -> dict[str, Any]:
+def page_health(state: State) -> dict[str, Any]:
     """Whether it answers, and how much is indexed."""
     return {"status": "ok", "indexed": state.index.count()}

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from babelclip.demo.album import HERE, Album, AlbumQuery, Photo, read_album
+from babelclip.demo.album import HERE, Album, AlbumPhoto, AlbumQuery, read_album
 from babelclip.demo.page import render_demo
 from babelclip.demo.results import AlbumResults, QueryResult, RankedPhoto, answer_queries
 
@@ -122,7 +122,9 @@ def test_the_page_holds_everything_itself(album: Album, results: AlbumResults) -
 
 
 SMALL = Album(
-    photos=(Photo(HERE / "photos" / "dog.webp", "A dog", "Anna", "https://a.example/1", "CC", "https://cc.example"),)
+    photos=(
+        AlbumPhoto(HERE / "photos" / "dog.webp", "A dog", "Anna", "https://a.example/1", "CC", "https://cc.example"),
+    )
     * 2,
     note="Cropped.",
     queries=(AlbumQuery("German", "de", "ein Hund", "a dog", ("dog",), "easy"),),
