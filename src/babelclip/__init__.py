@@ -23,7 +23,10 @@ from babelclip.errors import (
     ImageError,
     InputError,
     ItemsError,
+    ModelDiffers,
     RuntimeUnavailable,
+    ServerError,
+    StoreError,
     TextError,
     TruncationWarning,
     UnknownTask,
@@ -36,10 +39,13 @@ if TYPE_CHECKING:
 
     from babelclip.encoder import Encoder
     from babelclip.encodes import Encodes, StreamItem
-    from babelclip.remote.http_transport import ServerError
+    from babelclip.prepare.open_image import ImageLimits
     from babelclip.remote.remote_encoder import RemoteEncoder
-    from babelclip.search.index import Index
+    from babelclip.search.filters import Eq, Filter, In, Prefix, Range
+    from babelclip.search.index import Hit, Index
+    from babelclip.search.indexing import Report
     from babelclip.search.query import Query
+    from babelclip.search.walk import Wanted
     from babelclip.vectors import quantize, similarity
 
 __all__ = [
@@ -48,20 +54,31 @@ __all__ = [
     "DatasetError",
     "Encoder",
     "Encodes",
+    "Eq",
     "FetchError",
+    "Filter",
     "FolderError",
+    "Hit",
     "ImageError",
+    "ImageLimits",
+    "In",
     "Index",
     "InputError",
     "ItemsError",
+    "ModelDiffers",
+    "Prefix",
     "Query",
+    "Range",
     "RemoteEncoder",
+    "Report",
     "RuntimeUnavailable",
     "ServerError",
+    "StoreError",
     "StreamItem",
     "TextError",
     "TruncationWarning",
     "UnknownTask",
+    "Wanted",
     "WeightsError",
     "__version__",
     "load",
@@ -70,12 +87,20 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Eq": "babelclip.search.filters",
+    "Filter": "babelclip.search.filters",
+    "Hit": "babelclip.search.index",
+    "ImageLimits": "babelclip.prepare.open_image",
+    "In": "babelclip.search.filters",
+    "Prefix": "babelclip.search.filters",
+    "Range": "babelclip.search.filters",
+    "Report": "babelclip.search.indexing",
+    "Wanted": "babelclip.search.walk",
     "Encoder": "babelclip.encoder",
     "Encodes": "babelclip.encodes",
     "Index": "babelclip.search.index",
     "Query": "babelclip.search.query",
     "RemoteEncoder": "babelclip.remote.remote_encoder",
-    "ServerError": "babelclip.remote.http_transport",
     "StreamItem": "babelclip.encodes",
     "quantize": "babelclip.vectors",
     "similarity": "babelclip.vectors",
@@ -90,6 +115,7 @@ def load(
     dtype: str | None = None,
     threads: int | None = None,
     revision: str | None = None,
+    image_limits: ImageLimits | None = None,
 ) -> Encoder:
     """Open a model.
 
@@ -103,6 +129,7 @@ def load(
         threads: for the arithmetic of one call; None: the physical cores that this process may use. With torch the
             number holds for the whole process.
         revision: of a model on the hub: a commit, a branch or a tag.
+        image_limits: what an image may be at most; ``ImageLimits()`` when left out.
 
     Raises:
         FolderError: the folder is no model folder.
@@ -116,7 +143,15 @@ def load(
     from babelclip.encoder import open_encoder
 
     path = None if source is None else fspath(source)
-    return open_encoder(path, runtime=runtime, device=device, dtype=dtype, threads=threads, revision=revision)
+    return open_encoder(
+        path,
+        runtime=runtime,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        revision=revision,
+        image_limits=image_limits,
+    )
 
 
 def __getattr__(name: str) -> Any:

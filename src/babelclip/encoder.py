@@ -24,10 +24,9 @@ from babelclip.checkpoint.folder import read_logit_scale
 from babelclip.errors import ConfigError, FolderError, ImageError, InputError, TextError
 from babelclip.item_encoder import Call, ItemEncoder, checked
 from babelclip.prepare.ahead import prepare_ahead, windows
-from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.prepare.cuts import Cuts
 from babelclip.prepare.image import ImagePreparer, stack
-from babelclip.prepare.open_image import ImageSource
+from babelclip.prepare.open_image import ImageLimits, ImageSource
 from babelclip.prepare.text import TextPreparer
 from babelclip.reading import Reading, read_reading
 from babelclip.runtime.choose import RuntimeName, open_runtime
@@ -140,8 +139,7 @@ class Encoder(ItemEncoder):
                 f"the encoder {self.name!r} was not opened from a model folder, so no other process can open it: "
                 "write the model to a folder and let the other process load that"
             )
-        prepare = None if self.image_preparer is None else self.image_preparer.config
-        return _open_again, (self._opened, self._facts.get("fingerprint"), prepare)
+        return _open_again, (self._opened, self._facts.get("fingerprint"), self.image_preparer)
 
     def upright(self) -> Encoder:
         """The same, but that photos are turned as their EXIF data say, whatever the model's preparation does."""
@@ -221,6 +219,7 @@ def open_encoder(
     dtype: str | None = None,
     threads: int | None = None,
     revision: str | None = None,
+    image_limits: ImageLimits | None = None,
 ) -> Encoder:
     """The encoder of a model folder, of a model on the hub, or the bundled one. See ``babelclip.load``."""
     folder = open_folder(bundled_folder() if source is None else source, revision=revision)
@@ -238,7 +237,7 @@ def open_encoder(
         name=folder.name,
         runtime=open_runtime(folder, runtime, device, dtype, threads),
         text_preparer=TextPreparer(folder.tokenizer_file, folder.text_prepare),
-        image_preparer=None if folder.image_prepare is None else ImagePreparer(folder.image_prepare),
+        image_preparer=None if folder.image_prepare is None else ImagePreparer(folder.image_prepare, image_limits),
         dims=folder.config.dims,
         logit_scale=read_logit_scale(folder),
         facts={"revision": folder.revision, "fingerprint": fingerprint},
@@ -247,7 +246,7 @@ def open_encoder(
     )
 
 
-def _open_again(opened: Opened, fingerprint: object, image_prepare: ImagePrepareConfig | None) -> Encoder:
+def _open_again(opened: Opened, fingerprint: object, preparer: ImagePreparer | None) -> Encoder:
     """What a pickled encoder becomes.
 
     Raises:
@@ -260,8 +259,7 @@ def _open_again(opened: Opened, fingerprint: object, image_prepare: ImagePrepare
             f"an encoder was sent to this process, but {opened.source or 'the bundled model'} here is another model: "
             f"expected fingerprint {fingerprint}, found {found}. Bring the same model here"
         )
-    if image_prepare is not None:
-        encoder.image_preparer = ImagePreparer(image_prepare)  # how photos are turned may have been chosen
+    encoder.image_preparer = preparer  # limits, and how photos are turned, may have been chosen
     return encoder
 
 

@@ -9,7 +9,9 @@
     |-- DatasetError         data for training or evaluation that is absent or not in its documented form
     |-- Refusal              a request that the server turns away (``serve.errors``)
     |-- KeyFileError         a file of keys that cannot be used (``serve.access.key_schema``)
-    |-- ServerError          a server that does not answer, or not as it should (``remote.http_transport``)
+    |-- BackendLost, Overloaded, ShuttingDown
+    |                        what parts of the server tell each other (``serve.inference.batcher``)
+    |-- ServerError          a server that does not answer, or not as it should
     |-- StoreError           an index that cannot be opened, is damaged, or lacks what was asked of it
     |   `-- ModelDiffers     an index whose vectors another model made, or nobody knows which
     |-- ItemsError           some items of a call failed; carries the reasons and the vectors of all others
@@ -58,6 +60,22 @@ class RuntimeUnavailable(BabelclipError):
 
 class DatasetError(BabelclipError):
     """Data for training or evaluation that is absent or not in its documented form."""
+
+
+class ServerError(BabelclipError):
+    """A server did not answer, or answered with an error.
+
+    Attributes:
+        status: the HTTP status; None: there was no answer.
+        code: the server's own code, where it sent one.
+        fields: the places of the request that it complains of.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, code: str | None = None, fields: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.fields = status, code, fields
 
 
 class StoreError(BabelclipError):

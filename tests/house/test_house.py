@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from itertools import chain
 from pathlib import Path
@@ -13,32 +14,55 @@ from pathlib import Path
 import pytest
 
 import babelclip
+from babelclip import errors
 from babelclip.version import __version__
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
-ERRORS = {
-    *("BabelclipError", "ConfigError", "DatasetError", "FetchError", "FolderError", "ImageError", "InputError"),
-    *(
-        "ItemsError",
-        "RuntimeUnavailable",
-        "ServerError",
-        "TextError",
-        "TruncationWarning",
-        "UnknownTask",
-        "WeightsError",
-    ),
-}
-PUBLIC = ERRORS | {
-    *("Encoder", "Encodes", "Index", "Query", "RemoteEncoder", "StreamItem"),
+PUBLIC = {
+    *("Encoder", "Encodes", "ImageLimits", "RemoteEncoder", "StreamItem"),
+    *("Eq", "Filter", "Hit", "In", "Index", "Prefix", "Query", "Range", "Report", "Wanted"),
     *("__version__", "load", "quantize", "similarity"),
 }
 
 
 def test_public_names() -> None:
-    assert set(babelclip.__all__) == PUBLIC
+    own = [value for value in vars(errors).values() if getattr(value, "__module__", "") == errors.__name__]
+    ours = {value.__name__ for value in own}
+    assert set(babelclip.__all__) == PUBLIC | ours
     for name in babelclip.__all__:
         assert getattr(babelclip, name) is not None
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md")], ids=lambda path: path.name)
+def test_examples_need_public_names_alone(path: Path) -> None:
+    for block in re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
+        for node in ast.walk(ast.parse(textwrap.dedent(block))):
+            if isinstance(node, ast.Import):
+                assert not [each.name for each in node.names if each.name.startswith("babelclip.")], block
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "babelclip":
+                assert node.module == "babelclip", block
+                assert {each.name for each in node.names} <= set(babelclip.__all__), block
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "babelclip":
+                assert node.attr in babelclip.__all__, block
+
+
+def test_every_error_is_drawn_in_a_tree() -> None:
+    """In errors.py, or in the tree of the room that alone raises and catches it."""
+    bases: dict[str, set[str]] = {"TruncationWarning": set()}
+    drawn = ""
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        drawn += (ast.get_docstring(tree) or "") if path.stem == "errors" else ""
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                bases[node.name] = {each.id for each in node.bases if isinstance(each, ast.Name)}
+
+    def is_ours(name: str) -> bool:
+        return name == "BabelclipError" or any(map(is_ours, bases.get(name, set())))
+
+    missing = [name for name in bases if is_ours(name) and not re.search(rf"\b{name}\b", drawn)]
+    assert missing == []
 
 
 def test_version_is_the_newest_release_in_the_changelog() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from babelclip.errors import BabelclipError
+from babelclip.errors import ServerError
 from babelclip.version import __version__
 
 FIRST_PAUSE = 0.5  # seconds before a second try where the server does not say; doubled each time
@@ -18,25 +18,9 @@ _CUT_SHORT = 500  # characters of a server's message that are repeated
 _ITEM_CODES = ("INPUT_TOKEN_LIMIT_EXCEEDED", "INPUT_INVALID", "INPUT_SIZE_LIMIT_EXCEEDED")
 
 
-class ServerError(BabelclipError):
-    """A server did not answer, or answered with an error.
-
-    Attributes:
-        status: the HTTP status; None: there was no answer.
-        code: the server's own code, where it sent one.
-        fields: the places of the request that it complains of.
-    """
-
-    def __init__(
-        self, message: str, *, status: int | None = None, code: str | None = None, fields: tuple[str, ...] = ()
-    ) -> None:
-        super().__init__(message)
-        self.status, self.code, self.fields = status, code, fields
-
-    @property
-    def blames_items(self) -> bool:
-        """Whether fewer or other items could succeed."""
-        return self.code in _ITEM_CODES or any(field.startswith("input") for field in self.fields)
+def blames_items(error: ServerError) -> bool:
+    """Whether fewer or other items could succeed."""
+    return error.code in _ITEM_CODES or any(field.startswith("input") for field in error.fields)
 
 
 class HttpTransport:

@@ -15,13 +15,13 @@ from PIL import Image
 
 from babelclip.arrays import Vectors
 from babelclip.data_uri import from_base64, to_base64
-from babelclip.errors import ConfigError, ImageError, InputError, TextError, TruncationWarning
+from babelclip.errors import ConfigError, ImageError, InputError, ServerError, TextError, TruncationWarning
 from babelclip.item_encoder import Call, ItemEncoder, checked
 from babelclip.prepare.ahead import prepare_ahead, windows
 from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.open_image import ImageSource, open_image, read_file
-from babelclip.remote.http_transport import HttpTransport, ServerError
+from babelclip.remote.http_transport import HttpTransport, blames_items
 
 Sent = TypeVar("Sent", bound="str | Mapping[str, str]")
 
@@ -187,7 +187,7 @@ class RemoteEncoder(ItemEncoder):
                     stacklevel=2,
                 )
                 return self._isolated(items, {**options, "truncate": True}, kind)
-            if not error.blames_items:
+            if not blames_items(error):
                 raise
             if len(items) == 1:
                 return [kind(str(error))]
