@@ -20,10 +20,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from babelclip.data_uri import from_base64, is_image_uri, read_head
 from babelclip.serve.errors import FieldError, InvalidInput, TooLarge
+from babelclip.serve.ignored_fields import IgnoredFields
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _TOKEN_IDS = "token ids are not taken, only texts: another tokenizer made them"
@@ -72,124 +72,136 @@ class ItemLimits:
             raise TooLarge(f"{name} has {number:,} items, the limit is {self.max_items:,}; send several requests")
 
 
-def read_items(value: object, limits: ItemLimits, name: str = "input", *, may_fail: bool = False) -> list[Item]:
-    """The items of a body's ``input``, which may be a lone one.
+class ItemReader:
+    """Reads the items of one request."""
 
-    Args:
-        may_fail: an item of a list that is wrong has its own error, and the others are read.
+    def __init__(self, limits: ItemLimits, ignored: IgnoredFields, *, may_fail: bool = False) -> None:
+        """
+        Args:
+            ignored: is told of fields of items that mean nothing.
+            may_fail: an item of a list that is wrong has its own error, and the others are read.
+        """
+        self._limits, self._ignored, self._may_fail = limits, ignored, may_fail
 
-    Raises:
-        InvalidInput: an item is wrong; it names every one that is.
-        TooLarge: there are too many.
-    """
-    if not isinstance(value, list):
-        return [read_item(value, limits.max_image_bytes, name)]
-    if value and all(isinstance(part, int) and not isinstance(part, bool) for part in value):
-        raise InvalidInput([FieldError(name, _TOKEN_IDS, "type_error")])
-    limits.check_number(len(value), name)
-    items: list[Item] = []
-    errors: list[FieldError] = []
-    for index, part in enumerate(value):
+    def read_all(self, value: object, name: str = "input") -> list[Item]:
+        """The items of a body's ``input``, which may be a lone one.
+
+        Raises:
+            InvalidInput: an item is wrong; it names every one that is.
+            TooLarge: there are too many.
+        """
+        if not isinstance(value, list):
+            return [self.read(value, name)]
+        if value and all(isinstance(part, int) and not isinstance(part, bool) for part in value):
+            raise InvalidInput([FieldError(name, _TOKEN_IDS, "type_error")])
+        self._limits.check_number(len(value), name)
+        items: list[Item] = []
+        errors: list[FieldError] = []
+        for index, part in enumerate(value):
+            try:
+                items.append(self.read(part, f"{name}[{index}]"))
+            except InvalidInput as error:
+                items.append(UnreadableItem(InvalidInput.code, str(error)))
+                errors += error.errors
+        if errors and not self._may_fail:
+            raise InvalidInput(errors)
+        return items
+
+    def read(self, value: object, field: str) -> Item:
+        """One item, however it is spelled.
+
+        Raises:
+            InvalidInput: it is neither one text nor one image.
+        """
+        if isinstance(value, str):
+            return self._data_uri(value, field) if is_image_uri(value) else TextItem(value)
+        if isinstance(value, list):
+            return self._lone_part(value, field)
+        if not isinstance(value, Mapping):
+            raise InvalidInput([FieldError(field, f"expected {SPELLINGS}, found {_kind(value)}", "type_error")])
+        if isinstance(value.get("content"), list):
+            self._note_unknown(value, {"content"}, field)
+            return self._lone_part(value["content"], f"{field}.content")
+        given = [name for name in _READERS if value.get(name) is not None]
+        if len(given) != 1:
+            found = ", ".join(map(repr, given)) or ", ".join(map(repr, list(value)[:5])) or "nothing"
+            raise InvalidInput([FieldError(field, f"expected one text or one image ({SPELLINGS}), found {found}")])
+        name = given[0]
+        self._note_unknown(value, {name, "type"} if value.get("type") == name else {name}, field)
+        return _READERS[name](self, value[name], f"{field}.{name}")
+
+    def _note_unknown(self, value: Mapping[str, object], known: set[str], field: str) -> None:
+        """Fields beside those that were read; null is as good as not sent."""
+        self._ignored.add_unknown(f"{field}.{name}" for name in value if name not in known and value[name] is not None)
+
+    def _lone_part(self, parts: Sequence[object], field: str) -> Item:
+        if len(parts) != 1 or isinstance(parts[0], list):
+            message = f"expected one part, found {len(parts)}: a text and an image have a vector each"
+            if parts and all(isinstance(part, int) for part in parts):
+                message = _TOKEN_IDS
+            raise InvalidInput([FieldError(field, message)])
+        return self.read(parts[0], f"{field}[0]")
+
+    def _text(self, value: object, field: str) -> Item:
+        return TextItem(_string(value, field))
+
+    def _image(self, value: object, field: str) -> Item:
+        """A URL, a data URI or plain base64; or an object with ``url``, as OpenAI sends it."""
+        if isinstance(value, Mapping):
+            self._note_unknown(value, {"url"}, field)
+            return self._located(value.get("url"), f"{field}.url")
+        text = _string(value, field)
+        return self._located(text, field) if _URL.match(text) or read_head(text) else self._plain(text, field)
+
+    def _located(self, value: object, field: str) -> Item:
+        """A URL or a data URI."""
+        text = _string(value, field)
+        if read_head(text) is not None:
+            return self._data_uri(text, field)
+        if not _URL.match(text):
+            message = 'expected a URL or a data URI; plain base64 is sent as {"image": ...}'
+            raise InvalidInput([FieldError(field, message)])
+        return ImageItem(url=text)
+
+    def _plain(self, value: object, field: str) -> Item:
+        return ImageItem(self._from_base64(_string(value, field), field))
+
+    def _data_uri(self, text: str, field: str) -> Item:
+        head = read_head(text)
+        if head is None or not head.is_base64:
+            raise InvalidInput([FieldError(field, "expected a data URI in base64: data:image/png;base64,...")])
+        return ImageItem(self._from_base64(text[head.length :], field))
+
+    def _document(self, value: object, field: str) -> Item:
+        raise InvalidInput([FieldError(field, "documents are not taken: render their pages to images and send those")])
+
+    def _from_base64(self, text: str, field: str) -> bytes:
+        max_bytes = self._limits.max_image_bytes
+        too_large = InvalidInput([FieldError(field, f"the image has more than {max_bytes:,} bytes")])
+        if len(text) > -(-max_bytes // 3) * 4 + 1024:  # line breaks allowed for
+            raise too_large
         try:
-            items.append(read_item(part, limits.max_image_bytes, f"{name}[{index}]"))
-        except InvalidInput as error:
-            items.append(UnreadableItem(InvalidInput.code, str(error)))
-            errors += error.errors
-    if errors and not may_fail:
-        raise InvalidInput(errors)
-    return items
+            content = from_base64(text, may_lack_padding=True)
+        except ValueError:
+            message = "expected base64, a data URI or a URL; it is none of these"
+            raise InvalidInput([FieldError(field, message)]) from None
+        if not content:
+            raise InvalidInput([FieldError(field, "the image is empty")])
+        if len(content) > max_bytes:
+            raise too_large
+        return content
 
 
-def read_item(value: object, max_image_bytes: int, field: str) -> Item:
-    """One item, however it is spelled.
-
-    Raises:
-        InvalidInput: it is neither one text nor one image.
-    """
-    if isinstance(value, str):
-        return ImageItem(_from_data_uri(value, max_image_bytes, field)) if is_image_uri(value) else TextItem(value)
-    if isinstance(value, list):
-        return _lone_part(value, max_image_bytes, field)
-    if not isinstance(value, Mapping):
-        raise InvalidInput([FieldError(field, f"expected {SPELLINGS}, found {_kind(value)}", "type_error")])
-    if "content" in value and isinstance(value["content"], list):
-        return _lone_part(value["content"], max_image_bytes, f"{field}.content")
-    given = [name for name in _READERS if value.get(name) is not None]
-    if len(given) != 1:
-        found = ", ".join(map(repr, given)) or ", ".join(map(repr, list(value)[:5])) or "nothing"
-        raise InvalidInput([FieldError(field, f"expected one text or one image ({SPELLINGS}), found {found}")])
-    return _READERS[given[0]](value[given[0]], max_image_bytes, f"{field}.{given[0]}")
-
-
-def _lone_part(parts: Sequence[object], max_bytes: int, field: str) -> Item:
-    if len(parts) != 1 or isinstance(parts[0], list):
-        message = f"expected one part, found {len(parts)}: a text and an image have a vector each"
-        if parts and all(isinstance(part, int) for part in parts):
-            message = _TOKEN_IDS
-        raise InvalidInput([FieldError(field, message)])
-    return read_item(parts[0], max_bytes, f"{field}[0]")
-
-
-def _text(value: object, max_bytes: int, field: str) -> Item:
-    return TextItem(_string(value, field))
-
-
-def _image(value: object, max_bytes: int, field: str) -> Item:
-    """A URL, a data URI or plain base64; or an object with ``url``, as OpenAI sends it."""
-    if isinstance(value, Mapping):
-        return _located(value.get("url"), max_bytes, f"{field}.url")
-    text = _string(value, field)
-    return _located(text, max_bytes, field) if _URL.match(text) or read_head(text) else _plain(text, max_bytes, field)
-
-
-def _located(value: object, max_bytes: int, field: str) -> Item:
-    """A URL or a data URI."""
-    text = _string(value, field)
-    if read_head(text) is not None:
-        return ImageItem(_from_data_uri(text, max_bytes, field))
-    if not _URL.match(text):
-        raise InvalidInput([FieldError(field, 'expected a URL or a data URI; plain base64 is sent as {"image": ...}')])
-    return ImageItem(url=text)
-
-
-def _plain(value: object, max_bytes: int, field: str) -> Item:
-    return ImageItem(_from_base64(_string(value, field), max_bytes, field))
-
-
-def _refused(value: object, max_bytes: int, field: str) -> Item:
-    raise InvalidInput([FieldError(field, "documents are not taken: render their pages to images and send those")])
-
-
-_READERS: dict[str, Callable[[Any, int, str], Item]] = {
-    "text": _text,
-    "image": _image,
-    "url": _located,
-    "bytes": _plain,
-    "image_url": _image,
-    "image_base64": _image,
-    "pdf": _refused,
+_READERS: dict[str, Callable[[ItemReader, object, str], Item]] = {
+    "text": ItemReader._text,
+    "image": ItemReader._image,
+    "url": ItemReader._located,
+    "bytes": ItemReader._plain,
+    "image_url": ItemReader._image,
+    "image_base64": ItemReader._image,
+    "pdf": ItemReader._document,
 }
-
-
-def _from_data_uri(text: str, max_bytes: int, field: str) -> bytes:
-    head = read_head(text)
-    if head is None or not head.is_base64:
-        raise InvalidInput([FieldError(field, "expected a data URI in base64: data:image/png;base64,...")])
-    return _from_base64(text[head.length :], max_bytes, field)
-
-
-def _from_base64(text: str, max_bytes: int, field: str) -> bytes:
-    if len(text) > -(-max_bytes // 3) * 4 + 1024:  # line breaks allowed for
-        raise InvalidInput([FieldError(field, f"the image has more than {max_bytes:,} bytes")])
-    try:
-        content = from_base64(text, may_lack_padding=True)
-    except ValueError:
-        raise InvalidInput([FieldError(field, "expected base64, a data URI or a URL; it is none of these")]) from None
-    if not content:
-        raise InvalidInput([FieldError(field, "the image is empty")])
-    if len(content) > max_bytes:
-        raise InvalidInput([FieldError(field, f"the image has more than {max_bytes:,} bytes")])
-    return content
+"""Field of an item -> what reads it."""
 
 
 def _string(value: object, field: str) -> str:

@@ -82,4 +82,4 @@ class EmbeddingsRequest(BaseModel):
     task: str | None = Field(None, description="retrieval.query, or another that the model knows.")
     truncate: bool = Field(False, description="Cut texts over the model's limit instead of refusing them.")
     late_chunking: bool | None = Field(None, description="Only false: the model has none.")
-    user: str | None = Field(None, description="Ignored.")
+    user: str | None = Field(None, description="Ignored, as X-Ignored-Fields says.")

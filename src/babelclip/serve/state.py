@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import Request
+from pydantic import BaseModel
 
 from babelclip.serve.access.authenticator import Authenticator, Client
 from babelclip.serve.access_log import add_log_fields
 from babelclip.serve.embedding_service import EmbeddingService
 from babelclip.serve.errors import UnknownModel
+from babelclip.serve.ignored_fields import IgnoredFields
 from babelclip.serve.inference.served_model import ServedModel
 from babelclip.serve.metrics import Metrics
 from babelclip.serve.settings import ServerSettings
@@ -49,6 +51,16 @@ class AppState:
     def not_served(self, name: str) -> str:
         """Why there is no model of a name."""
         return f"no model {name[:100]!r} is served here; there is {', '.join(sorted(self.models))}"
+
+    def ignored_fields(self, body: BaseModel) -> IgnoredFields:
+        """What a body has and its schema has not; to be added to.
+
+        Raises:
+            InvalidInput: there is something, and it is not to pass.
+        """
+        ignored = IgnoredFields(strict=self.settings.strict_fields)
+        ignored.add_extra(body)
+        return ignored
 
     @property
     def first_model(self) -> ServedModel:

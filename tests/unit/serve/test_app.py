@@ -65,7 +65,7 @@ def test_forms_widths_and_what_clients_send_unasked(client: httpx.Client, encode
         task="retrieval.passage", late_chunking=False, user="me", priority=3,
     )  # fmt: skip
     assert answer.status_code == 200
-    assert answer.headers["X-Ignored-Fields"] == "priority"
+    assert answer.headers["X-Ignored-Fields"] == "encoding_format, priority, task, user"
     embedding = answer.json()["data"][0]["embedding"]
     wanted = encoder.encode_text("hi", dim=32)
     assert np.allclose(np.frombuffer(base64.b64decode(embedding["base64"]), "<f4"), wanted, atol=1e-6)

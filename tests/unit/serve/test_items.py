@@ -7,13 +7,18 @@ import base64
 import pytest
 
 from babelclip.serve.errors import InvalidInput
-from babelclip.serve.items import ImageItem, ItemLimits, TextItem, read_items
+from babelclip.serve.ignored_fields import IgnoredFields
+from babelclip.serve.items import ImageItem, ItemLimits, ItemReader, TextItem
 
-MOST = ItemLimits(max_items=10, max_image_bytes=1000)
+LIMITS = ItemLimits(max_items=10, max_image_bytes=1000)
 PNG = b"\x89PNG not really"
 RAW = base64.b64encode(PNG).decode()
 URI = f"data:image/png;base64,{RAW}"
 URL = "https://example.org/a.png"
+
+
+def reader() -> ItemReader:
+    return ItemReader(LIMITS, IgnoredFields(strict=False))
 
 
 @pytest.mark.parametrize(
@@ -45,9 +50,9 @@ URL = "https://example.org/a.png"
     ],
 )  # fmt: skip
 def test_every_spelling(sent: object, meant: object) -> None:
-    assert read_items([sent], MOST) == [meant]
+    assert reader().read_all([sent]) == [meant]
     if not isinstance(sent, list):
-        assert read_items(sent, MOST) == [meant]
+        assert reader().read_all(sent) == [meant]
 
 
 @pytest.mark.parametrize(
@@ -72,23 +77,23 @@ def test_every_spelling(sent: object, meant: object) -> None:
 )  # fmt: skip
 def test_what_is_refused_says_where_and_why(sent: object, said: str) -> None:
     with pytest.raises(InvalidInput, match=r"input\[1\]") as refused:
-        read_items(["good", sent], MOST)
+        reader().read_all(["good", sent])
     assert said in str(refused.value)
     assert refused.value.status == 422
 
 
 def test_token_ids_are_refused_as_a_whole() -> None:
     with pytest.raises(InvalidInput, match="token ids"):
-        read_items([1, 2, 3], MOST)
+        reader().read_all([1, 2, 3])
 
 
 def test_all_that_is_wrong_is_named() -> None:
     with pytest.raises(InvalidInput, match="and 1 more") as refused:
-        read_items([3, "good", {"pdf": "x"}], MOST)
+        reader().read_all([3, "good", {"pdf": "x"}])
     assert [wrong.field for wrong in refused.value.errors] == ["input[0]", "input[2].pdf"]
 
 
 def test_messages_do_not_repeat_what_was_sent() -> None:
     with pytest.raises(InvalidInput) as refused:
-        read_items({"image": "secret secret!"}, MOST)
+        reader().read_all({"image": "secret secret!"})
     assert "secret" not in str(refused.value)

@@ -118,6 +118,10 @@ class ServedModel:
         known = ", ".join(dict.fromkeys((*self.description.tasks, *JINA_TASKS)))
         raise InvalidInput([FieldError("task", f"unknown task {asked[:80]!r}; known are {known}")])
 
+    def ignores_task(self, asked: str | None) -> bool:
+        """Whether a task that was asked for changes nothing."""
+        return bool(asked) and asked not in self.description.tasks
+
     def price_text(self, text: str, task: str | None, *, truncate: bool, field: str) -> PricedText:
         """A text with its price.
 

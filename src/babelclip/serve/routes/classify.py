@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
 from babelclip.serve.errors import FieldError, InvalidInput, TooLarge
-from babelclip.serve.items import TextItem, read_items
+from babelclip.serve.items import ItemReader, TextItem
 from babelclip.serve.responses import embedding_response, list_body
 from babelclip.serve.schemas import INPUT_SCHEMA
 from babelclip.serve.state import AppState
@@ -45,10 +45,11 @@ def router(state: AppState) -> APIRouter:
         labels = _labels(body)
         with state.admit(request) as client:
             model = state.model(body.model)
-            items = read_items(body.input, state.settings.item_limits)
+            ignored = state.ignored_fields(body)
+            items = ItemReader(state.settings.item_limits, ignored).read_all(body.input)
             asked = EmbeddingRequest(model=model, items=[*items, *map(TextItem, labels)])
             result = await state.service.embed(asked, client)
-            return embedding_response(request, client, result, _body(result, len(items), labels))
+            return embedding_response(request, client, result, _body(result, len(items), labels), ignored.headers())
 
     return routes
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
 from babelclip.serve.encoding_formats import Encoding, read_dimensions, read_formats
 from babelclip.serve.errors import FieldError, InvalidInput
-from babelclip.serve.items import Item, ItemLimits, TextItem, read_items
+from babelclip.serve.items import Item, ItemLimits, ItemReader, TextItem
 from babelclip.serve.responses import embedding_response
 from babelclip.serve.state import AppState
 
@@ -51,22 +51,26 @@ def router(state: AppState) -> APIRouter:
             model = state.model(body.model)
             formats, _ = read_formats(body.embedding_types or ["float"])
             dim = read_dimensions(body.output_dimension, model.description.dim, "output_dimension")
-            items, field = _items(body, state.settings.item_limits)
+            ignored = state.ignored_fields(body)
+            reader = ItemReader(state.settings.item_limits, ignored)
+            items, field = _items(body, reader, state.settings.item_limits)
+            task = TASKS.get(body.input_type or "")
+            ignored.add("input_type", when=body.input_type is not None and (task is None or model.ignores_task(task)))
             asked = EmbeddingRequest(
                 model=model,
                 items=items,
-                task=TASKS.get(body.input_type or ""),
+                task=task,
                 truncate=_truncates(body),
                 field=field,
             )
             result = await state.service.embed(asked, client)
             encoding = Encoding(formats=formats, by_format=True, dim=dim)
-            return embedding_response(request, client, result, _body(result, items, encoding))
+            return embedding_response(request, client, result, _body(result, items, encoding), ignored.headers())
 
     return routes
 
 
-def _items(body: CohereRequest, limits: ItemLimits) -> tuple[list[Item], str]:
+def _items(body: CohereRequest, reader: ItemReader, limits: ItemLimits) -> tuple[list[Item], str]:
     """The items of the one list that was sent, and its name."""
     given = [name for name in ("texts", "images", "inputs") if getattr(body, name) is not None]
     if len(given) != 1:
@@ -79,7 +83,7 @@ def _items(body: CohereRequest, limits: ItemLimits) -> tuple[list[Item], str]:
         return [TextItem(text) for text in values], name
     if name == "images":
         values = [{"image": image} for image in values]
-    return read_items(values, limits, name), name
+    return reader.read_all(values, name), name
 
 
 def _truncates(body: CohereRequest) -> bool:

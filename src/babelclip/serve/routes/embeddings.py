@@ -9,11 +9,11 @@ from babelclip.serve.access.authenticator import Client
 from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult, FailedItem, OnError
 from babelclip.serve.encoding_formats import Encoding, read_dimensions, read_formats
 from babelclip.serve.errors import FieldError, InvalidInput
-from babelclip.serve.inference.served_model import ModelDescription
-from babelclip.serve.items import read_items
+from babelclip.serve.ignored_fields import IgnoredFields
+from babelclip.serve.inference.served_model import ModelDescription, ServedModel
+from babelclip.serve.items import ItemReader
 from babelclip.serve.responses import embedding_response, failed_entry, list_body
 from babelclip.serve.schemas import EmbeddingsRequest
-from babelclip.serve.settings import ServerSettings
 from babelclip.serve.state import AppState
 
 
@@ -42,15 +42,16 @@ async def answer_embeddings(
     """
     model = state.model(body.model)
     encoding = _encoding(body, model.description, client)
-    remarks = _ignored_fields(body, state.settings) | _untrained_width(encoding.dim, model.description)
+    ignored = _ignored_fields(state, body, model)
     asked = EmbeddingRequest(
         model=model,
-        items=read_items(body.input, state.settings.item_limits, may_fail=on_error == "item"),
+        items=ItemReader(state.settings.item_limits, ignored, may_fail=on_error == "item").read_all(body.input),
         task=body.task,
         truncate=body.truncate,
         on_error=on_error,
     )
     result = await state.service.embed(asked, client)
+    remarks = ignored.headers() | _untrained_width(encoding.dim, model.description)
     return embedding_response(request, client, result, _body(result, encoding), remarks)
 
 
@@ -83,11 +84,17 @@ def _untrained_width(dim: int | None, model: ModelDescription) -> dict[str, str]
     return {"X-Warning": f"the model was not trained for {dim} dimensions, but for {', '.join(map(str, model.dims))}"}
 
 
-def _ignored_fields(body: EmbeddingsRequest, settings: ServerSettings) -> dict[str, str]:
-    """A header that names what was sent and means nothing here. Raises: InvalidInput where that is not to pass."""
+def _ignored_fields(state: AppState, body: EmbeddingsRequest, model: ServedModel) -> IgnoredFields:
+    """What was sent and means nothing here.
+
+    Raises:
+        InvalidInput: it is not to pass.
+    """
     if body.late_chunking:
         raise InvalidInput([FieldError("late_chunking", "this model has no late chunking; send false or leave it out")])
-    unknown = sorted(name for name in body.model_extra or {} if name.isascii() and name.isprintable())[:20]
-    if unknown and settings.strict_fields:
-        raise InvalidInput([FieldError(name[:80], "unknown field", "extra_forbidden") for name in unknown])
-    return {"X-Ignored-Fields": ", ".join(name[:80] for name in unknown)} if unknown else {}
+    ignored = state.ignored_fields(body)
+    named = body.encoding_type if body.embedding_type is None else body.embedding_type
+    ignored.add("encoding_format", when=named is not None and body.encoding_format not in (None, named))
+    ignored.add("task", when=model.ignores_task(body.task))
+    ignored.add("user", when=body.user is not None)
+    return ignored

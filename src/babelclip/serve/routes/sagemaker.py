@@ -25,7 +25,7 @@ from babelclip.serve.access.authenticator import Client
 from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
 from babelclip.serve.encoding_formats import Encoding, read_dimensions, read_formats
 from babelclip.serve.errors import FieldError, InvalidInput
-from babelclip.serve.items import read_items
+from babelclip.serve.items import ItemReader
 from babelclip.serve.responses import embedding_response
 from babelclip.serve.routes.embeddings import answer_embeddings
 from babelclip.serve.schemas import EmbeddingsRequest
@@ -50,6 +50,8 @@ class Parameters(BaseModel):
 
 class Invocation(BaseModel):
     """Jina's body."""
+
+    model_config = ConfigDict(extra="allow")
 
     data: Any
     parameters: Parameters = Parameters()
@@ -93,16 +95,19 @@ async def _answer(
     model, parameters = state.first_model, body.parameters
     formats, by_format = read_formats(parameters.embedding_type)
     dim = read_dimensions(parameters.dimensions, model.description.dim, "parameters.dimensions")
+    ignored = state.ignored_fields(body)
+    ignored.add_extra(parameters, "parameters.")
+    ignored.add("parameters.task", when=model.ignores_task(parameters.task))
     asked = EmbeddingRequest(
         model=model,
-        items=read_items(body.data, state.settings.item_limits, "data"),
+        items=ItemReader(state.settings.item_limits, ignored).read_all(body.data, "data"),
         task=parameters.task,
         truncate=parameters.truncate,
         field="data",
     )
     result = await state.service.embed(asked, client)
     encoding = Encoding(formats=formats, by_format=by_format, dim=dim, normalize=parameters.normalized)
-    return embedding_response(request, client, result, _body(result, parameters, names, encoding))
+    return embedding_response(request, client, result, _body(result, parameters, names, encoding), ignored.headers())
 
 
 def _body(result: EmbeddingResult, parameters: Parameters, names: Sequence[str], encoding: Encoding) -> dict[str, Any]:

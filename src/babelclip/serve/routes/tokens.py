@@ -8,11 +8,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from babelclip.serve.embedding_service import EmbeddingRequest, FailedItem, PricingResult
-from babelclip.serve.items import read_items
+from babelclip.serve.items import ItemReader
 from babelclip.serve.pricing import PricedText
 from babelclip.serve.responses import failed_entry, list_body, pricing_response
 from babelclip.serve.schemas import EmbeddingsRequest
 from babelclip.serve.state import AppState
+
+NO_PRICE = frozenset(EmbeddingsRequest.model_fields) - {"model", "input", "task", "truncate"}
+"""Fields that change vectors and no price."""
 
 
 def router(state: AppState) -> APIRouter:
@@ -23,15 +26,15 @@ def router(state: AppState) -> APIRouter:
     async def tokens(request: Request, body: EmbeddingsRequest) -> Response:
         """The price of every item of a body that ``/v1/embeddings`` takes; no model runs, nothing is charged."""
         with state.admit(request) as client:
-            asked = EmbeddingRequest(
-                model=state.model(body.model),
-                items=read_items(body.input, state.settings.item_limits, may_fail=True),
-                task=body.task,
-                truncate=body.truncate,
-                on_error="item",
-            )
+            model = state.model(body.model)
+            ignored = state.ignored_fields(body)
+            items = ItemReader(state.settings.item_limits, ignored, may_fail=True).read_all(body.input)
+            for name in NO_PRICE:
+                ignored.add(name, when=getattr(body, name) != EmbeddingsRequest.model_fields[name].default)
+            ignored.add("task", when=model.ignores_task(body.task))
+            asked = EmbeddingRequest(model=model, items=items, task=body.task, truncate=body.truncate, on_error="item")
             result = await state.service.price(asked)
-            return pricing_response(client, result, _body(result), {})
+            return pricing_response(client, result, _body(result), ignored.headers())
 
     return routes
 

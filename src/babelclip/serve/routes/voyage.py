@@ -19,7 +19,7 @@ from babelclip.data_uri import to_base64
 from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
 from babelclip.serve.encoding_formats import read_dimensions
 from babelclip.serve.errors import FieldError, InvalidInput
-from babelclip.serve.items import Item, ItemLimits, read_item
+from babelclip.serve.items import Item, ItemLimits, ItemReader
 from babelclip.serve.responses import embedding_response
 from babelclip.serve.state import AppState
 from babelclip.vectors import finish, quantize
@@ -34,6 +34,8 @@ TASKS = {"query": "retrieval.query", "document": "retrieval.passage"}
 
 class Input(BaseModel):
     """One input: its parts."""
+
+    model_config = ConfigDict(extra="allow")
 
     content: list[Any] = Field(min_length=1)
 
@@ -64,21 +66,27 @@ def router(state: AppState) -> APIRouter:
         with state.admit(request) as client:
             model = state.model(body.model)
             dim = read_dimensions(body.output_dimension, model.description.dim, "output_dimension")
-            parts, owners = _parts(body, state.settings.item_limits)
+            ignored = state.ignored_fields(body)
+            for each in body.inputs:
+                ignored.add_extra(each, "inputs[].")
+            reader = ItemReader(state.settings.item_limits, ignored)
+            parts, owners = _parts(body, reader, state.settings.item_limits)
+            task = TASKS.get(body.input_type or "")
+            ignored.add("input_type", when=model.ignores_task(task))
             asked = EmbeddingRequest(
                 model=model,
                 items=parts,
-                task=TASKS.get(body.input_type or ""),
+                task=task,
                 truncate=body.truncation,
                 field="inputs",
             )
             result = await state.service.embed(asked, client)
-            return embedding_response(request, client, result, _body(result, body, owners, dim))
+            return embedding_response(request, client, result, _body(result, body, owners, dim), ignored.headers())
 
     return routes
 
 
-def _parts(body: VoyageRequest, limits: ItemLimits) -> tuple[list[Item], NDArray[np.int64]]:
+def _parts(body: VoyageRequest, reader: ItemReader, limits: ItemLimits) -> tuple[list[Item], NDArray[np.int64]]:
     """All parts of all inputs, and the index of the input that each belongs to."""
     parts: list[Item] = []
     owners: list[int] = []
@@ -87,7 +95,7 @@ def _parts(body: VoyageRequest, limits: ItemLimits) -> tuple[list[Item], NDArray
     for index, each in enumerate(body.inputs):
         for number, part in enumerate(each.content):
             try:
-                parts.append(read_item(part, limits.max_image_bytes, f"inputs[{index}].content[{number}]"))
+                parts.append(reader.read(part, f"inputs[{index}].content[{number}]"))
                 owners.append(index)
             except InvalidInput as error:
                 errors += error.errors

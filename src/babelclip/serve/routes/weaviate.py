@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
 from babelclip.serve.encoding_formats import Encoding
-from babelclip.serve.items import Item, ItemLimits, TextItem, read_items
+from babelclip.serve.items import Item, ItemLimits, ItemReader, TextItem
 from babelclip.serve.responses import embedding_response, json_response
 from babelclip.serve.routes.embeddings import default_dim
 from babelclip.serve.state import AppState
@@ -19,6 +19,8 @@ from babelclip.version import __version__
 
 class VectorizeRequest(BaseModel):
     """Texts, and images in base64."""
+
+    model_config = ConfigDict(extra="allow")
 
     texts: list[str] = Field(default_factory=list)
     images: list[str] = Field(default_factory=list)
@@ -33,10 +35,13 @@ def router(state: AppState) -> APIRouter:
         """Vectors of both lists, by the first model that is served: Weaviate names none."""
         with state.admit(request) as client:
             model = state.first_model
-            asked = EmbeddingRequest(model=model, items=_items(body, state.settings.item_limits), truncate=True)
-            result = await state.service.embed(asked, client)
+            ignored = state.ignored_fields(body)
+            reader = ItemReader(state.settings.item_limits, ignored)
+            items = _items(body, reader, state.settings.item_limits)
+            result = await state.service.embed(EmbeddingRequest(model=model, items=items, truncate=True), client)
             encoding = Encoding(dim=default_dim(client, model.description))
-            return embedding_response(request, client, result, _body(result, len(body.texts), encoding))
+            content = _body(result, len(body.texts), encoding)
+            return embedding_response(request, client, result, content, ignored.headers())
 
     @routes.get("/meta")
     async def meta() -> Response:
@@ -58,8 +63,8 @@ def router(state: AppState) -> APIRouter:
     return routes
 
 
-def _items(body: VectorizeRequest, limits: ItemLimits) -> list[Item]:
-    images = read_items([{"image": image} for image in body.images], limits, "images")
+def _items(body: VectorizeRequest, reader: ItemReader, limits: ItemLimits) -> list[Item]:
+    images = reader.read_all([{"image": image} for image in body.images], "images")
     items: list[Item] = [*map(TextItem, body.texts), *images]
     limits.check_number(len(items), "texts and images")
     return items
