@@ -64,6 +64,7 @@ test-real: dev
 # Regenerates what tests/house checks to be current.
 docs: dev
 	$(DEV)/bin/python tools/render_reference.py
+	$(DEV)/bin/python tools/render_python_reference.py
 	$(DEV)/bin/python tools/render_tables.py
 
 clean:

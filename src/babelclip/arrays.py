@@ -38,4 +38,4 @@ class TextBatch:
 class ImageBatch:
     """Images ready for an image tower."""
 
-    pixels: NDArray[np.float32]  # (B, 3, S, S), RGB, normalised
+    pixels: NDArray[np.float32]  # (B, 3, S, S), RGB, normalized

@@ -1,7 +1,7 @@
 """How vectors of one kind lie, so that a cosine can be told as standard deviations above what that kind gives by luck.
 
 Texts' and images' vectors lie around means of their own (the modality gap; Liang et al. 2022, arXiv:2203.02053), and a
-query's cosines with texts vary more than those with images. Score normalisation against a cohort (z-norm, Reynolds et
+query's cosines with texts vary more than those with images. Score normalization against a cohort (z-norm, Reynolds et
 al. 2000, "Speaker verification using adapted Gaussian mixture models") takes both away. The cohort's rows are not
 needed: the mean and the variance of ``q . x`` follow from their mean and covariance.
 """
@@ -54,7 +54,7 @@ class Cohort:
         return cls(*map(_rounded, (mean, directions, np.sqrt(np.maximum(rest, 0.0)))))
 
     def at(self, width: int) -> Cohort:
-        """Of the same vectors, cut to a Matryoshka width and normalised again (by their mean length)."""
+        """Of the same vectors, cut to a Matryoshka width and normalized again (by their mean length)."""
         variance = self.rest**2 + np.sum(self.directions**2, axis=0)
         length = np.sqrt(np.sum((self.mean**2 + variance)[:width]))
         return Cohort(self.mean[:width] / length, self.directions[:, :width] / length, self.rest[:width] / length)

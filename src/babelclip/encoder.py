@@ -1,6 +1,6 @@
 """What people hold: an encoder turns texts and images into vectors of one space.
 
-``encode_*`` = prepare (texts to ids, images to pixels), run (a tower), finish (cut, normalise). Items travel in groups
+``encode_*`` = prepare (texts to ids, images to pixels), run (a tower), finish (cut, normalize). Items travel in groups
 of bounded size: texts sorted by length under a token budget, images decoded by threads while the model runs. Order is
 kept, and an item that fails costs only itself.
 """

@@ -1,4 +1,4 @@
-"""Vectors after a tower: cut, normalise, compare, rank, quantise. NumPy alone."""
+"""Vectors after a tower: cut, normalize, compare, rank, quantize. NumPy alone."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SMALLEST_NORM = 1e-12
 
 
 def finish(raw: NDArray[Any], dim: int | None = None, normalize: bool = True) -> Vectors:
-    """Vectors (N, E) cut to their first ``dim`` numbers and then normalised, as float32 (N, dim).
+    """Vectors (N, E) cut to their first ``dim`` numbers and then normalized, as float32 (N, dim).
 
-    The order matters: what is cut is normalised again (docs/reference/published-model.md#vectors). Any width from 1 to
+    The order matters: what is cut is normalized again (docs/reference/published-model.md#vectors). Any width from 1 to
     E is allowed, ``None`` keeps E. A width out of range is a ``ConfigError``.
     """
     if raw.ndim != 2:
@@ -37,8 +37,8 @@ def finish(raw: NDArray[Any], dim: int | None = None, normalize: bool = True) ->
 def similarity(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float32]:
     """Cosine of every row of ``first`` (N, E) with every row of ``second`` (M, E): float32 (N, M).
 
-    A single vector (E,) counts as one row. Vectors need not be normalised; a zero vector gives zeros, NaN gives NaN.
-    Quantised forms are refused, because packed bits would give a number that means nothing.
+    A single vector (E,) counts as one row. Vectors need not be normalized; a zero vector gives zeros, NaN gives NaN.
+    Quantized forms are refused, because packed bits would give a number that means nothing.
     """
     rows, columns = _as_rows(first), _as_rows(second)
     if rows.shape[1] != columns.shape[1]:
@@ -78,18 +78,18 @@ def top_k(scores: NDArray[Any], k: int) -> tuple[NDArray[np.int64], NDArray[np.f
 def quantize(vectors: NDArray[Any], kind: Quantized) -> NDArray[np.int8] | NDArray[np.uint8]:
     """Vectors (..., E) of floats in a smaller form.
 
-    - ``int8``: round(127 x) of the normalised vector, within -127..127; ``uint8``: the same + 128. Both (..., E).
+    - ``int8``: round(127 x) of the normalized vector, within -127..127; ``uint8``: the same + 128. Both (..., E).
     - ``ubinary``: one bit a number, 1 where it is above zero, packed most significant bit first and filled
       up with zero bits: uint8 (..., ceil(E / 8)). ``binary``: the same bytes - 128, as int8 (not two's complement).
 
-    NaN (the row of a failed item) has no quantised form and is a ``ConfigError``, as are other kinds.
+    NaN (the row of a failed item) has no quantized form and is a ``ConfigError``, as are other kinds.
     """
     if kind not in get_args(Quantized):
-        raise ConfigError(f"unknown quantisation {kind!r}; known are {', '.join(get_args(Quantized))}")
+        raise ConfigError(f"unknown quantization {kind!r}; known are {', '.join(get_args(Quantized))}")
     if vectors.ndim < 1 or not np.issubdtype(vectors.dtype, np.floating):
-        raise ConfigError(f"quantisation needs vectors of floats, found {vectors.dtype} of the shape {vectors.shape}")
+        raise ConfigError(f"quantization needs vectors of floats, found {vectors.dtype} of the shape {vectors.shape}")
     if not np.isfinite(vectors).all():
-        raise ConfigError("vectors with NaN or infinity cannot be quantised: leave out the rows of failed items")
+        raise ConfigError("vectors with NaN or infinity cannot be quantized: leave out the rows of failed items")
     if kind in ("binary", "ubinary"):
         packed = np.packbits(vectors > 0, axis=-1)
         return packed if kind == "ubinary" else (packed.astype(np.int16) - 128).astype(np.int8)

@@ -159,5 +159,5 @@ def test_what_cannot_be_quantised(kind: Any) -> None:
             quantize(np.array([[1.0, value]]), kind)
     with pytest.raises(ConfigError, match="needs vectors of floats"):
         quantize(np.array([[1, 2]]), kind)
-    with pytest.raises(ConfigError, match="unknown quantisation 'float16'; known are int8, uint8, binary, ubinary"):
+    with pytest.raises(ConfigError, match="unknown quantization 'float16'; known are int8, uint8, binary, ubinary"):
         quantize(np.array([[1.0]]), "float16")  # type: ignore[arg-type]

@@ -39,7 +39,7 @@ class Form:
     def __call__(self, vectors: Vectors) -> Vectors:
         """(N, E) -> (N, dim) float32 of length one, whose products are the cosines of that form.
 
-        Cut and normalised again, then quantised as it would be stored. Of signs, a cosine is 1 - 2 Hamming / dim.
+        Cut and normalized again, then quantized as it would be stored. Of signs, a cosine is 1 - 2 Hamming / dim.
         """
         cut = finish(vectors, self.dim)
         if self.precision == "float32":

@@ -1,6 +1,6 @@
 """Metrics on plain arrays. Pure NumPy, tested on cases small enough to do by hand.
 
-Letters: N queries, M pool items, E embedding (vectors are normalised, so a dot product is a cosine).
+Letters: N queries, M pool items, E embedding (vectors are normalized, so a dot product is a cosine).
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def run_suite(
         out: result file. It is written after every task; when it is there, unfinished, and of the very same origin
             (model, code, machine, seed, dim, forms), tasks whose data and settings are unchanged are not run again.
         dim: width of the vectors; None for the model's own.
-        forms: what is measured of the vectors: whole, cut, quantised.
+        forms: what is measured of the vectors: whole, cut, quantized.
         seed: of the bootstrap intervals.
         progress: called while texts and images are encoded.
         say: called with one line at the begin and end of each task.

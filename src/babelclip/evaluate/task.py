@@ -50,7 +50,7 @@ def english_first(language: str) -> tuple[bool, str]:
 
 
 def whole(scores: Iterable[Score]) -> list[Score]:
-    """Those of vectors that were neither cut nor quantised."""
+    """Those of vectors that were neither cut nor quantized."""
     return [score for score in scores if score.dim is None and score.precision == "float32"]
 
 

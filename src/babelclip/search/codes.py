@@ -1,7 +1,7 @@
 """Two bits a number: enough of every vector to find candidates by counting bits.
 
 Vectors of photos lie in a narrow cone around their mean, and a text's cosines with them differ little: signs alone, the
-query's too, lose the nearest. So both sides keep more (asymmetric scalar quantisation, after RaBitQ, Gao & Long 2024,
+query's too, lose the nearest. So both sides keep more (asymmetric scalar quantization, after RaBitQ, Gao & Long 2024,
 arXiv:2405.12497):
 
 - a row x of center m becomes ``R(x - m)``, turned by a fixed random rotation R so that no number matters more than

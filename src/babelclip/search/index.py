@@ -70,11 +70,13 @@ class Index:
 
     @classmethod
     def open(cls, url: str, encoder: Encodes | None, *, dim: int | None = None, create: bool = False) -> Index:
-        """The index of a URL (``sqlite:PATH`` and others, see ``open_database``).
+        """The index of a URL.
 
         Args:
+            url: ``sqlite:FILE``, or one of the other databases of docs/guides/search.md.
             encoder: None for what needs no model: filters, counts, verify, similar files.
             dim: a Matryoshka width for a new index; the model's own when left out.
+            create: make it where there is none.
 
         Raises:
             ModelDiffers: the index was made with another model.

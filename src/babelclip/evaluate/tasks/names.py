@@ -1,6 +1,6 @@
 """Recognition by name: which of the names that a language has is nearest to a photo?
 
-The vector of a name is the mean of its prompts' normalised vectors, normalised again (CLIP_benchmark;
+The vector of a name is the mean of its prompts' normalized vectors, normalized again (CLIP_benchmark;
 docs/reference/evaluation.md#names). A language competes among the names that it has, on the photos whose label it
 names. Labels that share a name in a language stay apart: the earlier one wins, and photos of the other count as wrong.
 """
@@ -130,7 +130,7 @@ def languages_with_most_names(names: Names) -> list[str]:
 
 
 def name_vectors(encode: EncodeOnce, names: list[str], templates: list[str]) -> Vectors:
-    """(len(names), dim): mean over templates of the normalised vectors, normalised again."""
+    """(len(names), dim): mean over templates of the normalized vectors, normalized again."""
     texts = [fill(template, name) for name in names for template in templates]
     vectors = encode.texts(texts).reshape(len(names), len(templates), -1)
     mean = vectors.mean(axis=1)
