@@ -17,6 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "atomic_write": set(),
     "decode": {"errors"},
+    "optional_dependency": {"errors"},
     "html": set(),
     "progress": set(),
     "arrays": {"errors"},
@@ -76,7 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "__main__": {"cli"},
 }
-OPEN_TO_ALL = {"arrays", "atomic_write", "decode", "errors", "version"}
+OPEN_TO_ALL = {"arrays", "atomic_write", "decode", "errors", "optional_dependency", "version"}
 
 # Modules (or whole rooms) that may import torch when they are imported.
 TORCH_ROOMS = ("towers", "train")

@@ -12,17 +12,18 @@ from typing import Any
 from babelclip.cli.options import JsonOption
 
 CORE = ("numpy", "pillow", "tokenizers", "safetensors", "onnxruntime", "huggingface-hub")
+# Distribution -> what it is for, and the extra that brings it.
 OPTIONAL = {
-    "torch": "runs any model folder: pip install 'babelclip[torch]'",
-    "onnx": "exports model folders: pip install 'babelclip[export]'",
-    "onnxscript": "exports model folders: pip install 'babelclip[export]'",
-    "pyarrow": "reads and writes parquet: pip install 'babelclip[parquet]'",
-    "fastapi": "the server and the search page: pip install 'babelclip[server]'",
-    "pillow-heif": "indexes HEIC photos: pip install 'babelclip[heif]'",
-    "pypdfium2": "indexes PDF documents: pip install 'babelclip[pdf]'",
-    "psycopg": "an index in PostgreSQL: pip install 'babelclip[postgres]'",
-    "qdrant-client": "an index in Qdrant: pip install 'babelclip[qdrant]'",
-    "lancedb": "an index in LanceDB: pip install 'babelclip[lance]'",
+    "torch": ("runs any model folder", "torch"),
+    "onnx": ("exports model folders", "export"),
+    "onnxscript": ("exports model folders", "export"),
+    "pyarrow": ("reads and writes parquet", "parquet"),
+    "fastapi": ("the server and the search page", "server"),
+    "pillow-heif": ("indexes HEIC photos", "heif"),
+    "pypdfium2": ("indexes PDF documents", "pdf"),
+    "psycopg": ("an index in PostgreSQL", "postgres"),
+    "qdrant-client": ("an index in Qdrant", "qdrant"),
+    "lancedb": ("an index in LanceDB", "lance"),
 }
 
 
@@ -43,6 +44,7 @@ def doctor(*, json_lines: JsonOption = False) -> int:
 
 def examine() -> dict[str, Any]:
     """Everything that doctor says, as plain data."""
+    from babelclip.optional_dependency import install_line
     from babelclip.search.open_store import default_url
     from babelclip.user_folders import user_cache
     from babelclip.version import __version__
@@ -54,7 +56,10 @@ def examine() -> dict[str, Any]:
         "machine": platform.machine(),
         "cores": usable_cores(),
         "packages": {name: version_of(name) or "missing" for name in CORE},
-        "optional": {name: version_of(name) or f"not installed ({use})" for name, use in OPTIONAL.items()},
+        "optional": {
+            name: version_of(name) or f"not installed ({use}: {install_line(extra)})"
+            for name, (use, extra) in OPTIONAL.items()
+        },
         "runtimes": runtimes(),
         "bundled model": try_bundled_model(),
         "cache": str(user_cache()),

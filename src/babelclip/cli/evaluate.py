@@ -44,16 +44,11 @@ def evaluate(
         precisions: Measure them quantised too, at every width.
         seed: Of the bootstrap intervals; it changes no score.
     """
-    from babelclip.errors import ConfigError, RuntimeUnavailable
+    from babelclip.errors import ConfigError
+    from babelclip.optional_dependency import needed_for
 
-    try:
+    with needed_for("evaluating", "evaluate"):
         from babelclip.evaluate.suites import open_clip_benchmarks, open_suite
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "pyarrow":
-            raise
-        raise RuntimeUnavailable(
-            "evaluating needs pyarrow to read the sentence pairs; install it with: pip install 'babelclip[evaluate]'"
-        ) from error
     from babelclip.evaluate.encode import Form, Precision
     from babelclip.evaluate.run import run_suite
     from babelclip.evaluate.tables import bars_table, forms_table, tasks_table

@@ -98,7 +98,7 @@ def run_once(index: Index, photos: list[Path], wanted: Wanted | None, reembed: b
 
 def tell(index: Index, report: Report, telling: Telling) -> None:
     """What a run did: to stdout; what failed, once: to stderr."""
-    from babelclip.search.optional_formats import install_line
+    from babelclip.optional_dependency import install_line
 
     failures = [failure for failure in report.failures if failure not in telling.failures]
     telling.failures.update(failures)

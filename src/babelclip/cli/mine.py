@@ -35,15 +35,11 @@ def mine(
         corpus: More passages to choose from: a file with one a line.
     """
     from babelclip.cli.items import read_lines
-    from babelclip.errors import RuntimeUnavailable
+    from babelclip.optional_dependency import needed_for
 
-    try:
+    with needed_for("mining", "train"):
         from babelclip.train.data.negatives import mine as find
         from babelclip.train.data.text_rows import read_text_rows
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "pyarrow":
-            raise
-        raise RuntimeUnavailable("mining needs pyarrow; install it with: pip install 'babelclip[train]'") from error
     rows = read_text_rows(pairs)
     more = [] if corpus is None else [line for line in read_lines(corpus) if line.strip()]
     found, without = find(rows, options.open(), negatives=negatives, corpus=more, below=below)

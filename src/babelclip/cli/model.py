@@ -129,11 +129,11 @@ def export(
         out: Where to write the result: a folder for the graphs, which point to weights beside them; beside the model's
             own when left out.
     """
-    from babelclip.errors import RuntimeUnavailable
+    from babelclip.optional_dependency import missing_package
     from babelclip.runtime.choose import can_export
 
     if not can_export():
-        raise RuntimeUnavailable("an export needs torch, onnx and onnxscript: pip install 'babelclip[export]'")
+        raise missing_package("an export", "torch, onnx or onnxscript", "export")
     from babelclip.runtime.export import export_model
     from babelclip.runtime.exported import read_manifest
 
@@ -190,16 +190,10 @@ def calibrate(model: Path, photos: list[Path], /, *, quiet: QuietOption = False)
             folders with captions.csv, or tar shards, as for training. Photos with names as captions teach it what short
             queries mean.
     """
-    from babelclip.errors import RuntimeUnavailable
+    from babelclip.optional_dependency import needed_for
 
-    try:
+    with needed_for("calibration", "train"):
         from babelclip.train.calibrate import calibrate as fit
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "pyarrow":
-            raise
-        raise RuntimeUnavailable(
-            "calibration needs pyarrow; install it with: pip install 'babelclip[train]'"
-        ) from error
     reading = fit(model, photos, progress=not quiet)
     print(f"fitted on {reading.texts:,} captions of {reading.photos:,} photos: {model / 'reading.json'}")
     return 0

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from babelclip.atomic_write import atomic_path
 from babelclip.cli.items import Item
 from babelclip.errors import ConfigError
+from babelclip.optional_dependency import needed_for
 
 ROWS_AT_ONCE = 1024  # rows of a parquet row group
 
@@ -116,11 +117,9 @@ class Parquet:
     """Columns ``index``, ``kind``, ``input``, ``id`` and ``vector`` (a fixed-size list); written in row groups."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        try:
+        with needed_for("writing .parquet", "parquet"):
             import pyarrow
             import pyarrow.parquet
-        except ImportError:
-            raise ConfigError("writing .parquet needs pyarrow: pip install 'babelclip[parquet]'") from None
         self._arrow, self._parquet = pyarrow, pyarrow.parquet
         self._file = file
         self._writer: Any = None

@@ -63,19 +63,13 @@ def serve(
         ui_without_keys: With --ui and --keys: show the page to everybody all the same. The keys guard the API alone.
     """
     from babelclip.bundled import bundled_folder
-    from babelclip.errors import RuntimeUnavailable
+    from babelclip.optional_dependency import needed_for
 
-    try:
+    with needed_for("the server", "server"):
         from babelclip.serve.access_log import write_to_stderr
         from babelclip.serve.images.fetch_image import FetchPolicy
         from babelclip.serve.run import Address, run_server
         from babelclip.serve.settings import ServerSettings
-    except ModuleNotFoundError as error:
-        needed = ("fastapi", "uvicorn", "orjson", "h11", "httptools", "idna", "starlette", "prometheus_client")
-        if (error.name or "").partition(".")[0] not in needed:
-            raise
-        hint = f"the server needs {error.name}; install it with: pip install 'babelclip[server]'"
-        raise RuntimeUnavailable(hint) from error
     in_cloud = mode != "api"
     settings = ServerSettings(
         mode=mode,

@@ -44,9 +44,10 @@ def train(
     """
     from babelclip.bundled import bundled_folder
     from babelclip.checkpoint.fetch import open_folder
-    from babelclip.errors import ConfigError, RuntimeUnavailable
+    from babelclip.errors import ConfigError
+    from babelclip.optional_dependency import needed_for
 
-    try:
+    with needed_for("training", "train"):
         from babelclip.train.begin import begin, planned_config
         from babelclip.train.contrast_recipe import ContrastRecipe
         from babelclip.train.contrast_run import train_contrast
@@ -54,11 +55,6 @@ def train(
         from babelclip.train.pipeline import train as train_small
         from babelclip.train.recipe import find_recipe, read_recipe
         from babelclip.train.spread import open_ranks
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("torch", "pyarrow", "matplotlib"):
-            raise
-        hint = f"training needs {error.name}; install it with: pip install 'babelclip[train]'"
-        raise RuntimeUnavailable(hint) from error
     path = find_recipe(recipe)
     chosen, place = read_recipe(path), out or Path("runs") / path.stem
     start = None if model is None else open_folder(bundled_folder() if model == "bundled" else model)

@@ -38,18 +38,14 @@ def ui(
     """
     from babelclip import RemoteEncoder
     from babelclip.cli.demo import has_display
-    from babelclip.errors import ConfigError, RuntimeUnavailable
+    from babelclip.errors import ConfigError
+    from babelclip.optional_dependency import needed_for
     from babelclip.search.index import Index
     from babelclip.search.open_store import index_url
 
-    try:
+    with needed_for("the page", "server"):
         from babelclip.web.curl import Api
         from babelclip.web.run import run_page
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("fastapi", "starlette", "uvicorn"):
-            raise
-        hint = f"the page needs {error.name}; install it with: pip install 'babelclip[server]'"
-        raise RuntimeUnavailable(hint) from error
     for path in photos or []:
         if not path.exists():
             raise ConfigError(f"{path}: there is no such file or folder")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from importlib.util import find_spec
 from typing import Literal, get_args
 
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.errors import ConfigError, RuntimeUnavailable
+from babelclip.optional_dependency import install_line, is_installed
 from babelclip.runtime.exported import Export, Stale, find_export, towers_of
 from babelclip.runtime.runtime import Runtime
 
@@ -81,8 +81,8 @@ def _export(folder: ModelFolder, stale: list[Stale]) -> list[Export]:
     reasons = "; ".join(item.reason for item in stale)
     if not can_export():
         raise RuntimeUnavailable(
-            f"{folder.name} has no exported graphs that belong to its weights ({reasons}). Two ways out: "
-            "`pip install 'babelclip[torch]'`, which runs it, or 'babelclip[export]', which exports it too; "
+            f"{folder.name} has no exported graphs that belong to it ({reasons}). Two ways out: "
+            f"`{install_line('torch')}`, which runs it, or 'babelclip[export]', which exports it too; "
             "or copy the folder from a machine where `babelclip model export FOLDER` was run."
         )
     from babelclip.runtime.export import export_model
@@ -94,7 +94,7 @@ def _export(folder: ModelFolder, stale: list[Stale]) -> list[Export]:
 def _open_torch(folder: ModelFolder, device: str | None, dtype: str | None, threads: int | None) -> Runtime:
     if not is_installed("torch"):
         raise RuntimeUnavailable(
-            "torch is not installed. Two ways out: `pip install 'babelclip[torch]'`; or run the model without torch, "
+            f"torch is not installed. Two ways out: `{install_line('torch')}`; or run the model without torch, "
             "with runtime='onnx' on the CPU in float32, which needs exported graphs (`babelclip model export FOLDER`)."
         )
     from babelclip.runtime.torch_runtime import open_torch
@@ -109,7 +109,3 @@ def _open_torch(folder: ModelFolder, device: str | None, dtype: str | None, thre
 def can_export() -> bool:
     """Whether everything is installed that an export needs."""
     return all(is_installed(package) for package in ("torch", "onnx", "onnxscript", "onnxruntime"))
-
-
-def is_installed(package: str) -> bool:
-    return find_spec(package) is not None

@@ -14,7 +14,6 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -22,9 +21,9 @@ import numpy as np
 
 from babelclip.arrays import Vectors
 from babelclip.atomic_write import atomic_path
-from babelclip.errors import ConfigError, RuntimeUnavailable
+from babelclip.errors import ConfigError
+from babelclip.optional_dependency import is_installed, missing_package
 from babelclip.search.index_notes import ModelNote
-from babelclip.search.optional_formats import install_line
 from babelclip.search.store import Row
 
 ROWS_AT_ONCE = 512
@@ -221,8 +220,8 @@ def check_export(path: Path) -> None:
         raise ConfigError(f"{path}: the ending says the form; known are {', '.join(SUFFIXES)}")
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"{path}: there is no folder {path.absolute().parent}")
-    if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
-        raise RuntimeUnavailable(f"writing .parquet needs pyarrow: {install_line('parquet')}")
+    if path.suffix.lower() == ".parquet" and not is_installed("pyarrow"):
+        raise missing_package("writing .parquet", "pyarrow", "parquet")
 
 
 def export_rows(rows: Iterable[Row], note: ModelNote, path: Path, each: Callable[[], object] = lambda: None) -> int:

@@ -8,10 +8,11 @@ from pathlib import Path
 from PIL import Image
 
 from babelclip.errors import ImageError
+from babelclip.optional_dependency import install_line
 from babelclip.prepare.kinds import HEIF_SUFFIXES
 from babelclip.prepare.open_image import DEFAULT_LIMITS, ImageSource, open_image, read_file
 from babelclip.search.filters import Metadata
-from babelclip.search.optional_formats import heif_image, install_line, missing_extra, pdf_page
+from babelclip.search.optional_formats import heif_image, missing_extra, pdf_page
 from babelclip.search.walk import exact_path
 
 _HEIF_START = re.compile(rb"....ftyp(heic|heix|hevc|mif1|msf1)", re.DOTALL)

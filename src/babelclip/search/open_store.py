@@ -8,7 +8,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babelclip.errors import ConfigError, RuntimeUnavailable
+from babelclip.errors import ConfigError
+from babelclip.optional_dependency import needed_for
 from babelclip.user_folders import former_variable, user_data
 
 if TYPE_CHECKING:
@@ -20,12 +21,8 @@ FORMS = """\
   qdrant:FOLDER                     Qdrant in one process
   qdrant:http://HOST:6333/NAME      a Qdrant server, its key in QDRANT_API_KEY
   lance:FOLDER                      LanceDB, also s3://..., many readers"""
-EXTRAS = {
-    "postgresql": ("postgres", ("psycopg",)),
-    "qdrant": ("qdrant", ("qdrant_client",)),
-    "lance": ("lance", ("lancedb", "pyarrow")),
-}
-"""Scheme -> its extra, and the packages that it brings."""
+EXTRAS = {"postgresql": "postgres", "qdrant": "qdrant", "lance": "lance"}
+"""Scheme -> its extra."""
 INDEX_VARIABLE = "BABELCLIP_INDEX"
 
 
@@ -70,13 +67,10 @@ def open_database(url: str, *, create: bool = False) -> Database:
     scheme, colon, rest = url.partition(":")
     if not colon or not rest or scheme not in ("sqlite", *EXTRAS):
         raise ConfigError(f"{url!r} is no address of an index; known are\n{FORMS}")
-    try:
+    if scheme == "sqlite":
         return _opened(scheme, rest, url, create)
-    except ModuleNotFoundError as error:
-        extra, packages = EXTRAS.get(scheme, ("", ()))
-        if (error.name or "").partition(".")[0] not in packages:
-            raise
-        raise RuntimeUnavailable(f"{scheme}: needs {error.name}: pip install 'babelclip[{extra}]'") from error
+    with needed_for(f"an index in {scheme}", EXTRAS[scheme]):
+        return _opened(scheme, rest, url, create)
 
 
 def _opened(scheme: str, rest: str, url: str, create: bool) -> Database:

@@ -7,12 +7,12 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from babelclip.errors import ImageError
+from babelclip.optional_dependency import is_installed
 from babelclip.prepare.open_image import ImageLimits
 
 if TYPE_CHECKING:
@@ -32,12 +32,7 @@ _ONE_DOCUMENT = threading.Lock()  # pdfium is not made for threads
 def missing_extra(kind: FileKind) -> str | None:
     """The extra that a kind of file needs and that is not installed."""
     extra, package = EXTRAS.get(kind, ("", ""))
-    return extra if extra and find_spec(package) is None else None
-
-
-def install_line(extra: str) -> str:
-    """What to type to get an extra."""
-    return f"pip install 'babelclip[{extra}]'"
+    return extra if extra and not is_installed(package) else None
 
 
 def heif_image(content: bytes, limits: ImageLimits) -> Image.Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from babelclip.errors import RuntimeUnavailable
+from babelclip.optional_dependency import needed_for
 
 
 class TensorBoard:
@@ -16,11 +16,8 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
+        with needed_for("--tensorboard", "tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
-        except ModuleNotFoundError as error:
-            hint = "--tensorboard needs the package tensorboard; install it with: pip install 'babelclip[tensorboard]'"
-            raise RuntimeUnavailable(hint) from error
         self._writer = SummaryWriter(str(folder))
 
     def write(self, stage: str, step: int, figures: Mapping[str, float]) -> None:

@@ -135,6 +135,6 @@ def test_what_cannot_be_written_is_refused_at_once(tmp_path: Path, monkeypatch: 
         export_rows(never(), NOTE, tmp_path / "vectors.csv")
     with pytest.raises(ConfigError, match="there is no folder"):
         export_rows(never(), NOTE, tmp_path / "absent" / "vectors.npz")
-    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    monkeypatch.setattr(export, "is_installed", lambda name: False)
     with pytest.raises(RuntimeUnavailable, match=r"pip install 'babelclip\[parquet\]'"):
         export_rows(never(), NOTE, tmp_path / "vectors.parquet")
