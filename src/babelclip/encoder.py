@@ -26,11 +26,12 @@ from babelclip.item_encoder import Call, ItemEncoder, checked
 from babelclip.prepare.ahead import prepare_ahead, windows
 from babelclip.prepare.cuts import Cuts
 from babelclip.prepare.image import ImagePreparer, stack
+from babelclip.prepare.length_batches import batches_by_length
 from babelclip.prepare.open_image import ImageLimits, ImageSource
 from babelclip.prepare.text import TextPreparer
 from babelclip.reading import Reading, read_reading
 from babelclip.runtime.choose import RuntimeName, open_runtime
-from babelclip.runtime.isolate import as_input_error, batches_by_length, run_isolated
+from babelclip.runtime.isolate import as_input_error, run_isolated
 from babelclip.runtime.runtime import Runtime
 from babelclip.vectors import finish
 

@@ -1,4 +1,4 @@
-"""Batches of a bounded cost, and failures that stay with the item that caused them."""
+"""Failures stay with the item that caused them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,6 @@ from babelclip.errors import BabelclipError, InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def batches_by_length(lengths: Sequence[int], token_budget: int, max_rows: int, most_padding: int) -> list[list[int]]:
-    """Positions grouped so that texts of like length share a batch, longest first.
-
-    A batch costs its longest text times its rows, because shorter ones are padded: that product stays within
-    ``token_budget``, except that a text over the budget runs alone. Of that, at most ``most_padding`` tokens are
-    padding: more would cost more than another batch does.
-    """
-    order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
-    batches: list[list[int]] = []
-    rows_left = padding = longest = 0
-    for position in order:
-        padding += longest - lengths[position]
-        if rows_left == 0 or padding > most_padding:
-            batches.append([])
-            longest, padding = lengths[position], 0
-            rows_left = max(1, min(max_rows, token_budget // max(1, longest)))
-        batches[-1].append(position)
-        rows_left -= 1
-    return batches
 
 
 def run_isolated(
