@@ -106,6 +106,14 @@ def test_the_model_is_there_once(served: Served) -> None:
     assert "onnxruntime" not in Path(f"/proc/{front}/maps").read_text()
 
 
+def test_a_page_says_where_its_model_is(served: Served, environment: dict[str, str]) -> None:
+    assert "Everything happens on the machine that serves this page." in httpx.get(served[0]).text
+    with running(["ui", "--no-open", "--model", served[0]], environment) as (address, _):
+        page = httpx.get(address, params={"q": "a dog"}, timeout=60).text
+    assert "Everything happens" not in page
+    assert f"go to the model at {served[0]}/v1." in page
+
+
 def test_other_names_lead_to_the_api_alone(served: Served) -> None:
     port = httpx.URL(served[0]).port
     for name, status in (("evil.example", 400), ("localhost", 200), ("192.168.7.7", 200), ("[fd00::1]", 200)):

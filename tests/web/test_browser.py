@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, JSHandle, Page, expect
 
 from .conftest import COMMAND, running
 
@@ -19,13 +19,17 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
-    """A page of its own; a word on the console or a refused resource fails the test."""
+    """A page of its own; a word on the console, a refused resource or a request to elsewhere fails the test."""
     page = browser.new_page(locale="en-US")
     complaints: list[str] = []
     page.on(
         "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
     )
     page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "request",
+        lambda request: complaints.append(request.url) if not request.url.startswith((address, "data:")) else None,
+    )
     page.goto(address)
     yield page
     page.close()
@@ -58,20 +62,33 @@ def test_small_pictures_are_shown(page: Page) -> None:
     expect_drawn(page, "#results img")
 
 
-def test_an_image_can_be_dropped(page: Page, photos: Path) -> None:
-    content = base64.b64encode((photos / "flamingo.jpg").read_bytes()).decode()
-    transfer = page.evaluate_handle(
+def transfer_of(page: Page, photo: Path) -> JSHandle:
+    """What a browser hands on when a photo is dropped or pasted."""
+    return page.evaluate_handle(
         """content => {
             const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0));
             const transfer = new DataTransfer();
             transfer.items.add(new File([bytes], "dropped.jpg", { type: "image/jpeg" }));
             return transfer;
         }""",
-        content,
+        base64.b64encode(photo.read_bytes()).decode(),
     )
+
+
+def test_an_image_can_be_dropped(page: Page, photos: Path) -> None:
+    transfer = transfer_of(page, photos / "flamingo.jpg")
     page.dispatch_event("body", "dragenter", {"dataTransfer": transfer})
     page.dispatch_event("body", "drop", {"dataTransfer": transfer})
     expect(page.locator("#results .name").first).to_have_text("flamingo.jpg")
+
+
+def test_an_image_can_be_pasted(page: Page, photos: Path) -> None:
+    transfer = transfer_of(page, photos / "cat.jpg")
+    page.evaluate(
+        "clipboardData => document.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true }))",
+        transfer,
+    )
+    expect(page.locator("#results .name").first).to_have_text("cat.jpg")
 
 
 def test_an_image_can_be_chosen(page: Page, photos: Path) -> None:

@@ -23,6 +23,7 @@ SHOWN: dict[str, Any] = {
     "search": {"text": "a dog", "folder": "/Elsewhere"},
     "folders": ["/Photos", "/Notes"],
     "problem": "That did not work",
+    "server": "http://gpu:8080/v1",
     "text": {"path": "/Notes/dog.txt", "id": "1f", **FACTS},
     "photo": {"path": "/Photos/dog.jpg", "id": "2f", "taken": "2024-07-01T12:30:00"},
 }
@@ -50,8 +51,8 @@ def hits(shown: Mapping[str, Any]) -> list[Hit]:
 
 def search_page(shown: Mapping[str, Any], locale: Locale) -> str:
     search, found = SearchRequest(**shown["search"]), hits(shown)
-    folders, problem = shown["folders"], shown["problem"]
-    return render_search_page(search, found, locale=locale, folders=folders, count=2, problem=problem)
+    told = {name: shown[name] for name in ("folders", "problem", "server")}
+    return render_search_page(search, found, locale=locale, count=2, **told)
 
 
 def comparison(shown: Mapping[str, Any]) -> Comparison:

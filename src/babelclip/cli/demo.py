@@ -47,9 +47,10 @@ def demo(
     asked = len(results.ordinary)
     languages = results.num_languages
     console.print(table(f"{asked} queries in {languages} languages over {len(album.photos)} photos", results.ordinary))
+    remote = encoder.facts().get("remote")
     console.print(
         f"The right photo (marked *) came first for {results.num_first} of {asked} queries; {seconds:.1f} s with "
-        f"{encoder.name}, on this machine alone.",
+        f"{encoder.name}, {'on this machine alone' if remote is None else f'by {remote}'}.",
         highlight=False,
     )
     console.print()

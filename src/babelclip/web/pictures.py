@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from PIL import Image
 
@@ -16,7 +16,7 @@ from babelclip.search.known_files import is_below
 from babelclip.search.open_photo import open_indexed
 from babelclip.search.store import Row
 from babelclip.search.thumbnail import SIDE, thumbnail, thumbnail_folder
-from babelclip.search.walk import exact_path
+from babelclip.search.walk import exact_path, path_text
 
 LARGE_SIDE = 1600
 """Pixels of the longer side in the lightbox."""
@@ -41,8 +41,8 @@ class Pictures:
         row = None if store is None else store.get([id])[0]
         if row is None or row.kind not in ("image", "page"):
             raise ImageError("there is no such photo or page in the index")
-        path = str(row.metadata.get("path", ""))
-        if not any(is_below(path, folder) for folder in self._index.folders()):
+        path = path_text(exact_path(row.metadata))
+        if not any(_lies_in(path, folder) for folder in self._index.folders()):
             raise ImageError("it lies outside the indexed folders")
         return row
 
@@ -84,6 +84,11 @@ class Pictures:
     def _drawn(self, row: Row, side: int) -> bytes:
         with self._turn:
             return thumbnail(row.kind, row.metadata, side)
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    """Whether a file is this one or below this folder, also where ``..`` would lead out of it."""
+    return is_below(path, folder) and ".." not in PurePath(path.removeprefix(folder)).parts
 
 
 def _is_as_indexed(row: Row) -> bool:

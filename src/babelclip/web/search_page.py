@@ -23,6 +23,7 @@ def render_search_page(
     count: int,
     indexing: IndexingProgress | None = None,
     problem: str | None = None,
+    server: str | None = None,
 ) -> str:
     """The whole page.
 
@@ -34,6 +35,7 @@ def render_search_page(
         count: how much is indexed.
         indexing: how far indexing is, where it runs beside the page.
         problem: what went wrong, where something did.
+        server: where the model is, where it is elsewhere.
     """
     return render_html(
         "web/templates/search.html",
@@ -46,6 +48,7 @@ def render_search_page(
         indexed=indexed_line(locale, count, indexing),
         status=problem or status_line(search, hits, locale, count, indexing),
         following=search.start + HITS_PER_PAGE,
+        server=server,
         has_more=search.next_start(hits) is not None,
     )
 

@@ -38,6 +38,7 @@ def page(request: Request, state: State, locale: RequestLocale) -> HTMLResponse:
         count=state.index.count(),
         indexing=state.indexing,
         problem=problem,
+        server=state.server,
     )
     return HTMLResponse(rendered, status)
 

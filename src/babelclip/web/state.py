@@ -38,6 +38,12 @@ class PageState:
         """How far the job is; None where nothing is being indexed."""
         return None if self.job is None else self.job.progress
 
+    @property
+    def server(self) -> str | None:
+        """Where the model is; None where it is on this machine."""
+        remote = self.encoder.facts().get("remote")
+        return None if remote is None else str(remote)
+
 
 async def page_state(request: Request) -> PageState:
     """The state of the application that is asked."""

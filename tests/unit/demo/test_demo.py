@@ -150,6 +150,13 @@ def test_whatever_the_page_shows_stays_text() -> None:
     assert check_every_text(rendered, values, unshown=frozenset({"wanted"}), links=links) > 60
 
 
+def test_the_page_says_where_it_was_answered(album: Album, results: AlbumResults) -> None:
+    assert "answered on this machine, offline," in render_demo(album, results, {}, 1.5, "babelclip ...")
+    elsewhere = render_demo(album, results, {"remote": "http://gpu:8080/v1"}, 1.5, "babelclip ...")
+    assert "answered by http://gpu:8080/v1 in" in elsewhere
+    assert "on this machine" not in elsewhere
+
+
 def test_the_page_says_when_it_is_wrong(album: Album) -> None:
     class Backwards(Oracle):
         def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
