@@ -232,7 +232,7 @@ def _result(
 
 
 def _raise_first_failure(results: Sequence[object], field: str) -> None:
-    """Raises the refusal of a request that is answered whole or not at all."""
+    """Turn a request away that is answered whole or not at all."""
     failures = [(index, each) for index, each in enumerate(results) if isinstance(each, FailedItem)]
     if not failures:
         return

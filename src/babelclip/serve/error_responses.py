@@ -54,7 +54,13 @@ def _field_error(found: Mapping[str, Any]) -> FieldError:
 
 
 def error_response(refusal: Refusal, request_id: str, headers: Mapping[str, str] | None = None) -> Response:
-    """The answer to a request that is turned away; headers: beside the refusal's own."""
+    """The answer to a request that is turned away.
+
+    Args:
+        refusal: why.
+        request_id: of the request.
+        headers: beside the refusal's own.
+    """
     errors = refusal.errors if isinstance(refusal, InvalidInput) else ()
     message = str(refusal)
     content: dict[str, Any] = {

@@ -88,7 +88,7 @@ class Metrics:
         self._pixels.labels(model).inc(pixels)
 
     def staged(self, seconds: Mapping[str, float], modality: str) -> None:
-        """The stages of a request; modality: text, image or mixed."""
+        """The stages of a request; its modality is text, image or mixed."""
         for stage, each in seconds.items():
             self._stages.labels(stage, modality).observe(each)
 

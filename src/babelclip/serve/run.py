@@ -35,7 +35,7 @@ MAX_WAITING_CONNECTIONS = 2048
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Address:
-    """Where the server listens, and who may come in. ``keys`` None and ``open_to_all``: everybody who reaches it."""
+    """Where the server listens, and who may come in: with ``open_to_all`` and no ``keys``, everybody who reaches it."""
 
     host: str = "127.0.0.1"
     port: int = 8080  # 0: a free one
@@ -98,7 +98,9 @@ def run_server(
         mount: makes what runs beside the API, around the first of the models.
 
     Raises:
-        ConfigError, FolderError, KeyFileError: nothing was started.
+        ConfigError: nothing was started.
+        FolderError: nothing was started.
+        KeyFileError: nothing was started.
         BackendLost: a model does not start.
     """
     folders = [open_folder(model) for model in models]

@@ -41,7 +41,8 @@ class Client(Protocol):
         """Set the price aside.
 
         Raises:
-            TooManyTokens, InsufficientBalance: the key has not so many; nothing was set aside.
+            TooManyTokens: the key may not use so many in this minute; nothing was set aside.
+            InsufficientBalance: the key has not so many prepaid; nothing was set aside.
         """
         ...
 

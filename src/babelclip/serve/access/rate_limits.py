@@ -76,7 +76,7 @@ class SlidingWindow:
         self._seconds.append((second, amount))
 
     def wait(self, amount: int, limit: int, now: float) -> int | None:
-        """Whole seconds until ``amount`` more fits under ``limit``: 0 at once, None never."""
+        """Whole seconds until ``amount`` more fits under ``limit``; 0 is at once, None never."""
         if amount > limit:
             return None
         excess, until = self.used + amount - limit, now

@@ -105,7 +105,11 @@ class ImageFetcher:
         self._tls = ssl.create_default_context() if tls is None else tls
 
     async def fetch(self, url: str) -> bytes:
-        """The bytes at ``url``, whatever they are. Raises ``UrlRefused``."""
+        """The bytes at ``url``, whatever they are.
+
+        Raises:
+            UrlRefused: it is not fetched, or gives no bytes.
+        """
         if not self._policy.enabled:
             raise UrlRefused("disabled", "this server fetches none: send the image itself, in base64 or as a data URI")
         try:

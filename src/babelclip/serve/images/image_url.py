@@ -75,7 +75,11 @@ class Target:
 
 
 def read_url(url: str) -> Target:
-    """Take a URL apart; its fragment is dropped. Raises ``UrlRefused``, whose message repeats nothing of the URL."""
+    """Take a URL apart; its fragment is dropped.
+
+    Raises:
+        UrlRefused: it is none that is fetched; the message repeats nothing of the URL.
+    """
     _check_characters(url)
     try:
         parts = urlsplit(url)
@@ -93,7 +97,11 @@ def read_url(url: str) -> Target:
 
 
 def follow(target: Target, location: str) -> Target:
-    """Where a redirect from ``target`` leads; read as strictly as the first URL. Raises ``UrlRefused``."""
+    """Where a redirect from ``target`` leads; read as strictly as the first URL.
+
+    Raises:
+        UrlRefused: it leads to no address that is fetched.
+    """
     try:
         _check_characters(location)  # joining would drop some of them without a word
         return read_url(urljoin(f"{target.scheme}://{target.authority}{target.resource}", location))
@@ -104,7 +112,11 @@ def follow(target: Target, location: str) -> Target:
 
 
 def read_authority(authority: str) -> tuple[str, int | None]:
-    """``HOST`` or ``HOST:PORT`` -> the host in its one spelling, and the port if it is named. Raises ``UrlRefused``."""
+    """``HOST`` or ``HOST:PORT`` -> the host in its one spelling, and the port if it is named.
+
+    Raises:
+        UrlRefused: it is neither.
+    """
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
         raise UrlRefused("bad_url", "its host is missing or misspelt")

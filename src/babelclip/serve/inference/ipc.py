@@ -33,7 +33,7 @@ class InferenceCall:
 
 @dataclass(frozen=True, slots=True)
 class InferenceReply:
-    """What it answers. ``failure``: the call as a whole went wrong, and no item is known to be at fault."""
+    """What it answers. A ``failure`` is one of the whole call: no item is known to be at fault."""
 
     number: int
     vectors: Vectors | None = None  # float32 (N, E); rows of failed items are NaN
@@ -68,7 +68,7 @@ async def read_message(reader: asyncio.StreamReader) -> Any:
     """The next message.
 
     Raises:
-        asyncio.IncompleteReadError: the other end is gone.
+        IncompleteReadError: the other end is gone.
     """
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
     return pickle.loads(await reader.readexactly(length))

@@ -44,7 +44,14 @@ CREATE TABLE IF NOT EXISTS vectors (
 
 
 def entry_name(namespace: str, kind: str, task: str | None, content: str | bytes) -> bytes:
-    """The name of an item's entry. ``namespace``: everything that it depends on beside the item."""
+    """The name of an item's entry.
+
+    Args:
+        namespace: everything that it depends on beside the item.
+        kind: of the item.
+        content: of the item.
+        task: of a text.
+    """
     body = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
     head = "\0".join((namespace, kind, "" if task is None else f"={task}", str(len(body))))
     return hashlib.blake2b(head.encode() + b"\0" + body, digest_size=24).digest()

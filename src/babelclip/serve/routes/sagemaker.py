@@ -91,7 +91,7 @@ def router(state: AppState) -> APIRouter:
 async def _answer(
     state: AppState, request: Request, client: Client, body: Invocation, names: Sequence[str] = ()
 ) -> Response:
-    """Vectors for Jina's body; names: of the items, where they have some."""
+    """Vectors for Jina's body, with the items' names where they have some."""
     model, parameters = state.first_model, body.parameters
     formats, by_format = read_formats(parameters.embedding_type)
     dim = read_dimensions(parameters.dimensions, model.description.dim, "parameters.dimensions")
