@@ -36,7 +36,7 @@ NETWORK = {
 }  # fmt: skip
 MAY_REACH_OUT = {
     "checkpoint/fetch.py": "models that a user names",
-    "checkpoint/resume.py": "the large files of these models",
+    "checkpoint/resumable_download.py": "the large files of these models",
     "serve/images/fetch_image.py": "image URLs that a server is told to fetch",
     "remote/http_transport.py": "a server that a user names as the model",
     "cli/model.py": "which models are in the hub's cache; no request",

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from babelclip.checkpoint.hub_modules import hub_module
 from babelclip.checkpoint.names import tensor_specs
+from babelclip.errors import FolderError
 from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
 from babelclip.towers.config import ConvTrunkConfig, DualConfig
 
@@ -42,10 +46,26 @@ def make_card(
     return "\n".join(parts)
 
 
+def license_of(card: Path) -> str:
+    """What a model card says in its metadata block, as the Hub spells it; "other" where it says nothing.
+
+    Raises:
+        FolderError: the block is no YAML.
+    """
+    if not card.is_file():
+        return "other"
+    try:
+        block = hub_module("repocard").metadata_load(card)
+    except Exception as error:  # the YAML library's own, and ValueError for what is no table
+        raise FolderError(f"{card}: expected YAML between --- and --- at its head: {error}") from error
+    return str((block or {}).get("license") or "other")
+
+
 def _metadata(facts: CardFacts) -> str:
-    languages = "".join(f"\n- {code}" for code in facts.languages)
-    block = f"\nlanguage:{languages}" if languages else ""
-    return f"---\nlicense: {facts.license}\nlibrary_name: babelclip{block}\n---\n"
+    block: dict[str, Any] = {"license": facts.license, "library_name": "babelclip"}
+    if facts.languages:
+        block["language"] = list(facts.languages)
+    return f"---\n{hub_module('utils').yaml_dump(block, sort_keys=False)}---\n"
 
 
 def _use(name: str, config: DualConfig) -> str:

@@ -33,7 +33,8 @@ from babelclip.checkpoint.folder import (
     ModelFolder,
     read_folder,
 )
-from babelclip.checkpoint.resume import download_large, hub_part
+from babelclip.checkpoint.hub_modules import hub_module
+from babelclip.checkpoint.resumable_download import download_large
 from babelclip.errors import FetchError, FolderError
 from babelclip.user_folders import user_cache
 
@@ -124,7 +125,7 @@ def _resolve(repository: str, revision: str | None, say: Callable[[str], None]) 
     stated = getattr(info.card_data, "license", None) or _license_tag(info.tags or [])
     license_name = str(stated or KNOWN_LICENSES.get(repository, "not stated"))
     terms = " (no commercial use without the makers' consent)" if "-nc" in license_name else ""
-    endpoint = hub_part("constants").ENDPOINT
+    endpoint = hub_module("constants").ENDPOINT
     say(f"babelclip: {repository} at {info.sha[:12]}; licence: {license_name}{terms}; see {endpoint}/{repository}")
     return {"revision": info.sha, "license": license_name, "files": _needed(repository, files)}
 
@@ -184,7 +185,7 @@ def _from_cache_alone(repository: str, revision: str | None) -> Fetched:
     config = _cached(repository, CONFIG, revision or "main")
     ways_out = f"unset it, run `babelclip model pull {repository}` where there is a network, or give a folder"
     if config is None:
-        cache = hub_part("constants").HF_HUB_CACHE
+        cache = hub_module("constants").HF_HUB_CACHE
         raise FetchError(f"HF_HUB_OFFLINE is set and {repository} is not in the cache {cache}: {ways_out}")
     folder = config.parent
     try:
@@ -232,8 +233,8 @@ def _remember(key: str, pin: dict[str, Any]) -> None:
 @contextlib.contextmanager
 def _explained(repository: str, revision: str | None) -> Iterator[None]:
     """Turn what the hub client raises into one error that says what to do."""
-    errors = hub_part("errors")
-    endpoint = hub_part("constants").ENDPOINT
+    errors = hub_module("errors")
+    endpoint = hub_module("constants").ENDPOINT
     http_error: Any = errors.HfHubHTTPError.__bases__[0]  # of the HTTP library that this version of the client uses
     try:
         yield

@@ -7,7 +7,6 @@ after) and at the end ``model``. A killed run is given again with ``--resume`` a
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from babelclip.checkpoint.card import CardFacts
+from babelclip.checkpoint.card import CardFacts, license_of
 from babelclip.checkpoint.checksums import write_checksums
 from babelclip.checkpoint.convert import load_towers, state_tensors
 from babelclip.checkpoint.folder import CARD, ModelFolder, write_folder
@@ -241,7 +240,7 @@ def write(
     is_int8 = INT8 in stored_as.values()
     stages = ", ".join(stage.name for stage in recipe.stages)
     card = CardFacts(
-        license=licence_of(model),
+        license=license_of(model.path / CARD),
         summary=f"{model.name}, trained on with babelclip's own trainer (stages: {stages}).",
         parents=(f"{model.name}, fingerprint {model.fingerprint()}",),
         data=(f"images and texts of {data.resolve().name}; whoever trained it knows their terms",),
@@ -278,10 +277,3 @@ def load_dtype(model: ModelFolder) -> torch.dtype:
     """Number type of the stored weights."""
     kinds = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
     return kinds[model.tensor_index()[WORDS].dtype]
-
-
-def licence_of(model: ModelFolder) -> str:
-    """What the model's card says; "other" where it says nothing."""
-    card = model.path / CARD
-    found = re.search(r"^license: (\S+)$", card.read_text(encoding="utf-8"), re.MULTILINE) if card.is_file() else None
-    return found.group(1) if found else "other"
