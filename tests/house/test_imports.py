@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "encoder": {"bundled", "item_encoder", "prepare", "runtime", "checkpoint", "vectors", "reading"},
     "bundled": set(),
     "tar_samples": {"prepare.kinds"},
+    "vector_table": set(),
     "evaluate": {"encodes", "encoder", "tar_samples", "vectors"},
     "train": {
         "towers",
@@ -63,7 +64,17 @@ MAY_IMPORT: dict[str, set[str]] = {
         "vectors",
     },
     "explain": {"encodes"},
-    "search": {"cohort", "data_uri", "encodes", "html", "prepare", "reading", "user_folders", "vectors"},
+    "search": {
+        "cohort",
+        "data_uri",
+        "encodes",
+        "html",
+        "prepare",
+        "reading",
+        "user_folders",
+        "vectors",
+        "vector_table",
+    },
     "web": {"data_uri", "encodes", "explain", "html", "prepare", "search", "serve.pricing", "vectors"},
     "__init__": {
         "encodes",
@@ -92,12 +103,12 @@ TORCH_MODULES = {
 FUNCTION_LEVEL_IMPORTS = ("cli/", "runtime/choose.py", "search/open_store.py", "__init__.py")
 # Optional parts that a setting chooses, imported where it has chosen them.
 CHOSEN_PARTS = {
-    ("search/export.py", "pyarrow"),
     ("search/optional_formats.py", "pillow_heif"),
     ("search/optional_formats.py", "pypdfium2"),
     ("train/curve.py", "matplotlib"),
     ("train/features.py", "onnxruntime"),
     ("train/features.py", "openvino"),
+    ("vector_table.py", "pyarrow"),
     ("train/tensorboard.py", "torch"),  # torch.utils.tensorboard needs a package of its own
 }
 

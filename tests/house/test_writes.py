@@ -34,12 +34,10 @@ ALLOWED = {
     ("checkpoint/resumable_download.py", "_append"): "grows from one run to the next, under a name of its own",
     ("checkpoint/resumable_download.py", "download_large"): "takes its name when its checksum is right",
     ("cli/main.py", "run"): "what follows a closed pipe goes to the null device",
-    ("cli/output.py", "Matrix.finish"): "into the stream that open_sink gave",
-    ("cli/output.py", "Arrays.finish"): "into the stream that open_sink gave",
     ("runtime/graph.py", "write_graph"): "into a temporary folder, to be compared with torch first",
-    ("search/export.py", "Arrays.finish"): "into the stream that _open_sink gave",
     ("serve/access/key_schema.py", "_touch"): "an empty database that its owner alone can read; SQLite writes it",
     ("train/loop.py", "RunLog.write"): "a log: one line a step",
+    ("vector_table.py", "ArraysWriter.finish"): "into the stream that open_table gave",
 }
 """(file, function) -> why it writes in another way."""
 

@@ -47,30 +47,30 @@ def embed(
     """
     from babelclip.cli.encode import FailureList, encode_items
     from babelclip.cli.items import read_items
-    from babelclip.cli.output import check_suffix, open_sink
+    from babelclip.cli.output import open_output, row_of
     from babelclip.errors import BabelclipError
     from babelclip.progress import show_progress
+    from babelclip.vector_table import check_table_file
     from babelclip.vectors import quantize
 
-    check_suffix(out)
+    if out is not None:
+        check_table_file(out)
     todo = read_items(items or [], kinds.forced, stdin=stdin)
     encoder = model.open()
     num_good = 0
     with (
         FailureList(errors_to) as failures,
-        open_sink(out) as sink,
+        open_output(out) as table,
         show_progress("items", length_hint(todo), show=not quiet) as meter,
     ):
         for encoded in encode_items(encoder, todo, dim=dim, task=task, max_tokens=max_tokens):
             if encoded.vector is None:
                 failures.add(encoded)
-                sink.add_failed(encoded.item)
+                table.add_gap()
             else:
                 num_good += 1
-                sink.add(
-                    encoded.item,
-                    encoded.vector if precision == "float32" else quantize(encoded.vector[None], precision)[0],
-                )
+                vector = encoded.vector if precision == "float32" else quantize(encoded.vector[None], precision)[0]
+                table.add(row_of(encoded.item), vector)
             meter.advance()
         if out is not None and num_good == 0 and failures.count:
             raise BabelclipError(f"all {failures.count} items failed; {out} was not written")

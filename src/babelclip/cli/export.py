@@ -32,10 +32,11 @@ def export(
     """
     from babelclip.errors import StoreError
     from babelclip.progress import show_progress
-    from babelclip.search.export import JsonLines, check_export, export_rows, write_rows
+    from babelclip.search.export import export_rows, print_rows
     from babelclip.search.filters import And, In
     from babelclip.search.index import Index
     from babelclip.search.open_store import index_url
+    from babelclip.vector_table import check_table_file
 
     url = index_url(index)
     condition = only.condition()
@@ -43,7 +44,7 @@ def export(
         condition = And((In("kind", only.kind), *([] if condition is None else [condition])))
     to_stdout = str(file) == "-"
     if not to_stdout:
-        check_export(file)
+        check_table_file(file)
     with Index.open(url, None) as opened:
         store, note = opened.store(), opened.model()
         if store is None or note is None:
@@ -51,7 +52,7 @@ def export(
         with show_progress("exporting", store.count(condition), show=not quiet) as meter:
             rows = store.rows(condition)
             if to_stdout:
-                write_rows(rows, JsonLines(sys.stdout, note), meter.advance)
+                print_rows(rows, note, sys.stdout, meter.advance)
                 return 0
             count = export_rows(rows, note, file, meter.advance)
     print(f"{count:,} rows of {note.dim} numbers each, by {note.model}: {file}")

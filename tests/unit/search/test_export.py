@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
+from babelclip import vector_table
 from babelclip.errors import ConfigError, RuntimeUnavailable
-from babelclip.search import export
 from babelclip.search.export import export_rows
 from babelclip.search.index_notes import ModelNote
 from babelclip.search.store import Row
@@ -79,7 +79,7 @@ FORMS: dict[str, Read] = {"jsonl": read_jsonl, "npz": read_npz, "npy": read_npy,
 def test_other_tools_read_what_was_written(
     form: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "ROWS_AT_ONCE", 128)
+    monkeypatch.setattr(vector_table, "ROWS_AT_ONCE", 128)
     path = tmp_path / f"vectors.{form}"
     seen: list[None] = []
     assert export_rows(make_rows(count), NOTE, path, lambda: seen.append(None)) == len(seen) == count
@@ -122,7 +122,7 @@ def test_many_rows_need_no_more_memory(form: str, tmp_path: Path) -> None:
         return most
 
     peak(10)  # imports
-    few, many = peak(export.ROWS_AT_ONCE), peak(8 * export.ROWS_AT_ONCE)
+    few, many = peak(vector_table.ROWS_AT_ONCE), peak(8 * vector_table.ROWS_AT_ONCE)
     assert many < 1.5 * few + 100_000
 
 
@@ -135,6 +135,6 @@ def test_what_cannot_be_written_is_refused_at_once(tmp_path: Path, monkeypatch: 
         export_rows(never(), NOTE, tmp_path / "vectors.csv")
     with pytest.raises(ConfigError, match="there is no folder"):
         export_rows(never(), NOTE, tmp_path / "absent" / "vectors.npz")
-    monkeypatch.setattr(export, "is_installed", lambda name: False)
+    monkeypatch.setattr(vector_table, "is_installed", lambda name: False)
     with pytest.raises(RuntimeUnavailable, match=r"pip install 'babelclip\[parquet\]'"):
         export_rows(never(), NOTE, tmp_path / "vectors.parquet")
