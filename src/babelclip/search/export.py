@@ -20,7 +20,7 @@ COLUMNS = (Column("id"), Column("path"), Column("kind"), Column("metadata", "jso
 
 def table_of(note: ModelNote) -> Table:
     """The table of rows whose vectors a model made."""
-    told = {"model": note.model, "fingerprint": note.fingerprint, "dim": note.dim}
+    told: dict[str, str | int] = {"model": note.model, "fingerprint": note.fingerprint, "dim": note.dim}
     about = {"babelclip_export": FORMAT, **told, "orientation": note.orientation}
     return Table(COLUMNS, about, note.dim, in_every_line=told)
 
