@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,11 +47,6 @@ class TextPreparer:
     def tasks(self) -> tuple[str, ...]:
         """The tasks that the model knows."""
         return tuple(self.config.instructions)
-
-    def digest(self) -> str:
-        """Tells preparers apart that would give other ids: 32 hex digits of the tokenizer and the configuration."""
-        parts = (self._tokenizer.to_str(), repr(self.config))
-        return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     @property
     def vocab_size(self) -> int:

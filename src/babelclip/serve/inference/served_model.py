@@ -78,7 +78,7 @@ class ServedModel:
         """Look in a cache first, and put there what was computed."""
         about = self.description
         facts = (about.facts.get(name) for name in ("fingerprint", "runtime", "runtime_version", "device", "dtype"))
-        depends = (__version__, *facts, self._text_preparer.digest(), about.image_prepare)
+        depends = (__version__, *facts, about.image_prepare)  # the orientation may be another than the model's own
         self._cached = CachedVectors(cache, threads, repr(depends), partial(metrics.looked_up, about.name))
 
     def watch(self, metrics: Metrics) -> None:

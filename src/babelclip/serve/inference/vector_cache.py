@@ -1,7 +1,7 @@
 """Vectors that were computed before, by the content of what they are vectors of.
 
-An entry's name is a hash of everything that the vector depends on: the model's fingerprint, how it prepares texts and
-images, what runs it, the task, and the bytes of the item. So an entry can be old but never wrong, and one folder may
+An entry's name is a hash of everything that the vector depends on: the model's fingerprint, how images are
+prepared, what runs it, the task, and the bytes of the item. So an entry can be old but never wrong, and one folder may
 serve several models. Whole raw vectors are kept: any width and any form is cut from them.
 
 One SQLite file with a write-ahead log. Losing it costs time only, so it is not forced to the disk; each vector carries
