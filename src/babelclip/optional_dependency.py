@@ -12,7 +12,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "torch": ("torch",),
     "export": ("torch", "onnx", "onnx_ir", "onnxscript"),
     "train": ("torch", "onnx", "onnx_ir", "onnxscript", "matplotlib", "openvino", "pyarrow"),
-    "server": ("fastapi", "starlette", "uvicorn", "httptools", "orjson", "h11", "idna", "prometheus_client"),
+    "server": ("fastapi", "starlette", "uvicorn", "httptools", "orjson", "httpcore", "idna", "prometheus_client"),
     "tensorboard": ("tensorboard",),
     "heif": ("pillow_heif",),
     "pdf": ("pypdfium2",),

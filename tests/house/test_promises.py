@@ -38,6 +38,7 @@ MAY_REACH_OUT = {
     "checkpoint/fetch.py": "models that a user names",
     "checkpoint/resumable_download.py": "the large files of these models",
     "serve/images/fetch_image.py": "image URLs that a server is told to fetch",
+    "serve/images/checked_network.py": "the connections for them",
     "remote/http_transport.py": "a server that a user names as the model",
     "cli/model.py": "which models are in the hub's cache; no request",
     "cli/doctor.py": "where the hub's cache is; no request",

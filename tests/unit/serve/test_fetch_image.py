@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
+import httpcore
 import pytest
 import trustme
 
 from babelclip.errors import ConfigError, ImageError, InputError
-from babelclip.serve.images import fetch_image
 from babelclip.serve.images.fetch_image import FetchPolicy, ImageFetcher, UrlRefused, resolve_by_system
 
 PHOTO = bytes(range(256)) * 40
@@ -108,22 +109,27 @@ def answers(*lists: Sequence[str]) -> tuple[Callable[[str, int], Awaitable[Seque
     return resolve, asked
 
 
-@pytest.fixture
-def wire(monkeypatch: pytest.MonkeyPatch) -> Callable[[Site], list[tuple[str, int]]]:
-    """Lead all connections to a site, whatever their address, and note where they wanted to go."""
-    connect = asyncio.open_connection
+class Network(httpcore.AnyIOBackend):
+    """Leads all connections to a site, whatever their address, and notes where they wanted to go."""
 
-    def to(site: Site) -> list[tuple[str, int]]:
-        wanted: list[tuple[str, int]] = []
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.wanted: list[tuple[str, int]] = []
 
-        async def record(address: str, port: int, **options: Any) -> Any:
-            wanted.append((address, port))
-            return await connect("127.0.0.1", site.port, **options)
+    async def connect_tcp(self, host: str, port: int, *rest: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        self.wanted.append((host, port))
+        return await super().connect_tcp("127.0.0.1", self.site.port, *rest, **options)
 
-        monkeypatch.setattr(fetch_image.asyncio, "open_connection", record)
-        return wanted
 
-    return to
+class NoNetwork(httpcore.AsyncNetworkBackend):
+    """Opens no connection, and counts how often it should have."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error, self.asked = error, 0
+
+    async def connect_tcp(self, host: str, port: int, *rest: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        self.asked += 1
+        raise self.error or AssertionError(f"a connection to {host}")
 
 
 # What is fetched
@@ -240,13 +246,10 @@ def test_a_policy_without_sense_is_an_error(options: dict[str, Any]) -> None:
         ("10.0.0.7", "https://photos.internal/", "address"),
     ],
 )
-def test_the_list_of_allowed_hosts(monkeypatch: pytest.MonkeyPatch, allow: str, url: str, reason: str) -> None:
-    async def nobody(address: str, port: int, **options: Any) -> Any:
-        raise ConnectionRefusedError
-
-    monkeypatch.setattr(fetch_image.asyncio, "open_connection", nobody)
+def test_the_list_of_allowed_hosts(allow: str, url: str, reason: str) -> None:
     resolve, _ = answers(["10.0.0.7"])
-    fetcher = ImageFetcher(FetchPolicy(enabled=True, allow=("unused.internal", allow)), resolve=resolve)
+    policy = FetchPolicy(enabled=True, allow=("unused.internal", allow))
+    fetcher = ImageFetcher(policy, resolve=resolve, network=NoNetwork(httpcore.ConnectError()))
     assert refused(fetcher.fetch(url)).reason == reason
 
 
@@ -267,11 +270,12 @@ def test_the_list_of_allowed_hosts(monkeypatch: pytest.MonkeyPatch, allow: str, 
         ("https://169.254.169.254/", "address"),
     ],
 )
-def test_refused_before_anybody_is_asked(monkeypatch: pytest.MonkeyPatch, url: str, reason: str) -> None:
+def test_refused_before_anybody_is_asked(url: str, reason: str) -> None:
     resolve, asked = answers(["1.1.1.1"])
-    monkeypatch.setattr(fetch_image.asyncio, "open_connection", None)  # it must not come to this
-    assert refused(ImageFetcher(FetchPolicy(enabled=True), resolve=resolve).fetch(url)).reason == reason
-    assert asked == []
+    network = NoNetwork()
+    fetcher = ImageFetcher(FetchPolicy(enabled=True), resolve=resolve, network=network)
+    assert refused(fetcher.fetch(url)).reason == reason
+    assert (asked, network.asked) == ([], 0)
 
 
 # Addresses
@@ -300,39 +304,37 @@ def test_a_private_address_is_never_connected_to(host: str, addresses: list[str]
     assert site.connections == 0
 
 
-def test_a_name_is_resolved_once_and_that_answer_used(wire: Callable[[Site], list[tuple[str, int]]]) -> None:
+def test_a_name_is_resolved_once_and_that_answer_used() -> None:
     """DNS rebinding: public for the check, private for the connection."""
 
     async def scenario() -> bytes:
         async with online(site):
-            fetcher = ImageFetcher(FetchPolicy(enabled=True, allow_http=True), resolve=resolve)
-            return await fetcher.fetch("http://photos.example/")
+            policy = FetchPolicy(enabled=True, allow_http=True)
+            return await ImageFetcher(policy, resolve=resolve, network=network).fetch("http://photos.example/")
 
     site = Site({"/": ok(PHOTO)})
-    wanted = wire(site)
+    network = Network(site)
     resolve, asked = answers(["1.1.1.1"], ["127.0.0.1"])
     assert asyncio.run(scenario()) == PHOTO
     assert asked == [("photos.example", 80)]
-    assert wanted == [("1.1.1.1", 80)]
+    assert network.wanted == [("1.1.1.1", 80)]
     assert "\r\nHost: photos.example\r\n" in site.requests[0]
 
 
-def test_a_redirect_to_the_same_name_is_resolved_and_checked_again(
-    wire: Callable[[Site], list[tuple[str, int]]],
-) -> None:
+def test_a_redirect_to_the_same_name_is_resolved_and_checked_again() -> None:
     async def scenario() -> bytes:
         async with online(site):
-            fetcher = ImageFetcher(FetchPolicy(enabled=True, allow_http=True), resolve=resolve)
-            return await fetcher.fetch("http://photos.example/")
+            policy = FetchPolicy(enabled=True, allow_http=True)
+            return await ImageFetcher(policy, resolve=resolve, network=network).fetch("http://photos.example/")
 
     site = Site({"/": redirect("/b"), "/b": ok(PHOTO)})
-    wanted = wire(site)
+    network = Network(site)
     resolve, asked = answers(["1.1.1.1"], ["127.0.0.1"])
     error = refused(scenario())
     assert error.reason == "address"
     assert "after 1 redirect" in str(error)
     assert len(asked) == 2
-    assert wanted == [("1.1.1.1", 80)]
+    assert network.wanted == [("1.1.1.1", 80)]
 
 
 def test_the_next_address_is_tried_but_not_all_of_very_many() -> None:
@@ -477,13 +479,17 @@ def test_a_slow_resolver_is_not_waited_for() -> None:
     assert refused(fetcher.fetch("https://photos.example/")).reason == "timeout"
 
 
-def test_a_host_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(address: str, port: int, **options: Any) -> Any:
-        await asyncio.sleep(5)
-
-    monkeypatch.setattr(fetch_image.asyncio, "open_connection", never)
-    fetcher = ImageFetcher(FetchPolicy(enabled=True, connect_seconds=0.1))
-    error = refused(fetcher.fetch("https://1.1.1.1/"))
+def test_a_host_that_does_not_answer_is_not_waited_for() -> None:
+    """A socket whose queue of connections is full, so that nobody answers one more."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port = full.getsockname()[1]
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        policy = FetchPolicy(enabled=True, allow=(f"127.0.0.1:{port}",), connect_seconds=0.2)
+        error = refused(ImageFetcher(policy).fetch(f"http://127.0.0.1:{port}/"))
     assert error.reason == "timeout"
     assert "connection" in str(error)
 
@@ -533,7 +539,7 @@ def test_another_status_is_refused(status: str) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nsecret",  # more digits than int() reads
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nsecret\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n",
-        b"HTTP/1.1 100 Continue\r\n\r\n" * 9 + ok(b"secret"),
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 6000 + ok(b"secret"),
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: secret\r\n\r\n",
     ],
     ids=lambda answer: ascii(answer[:50]),
@@ -569,6 +575,34 @@ def test_no_connection_is_left_open(cancelled: bool) -> None:
 
     arrived, left = asyncio.Event(), asyncio.Event()
     site = Site({"/": until_left})
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_no_connection_is_left_open_whose_host_is_silent_in_tls(cancelled: bool) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        while await reader.read(1024):
+            pass
+        left.set()
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server:
+            policy = FetchPolicy(
+                enabled=True, allow=(f"127.0.0.1:{port}",), connect_seconds=60, total_seconds=60 if cancelled else 0.3
+            )
+            fetch = asyncio.create_task(ImageFetcher(policy).fetch(f"https://127.0.0.1:{port}/"))
+            await arrived.wait()
+            if cancelled:
+                fetch.cancel()
+            with pytest.raises((UrlRefused, asyncio.CancelledError)):
+                await fetch
+            await asyncio.wait_for(left.wait(), 2)
+
+    arrived, left = asyncio.Event(), asyncio.Event()
     asyncio.run(scenario())
 
 

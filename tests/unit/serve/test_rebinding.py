@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
+import httpcore
 import pytest
 
-from babelclip.serve.images import fetch_image
-from babelclip.serve.images.fetch_image import FetchPolicy, ImageFetcher, UrlRefused
+from babelclip.serve.images.fetch_image import FetchPolicy, ImageFetcher, Resolve, UrlRefused
 
 PUBLIC, PRIVATE = "1.1.1.1", "127.0.0.1"
 PHOTO = b"a photo"
@@ -43,7 +42,7 @@ class Asking(asyncio.DatagramProtocol):
         self.answer.set_result(answer)
 
 
-def resolver(port: int) -> fetch_image.Resolve:
+def resolver(port: int) -> Resolve:
     """Asks that name server."""
 
     async def resolve(host: str, _: int) -> list[str]:
@@ -59,18 +58,16 @@ def resolver(port: int) -> fetch_image.Resolve:
     return resolve
 
 
-@contextmanager
-def recorded(monkeypatch: pytest.MonkeyPatch, port: int) -> Iterator[list[str]]:
-    """Lead all connections to a site of this machine, and note where they wanted to go."""
-    connect, wanted = asyncio.open_connection, []
+class Network(httpcore.AnyIOBackend):
+    """Leads all connections to a site of this machine, and notes where they wanted to go."""
 
-    async def record(address: str, _: int, **options: Any) -> Any:
-        wanted.append(address)
-        return await connect("127.0.0.1", port, **options)
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.wanted: list[str] = []
 
-    with monkeypatch.context() as patch:
-        patch.setattr(fetch_image.asyncio, "open_connection", record)
-        yield wanted
+    async def connect_tcp(self, host: str, port: int, *rest: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        self.wanted.append(host)
+        return await super().connect_tcp("127.0.0.1", self.port, *rest, **options)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +79,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, port: int) -> Iterator[list[str]]:
     ],
 )
 def test_the_address_that_was_checked_is_the_one_connected_to(
-    monkeypatch: pytest.MonkeyPatch, addresses: list[str], path: str, reached: list[str], asked: int
+    addresses: list[str], path: str, reached: list[str], asked: int
 ) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -100,15 +97,16 @@ def test_the_address_that_was_checked_is_the_one_connected_to(
         )
         site = await asyncio.start_server(serve, "127.0.0.1", 0)
         async with site:
-            with recorded(monkeypatch, site.sockets[0].getsockname()[1]) as wanted:
-                policy = FetchPolicy(enabled=True, allow_http=True)
-                fetcher = ImageFetcher(policy, resolve=resolver(names.get_extra_info("sockname")[1]))
-                try:
-                    found: bytes | UrlRefused = await fetcher.fetch(f"http://photos.example{path}")
-                except UrlRefused as error:
-                    found = error
+            network = Network(site.sockets[0].getsockname()[1])
+            policy = FetchPolicy(enabled=True, allow_http=True)
+            resolve = resolver(names.get_extra_info("sockname")[1])
+            fetcher = ImageFetcher(policy, resolve=resolve, network=network)
+            try:
+                found: bytes | UrlRefused = await fetcher.fetch(f"http://photos.example{path}")
+            except UrlRefused as error:
+                found = error
         names.close()
-        return found, wanted, name_server.asked
+        return found, network.wanted, name_server.asked
 
     found, wanted, questions = asyncio.run(scenario())
     assert wanted == reached

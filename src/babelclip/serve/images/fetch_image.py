@@ -1,15 +1,13 @@
 """The one way in which the server reads an image that a client names by URL.
 
-A URL from a client is a request that the client lets *us* make, from inside our network. So its name is resolved
-once, every address that the name has is checked, and the connection goes to one of those very addresses: nothing asks
-the resolver a second time, which could answer differently (DNS rebinding). The name serves only for the ``Host``
-header, for SNI and for the certificate. Every redirect goes the same way from the start. No proxy is taken from the
-environment, no cookie is kept, no credential is sent, and nothing is decompressed or decoded here.
+A URL from a client is a request that the client lets *us* make, from inside our network. So a URL is read once and
+strictly (``image_url``), a connection goes to an address that was checked and to no other (``checked_network``), and
+every redirect goes the same way from the start. No proxy is taken from the environment, no cookie is kept, no
+credential is sent, and nothing is decompressed or decoded here.
 
-Chosen: asyncio's streams for the socket and TLS, h11 (which uvicorn uses too) for HTTP. ``asyncio.open_connection``
-takes the address and, apart from it, the name to check the certificate against, which is all that pinning needs. An
-HTTP client would come with a pool, proxies, cookies, decompression and a URL parser of its own, each to be turned off
-and kept off; with ``httpx-secure`` on top the ports, sizes and total time would still be checked here.
+httpcore speaks HTTP, over a network of ours. Not httpx above it: its client brings cookies, proxies, decompression and
+a second reading of the URL, each to be turned off and kept off. The limits of bytes and of speed are ours because
+httpcore has none: its timeouts begin anew with every byte.
 """
 
 from __future__ import annotations
@@ -17,29 +15,25 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
-import h11
+import httpcore
 
 from babelclip.errors import ConfigError
-from babelclip.serve.images.addresses import refusal
-from babelclip.serve.images.image_url import Reason, Target, UrlRefused, follow, is_address, read_authority, read_url
+from babelclip.serve.images.checked_network import CheckedNetwork, CheckedStream, Resolve
+from babelclip.serve.images.image_url import Reason, Target, UrlRefused, follow, read_authority, read_url
 from babelclip.version import __version__
 
-__all__ = ["FetchPolicy", "ImageFetcher", "Reason", "UrlRefused", "resolve_by_system"]
-
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]  # (name, port) -> the addresses of the name
+__all__ = ["FetchPolicy", "ImageFetcher", "Reason", "Resolve", "UrlRefused", "resolve_by_system"]
 
 _REDIRECTS = (301, 302, 303, 307, 308)
-_MOST_ADDRESSES = 4  # of those that a name has, this many are tried
-_MOST_INTERIM_ANSWERS = 8  # 103 Early Hints and the like
-_MOST_HEAD_BYTES = 64 * 1024
-_READ_BYTES = 64 * 1024
 # A body in tiny chunks costs us far more time to put together than it costs to send.
-_FREE_PIECES, _LEAST_PIECE_BYTES = 1000, 64
+_FREE_PIECES, _MIN_PIECE_BYTES = 1000, 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +48,7 @@ class FetchPolicy:
     ports: tuple[int, ...] = (80, 443)
     max_bytes: int = 10 * 2**20  # of the image file; 10 MiB
     max_redirects: int = 3
-    connect_seconds: float = 3.0  # to resolve the name, and to connect to one of its addresses, TLS included
+    connect_seconds: float = 3.0  # to resolve the name, to connect to one of its addresses, and for TLS, each
     total_seconds: float = 8.0  # for everything, redirects included
     patience_seconds: float = 2.0  # a body may pause so long ...
     least_bytes_a_second: int = 1024  # ... beyond what it would need at this speed
@@ -96,19 +90,28 @@ class ImageFetcher:
     """Fetches images under one policy. It keeps nothing between two calls and may be shared by all requests."""
 
     def __init__(
-        self, policy: FetchPolicy, *, resolve: Resolve = resolve_by_system, tls: ssl.SSLContext | None = None
+        self,
+        policy: FetchPolicy,
+        *,
+        resolve: Resolve = resolve_by_system,
+        tls: ssl.SSLContext | None = None,
+        network: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
-        """``resolve`` and ``tls`` stand in for the system's resolver and its certificate authorities."""
+        """
+        Args:
+            resolve, tls, network: stand in for the system's resolver, certificate authorities and connections.
+        """
         self._policy = policy
         self._allow = frozenset(_read_entry(entry) for entry in policy.allow)
-        self._resolve = resolve
         self._tls = ssl.create_default_context() if tls is None else tls
+        network = httpcore.AnyIOBackend() if network is None else network
+        self._network = CheckedNetwork(resolve, self._is_trusted, policy.connect_seconds, network)
 
     async def fetch(self, url: str) -> bytes:
-        """The bytes at ``url``, whatever they are.
+        """The bytes at a URL, whatever they are.
 
         Raises:
-            UrlRefused: it is not fetched, or gives no bytes.
+            UrlRefused: it is not fetched, or could not be; the reason is a code.
         """
         if not self._policy.enabled:
             raise UrlRefused("disabled", "this server fetches none: send the image itself, in base64 or as a data URI")
@@ -117,6 +120,9 @@ class ImageFetcher:
                 return await self._visit_all(read_url(url))
         except TimeoutError:
             raise UrlRefused("timeout", f"it was not read within {self._policy.total_seconds:g} seconds") from None
+
+    def _is_trusted(self, host: str, port: int) -> bool:
+        return not self._allow.isdisjoint({(host, None), (host, port)})
 
     async def _visit_all(self, target: Target) -> bytes:
         """Ask for ``target`` and go where its redirects lead."""
@@ -134,77 +140,40 @@ class ImageFetcher:
 
     async def _visit(self, target: Target) -> bytes | Target:
         """One request, checked from the start: the body, or the place that a redirect names."""
-        addresses = await self._checked_addresses(target)
-        reader, writer = await self._connect(target, addresses)
+        self._check_target(target)
+        request = _request(target)
+        connection = httpcore.AsyncHTTPConnection(
+            request.url.origin, ssl_context=self._tls, network_backend=self._network
+        )
         try:
-            return await _exchange(target, reader, writer, self._policy)
-        except TimeoutError:  # an OSError too
-            raise
-        except (OSError, h11.ProtocolError):  # not as the cause: they may quote the answer
+            return await self._exchange(connection, request, target)
+        except (httpcore.ProtocolError, httpcore.NetworkError):  # not as the cause: they may quote the answer
             raise UrlRefused("broken", "the answer of its host is no valid HTTP, or was cut short") from None
         finally:
-            writer.transport.abort()  # no farewell: a server could make us wait for its own
+            await connection.aclose()
 
-    async def _checked_addresses(self, target: Target) -> Sequence[str]:
-        """The addresses to connect to. Whether there may be any is decided here and nowhere else."""
-        trusted = not self._allow.isdisjoint({(target.host, None), (target.host, target.port)})
-        if target.scheme != "https" and not (trusted or self._policy.allow_http):
+    def _check_target(self, target: Target) -> None:
+        if target.scheme != "https" and not (self._policy.allow_http or self._is_trusted(target.host, target.port)):
             raise UrlRefused("scheme", "only https:// is fetched here")
         if target.port not in self._policy.ports and (target.host, target.port) not in self._allow:
             raise UrlRefused("port", f"only ports {', '.join(map(str, self._policy.ports))} are open to image URLs")
-        addresses = [target.host] if is_address(target.host) else await self._look_up(target)
-        for reason in [] if trusted else map(refusal, addresses):
-            if reason is not None:
-                raise UrlRefused("address", f"its host is at {reason}; only public addresses are fetched from")
-        return addresses
 
-    async def _look_up(self, target: Target) -> Sequence[str]:
-        try:
-            async with asyncio.timeout(self._policy.connect_seconds):
-                addresses = await self._resolve(target.host, target.port)
-        except TimeoutError:
-            raise UrlRefused("timeout", "the address of its host was not found in time") from None
-        except (OSError, UnicodeError) as error:
-            raise UrlRefused("dns", "its host has no address") from error
-        if not addresses:
-            raise UrlRefused("dns", "its host has no address")
-        return addresses
-
-    async def _connect(
-        self, target: Target, addresses: Sequence[str]
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection to one of ``addresses``; the first that accepts one."""
-        secure = target.scheme == "https"
-        slow = False
-        for address in addresses[:_MOST_ADDRESSES]:
-            try:
-                async with asyncio.timeout(self._policy.connect_seconds):
-                    return await asyncio.open_connection(
-                        address,
-                        target.port,
-                        ssl=self._tls if secure else None,
-                        server_hostname=target.host if secure else None,
-                    )
-            except TimeoutError:
-                slow = True
-            except ssl.SSLCertVerificationError as error:
-                raise UrlRefused(
-                    "tls", "the certificate of its host is not valid for this name, time or authority"
-                ) from error
-            except ssl.SSLError as error:
-                raise UrlRefused("tls", "its host does not speak TLS as it should") from error
-            except OSError:  # the next address, then
-                continue
-        if slow:
-            raise UrlRefused("timeout", "its host did not accept a connection in time")
-        raise UrlRefused("connect", "its host does not accept connections")
+    async def _exchange(
+        self, connection: httpcore.AsyncHTTPConnection, request: httpcore.Request, target: Target
+    ) -> bytes | Target:
+        """Ask over a fresh connection and read the answer."""
+        response = await connection.handle_async_request(request)
+        if response.status in _REDIRECTS:
+            return follow(target, _location(response))
+        _check_head(response, self._policy)
+        cast("CheckedStream", response.extensions["network_stream"]).head_is_read()
+        return await _read_body(response, self._policy)
 
 
-async def _exchange(
-    target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, policy: FetchPolicy
-) -> bytes | Target:
-    """Ask for ``target`` over a fresh connection and read the answer."""
-    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MOST_HEAD_BYTES)
+def _request(target: Target) -> httpcore.Request:
+    url = httpcore.URL(
+        scheme=target.scheme.encode(), host=target.host.encode(), port=target.port, target=target.resource.encode()
+    )
     headers = [
         ("Host", target.authority),
         ("User-Agent", f"babelclip/{__version__}"),
@@ -212,52 +181,41 @@ async def _exchange(
         ("Accept-Encoding", "identity"),
         ("Connection", "close"),
     ]
-    writer.write(connection.send(h11.Request(method="GET", target=target.resource, headers=headers)) or b"")
-    connection.send(h11.EndOfMessage())
-    head = await _read_head(connection, reader)
-    if head.status_code in _REDIRECTS:
-        return follow(target, _location(head))
-    _check_head(head, policy)
-    return await _read_body(connection, reader, policy)
+    return httpcore.Request("GET", url, headers=headers)
 
 
-async def _read_head(connection: h11.Connection, reader: asyncio.StreamReader) -> h11.Response:
-    for _ in range(_MOST_INTERIM_ANSWERS + 1):
-        event = await _next_event(connection, reader)
-        if isinstance(event, h11.Response):
-            return event
-    raise UrlRefused("broken", "its host sends interim answers only")
-
-
-def _location(head: h11.Response) -> str:
+def _location(response: httpcore.Response) -> str:
     try:
-        (location,) = _values(head, b"location")
+        (location,) = _values(response, b"location")
         return location.decode("utf-8")
     except ValueError:
         raise UrlRefused("redirect", "its host redirects to no place, to several, or to one in no UTF-8") from None
 
 
-def _check_head(head: h11.Response, policy: FetchPolicy) -> None:
+def _check_head(response: httpcore.Response, policy: FetchPolicy) -> None:
     """Refuse what need not be read."""
-    if head.status_code != 200:
-        raise UrlRefused("status", f"its host answers {head.status_code}, not 200")
-    if any(value.lower() not in (b"", b"identity") for value in _values(head, b"content-encoding")):
+    if response.status < 200:
+        raise UrlRefused("broken", "its host wants to speak another protocol")
+    if response.status != 200:
+        raise UrlRefused("status", f"its host answers {response.status}, not 200")
+    if any(value.lower() not in (b"", b"identity") for value in _values(response, b"content-encoding")):
         raise UrlRefused("encoding", "its host compresses the answer, though not asked to")
-    for length in _values(head, b"content-length"):
+    for length in _values(response, b"content-length"):
         _check_size(int(length), policy)
 
 
-async def _read_body(connection: h11.Connection, reader: asyncio.StreamReader, policy: FetchPolicy) -> bytes:
+async def _read_body(response: httpcore.Response, policy: FetchPolicy) -> bytes:
     body = bytearray()
     pieces = 0
     patience_ends = asyncio.get_running_loop().time() + policy.patience_seconds
+    content = cast("AsyncGenerator[bytes, None]", aiter(response.stream))  # type: ignore[arg-type]
     try:
-        async with asyncio.timeout_at(patience_ends) as deadline:
-            while isinstance(event := await _next_event(connection, reader), h11.Data):
-                body += event.data
+        async with asyncio.timeout_at(patience_ends) as deadline, aclosing(content):
+            async for piece in content:
+                body += piece
                 pieces += 1
                 _check_size(len(body), policy)
-                if pieces > _FREE_PIECES + len(body) // _LEAST_PIECE_BYTES:
+                if pieces > _FREE_PIECES + len(body) // _MIN_PIECE_BYTES:
                     raise UrlRefused("broken", "it comes in too many small pieces")
                 deadline.reschedule(patience_ends + len(body) / policy.least_bytes_a_second)
     except TimeoutError:
@@ -265,15 +223,9 @@ async def _read_body(connection: h11.Connection, reader: asyncio.StreamReader, p
     return bytes(body)
 
 
-async def _next_event(connection: h11.Connection, reader: asyncio.StreamReader) -> object:
-    while (event := connection.next_event()) is h11.NEED_DATA:
-        connection.receive_data(await reader.read(_READ_BYTES))
-    return event
-
-
-def _values(head: h11.Response, name: bytes) -> list[bytes]:
-    """What the header ``name`` says, as often as it stands there."""
-    return [value for key, value in head.headers if key == name]
+def _values(response: httpcore.Response, name: bytes) -> list[bytes]:
+    """What a header says, as often as it stands there."""
+    return [value for key, value in response.headers if key.lower() == name]
 
 
 def _check_size(count: int, policy: FetchPolicy) -> None:
