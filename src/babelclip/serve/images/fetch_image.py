@@ -99,7 +99,9 @@ class ImageFetcher:
     ) -> None:
         """
         Args:
-            resolve, tls, network: stand in for the system's resolver, certificate authorities and connections.
+            resolve: stands in for the system's resolver.
+            tls: stands in for the system's certificate authorities.
+            network: stands in for connections to addresses.
         """
         self._policy = policy
         self._allow = frozenset(_read_entry(entry) for entry in policy.allow)
