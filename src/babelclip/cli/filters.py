@@ -32,8 +32,7 @@ class FilterOptions:
     def condition(self) -> Filter | None:
         """All of them, the kinds apart. Raises: ConfigError for a day or a condition that is none."""
         from babelclip.errors import ConfigError
-        from babelclip.search.filters import And, Range
-        from babelclip.search.where_text import parse_where
+        from babelclip.search.filters import And, Range, parse_where
 
         parts = [lies_in(self.inside)]
         for name, day in (("--after", self.after), ("--before", self.before)):

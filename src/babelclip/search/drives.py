@@ -1,4 +1,7 @@
-"""Drives that come and go: the empty folder that one leaves behind must not count as emptied."""
+"""Drives that come and go: the empty folder that one leaves behind must not count as emptied.
+
+A file of its own, because it is one idea that indexing needs at its two ends.
+"""
 
 from __future__ import annotations
 

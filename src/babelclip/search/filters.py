@@ -4,14 +4,15 @@
     Range("taken", "2024-01-01", "2025-01-01") & Prefix("path", "/photos/") & ~Eq("camera", "scanner")
 
 A condition on a field that a row does not have, or has in another type (a number where a string is asked for), does
-not hold; its negation does. Each store compiles the tree into its own language; ``matches`` is what all mean.
+not hold; its negation does. Each store compiles the tree into its own language; ``matches`` is what all mean. As people
+type them (``parse_where``): ``camera=Pixel 8``, ``taken>=2024-06``, ``path^=/photos/2024/``, ``width<1000``.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ Metadata = Mapping[str, Scalar]
 
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _LARGEST = 2**63
+_CONDITION = re.compile(r"\s*([A-Za-z_]\w*)\s*(!=|>=|\^=|=|<)\s*(.*?)\s*", re.DOTALL)
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 
 class Filter:
@@ -207,3 +210,40 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def parse_where(conditions: Sequence[str]) -> Filter | None:
+    """All conditions together; None for none. Values that look like numbers are numbers, unless in double quotes.
+
+    Raises:
+        ConfigError: it is none; the message shows the forms.
+    """
+    filters = [_condition(text) for text in conditions]
+    return None if not filters else filters[0] if len(filters) == 1 else And(tuple(filters))
+
+
+def _condition(text: str) -> Filter:
+    found = _CONDITION.fullmatch(text)
+    if found is None:
+        raise ConfigError(
+            f"no condition: {text!r}; the forms are field=value, field=one|another, field!=value, field>=value, "
+            "field<value and field^=beginning"
+        )
+    field, sign, written = found.groups()
+    if sign == "^=":
+        return Prefix(field, written)
+    if sign == ">=":
+        return Range(field, low=_typed(written))
+    if sign == "<":
+        return Range(field, high=_typed(written))
+    values = tuple(_typed(part) for part in written.split("|"))
+    same: Filter = Eq(field, values[0]) if len(values) == 1 else In(field, values)
+    return Not(same) if sign == "!=" else same
+
+
+def _typed(written: str) -> Scalar:
+    if len(written) >= 2 and written[0] == written[-1] == '"':
+        return written[1:-1]
+    if _NUMBER.fullmatch(written):
+        return int(written) if re.fullmatch(r"[+-]?\d{1,18}", written) else float(written)
+    return written

@@ -10,11 +10,10 @@ import pytest
 
 from babelclip.encoder import Encoder
 from babelclip.errors import ConfigError
-from babelclip.search.filters import And, Eq, Filter, In, Not, Prefix, Range
+from babelclip.search.filters import And, Eq, Filter, In, Not, Prefix, Range, parse_where
 from babelclip.search.open_store import default_url, index_url
 from babelclip.search.query import Part, Query, query_vector
 from babelclip.search.read_file import PIECE, pieces
-from babelclip.search.where_text import parse_where
 
 CAT = Part(Path("./cat.jpg"), "image")
 
