@@ -1,5 +1,6 @@
-"""How fast and how right search is here: indexing against the bare encoder, a million rows, recall on what is real, and
-how soon the page shows a result.
+"""How fast and how right search is here.
+
+Indexing against the bare encoder, a million rows, recall on what is real, and how soon the page shows a result:
 
     python benchmarks/search.py rate                           indexing 1-megapixel JPEGs, beside the bare encoder
     python benchmarks/search.py million                        a million rows: filling, memory, disk, a query's time

@@ -83,8 +83,10 @@ SMALL_VISION = VisionTowerConfig(
 
 
 def write_small_model(folder: Path, kind: str) -> None:
-    """Random weights: text tower with projection and image tower on a convolutional trunk, stored as int8, the words
-    perhaps as int4; or, tiny, a text tower of one block alone, stored as float32.
+    """Random weights.
+
+    A text tower with projection and an image tower on a convolutional trunk, stored as int8, the words perhaps as
+    int4; or, tiny, a text tower of one block alone, stored as float32.
     """
     is_tiny = kind == "tiny"
     text = TextTowerConfig(

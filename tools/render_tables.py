@@ -1,4 +1,4 @@
-"""Put the tables of result files into Markdown documents, between two marks:
+"""Put the tables of result files into Markdown documents, between two marks.
 
     <!-- table: bars | benchmarks/results/small.json -->
     <!-- /table -->

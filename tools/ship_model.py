@@ -1,5 +1,6 @@
-"""Make a trained model the one that ships: copy it into packages/babelclip-small, export its
-graphs, put its tables into the card.
+"""Make a trained model the one that ships.
+
+It is copied into packages/babelclip-small, its graphs are exported, its tables put into the card:
 
     python tools/ship_model.py runs/small/model
 

@@ -41,7 +41,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def host(home: Path) -> Iterator[str]:
     """A web server with the picture, as HOST:PORT."""
-
     with image_host(home) as host:
         yield host
 

@@ -1,5 +1,6 @@
-"""Pixels are the reference's, bit for bit, for every awkward file
-(docs/reference/published-model.md#image-preparation).
+"""Pixels are the reference's, bit for bit, for every awkward file.
+
+The reference: docs/reference/published-model.md#image-preparation.
 """
 
 from __future__ import annotations

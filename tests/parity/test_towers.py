@@ -1,5 +1,6 @@
-"""The towers against the recorded tensors of the reference, inner ones too
-(docs/reference/published-model.md#recorded-tensors).
+"""The towers against the recorded tensors of the reference, inner ones too.
+
+The reference: docs/reference/published-model.md#recorded-tensors.
 
 Tolerances: 1e-5 absolute for inner tensors; 4e-6 for outputs. A wrong LayerNorm epsilon costs 4e-6 to 2e-5 at the
 outputs but 4e-5 and more inside (docs/reference/published-model.md#tolerances), so both are needed. Inner tensors of

@@ -37,7 +37,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 
 def expect_drawn(page: Page, selector: str) -> None:
-    """The picture has come. (The page's content policy refuses Playwright's own waiting for a function.)"""
+    """The picture has come; the page's content policy refuses Playwright's own waiting for a function."""
     for _ in range(200):
         if page.evaluate(f"document.querySelector('{selector}').naturalWidth") > 0:
             return

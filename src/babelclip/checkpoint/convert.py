@@ -101,9 +101,10 @@ def merged_tensors(folder: ModelFolder, read: Callable[[str], Tensor] | None = N
 
 
 def merge_adapter(weight: Tensor, a: Tensor, b: Tensor, adapters: AdapterConfig, *, is_embedding: bool) -> Tensor:
-    """W + (B @ A) * alpha / r for a Linear (weight (out, in), a (r, in), b (out, r));
-    W + (A @ B) * alpha / r for an Embedding (weight (num, dim), a (num, r), b (r, dim)).
+    """A weight with its adapter in it.
 
+    W + (B @ A) * alpha / r for a Linear (weight (out, in), a (r, in), b (out, r));
+    W + (A @ B) * alpha / r for an Embedding (weight (num, dim), a (num, r), b (r, dim)).
     Summed in float32, returned in the weight's dtype. The weight itself is left as it is.
     """
     left, right = (a, b) if is_embedding else (b, a)

@@ -303,10 +303,11 @@ def as_entries(stored: Mapping[str, StoredTensor]) -> dict[str, TensorEntry]:
 def quantized_tensors(
     tensors: Mapping[str, Any], *, keep: frozenset[str] = frozenset(), int4: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
-    """Matrices and convolution weights as int8 with a scale per output channel, embedding tables among ``int4`` with
-    one per 32 values; all else, and `keep`, as it is.
+    """A model's tensors in the form in which a small model stores them.
 
-    One-dimensional tensors, positions and adapters stay floats: they are small and sensitive.
+    Matrices and convolution weights become int8 with a scale per output channel, embedding tables among ``int4`` int4
+    with one per 32 values; all else, and `keep`, stays as it is. One-dimensional tensors, positions and adapters stay
+    floats: they are small and sensitive.
     """
     packed: dict[str, Any] = {}
     for name, tensor in tensors.items():

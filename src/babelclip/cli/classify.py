@@ -99,7 +99,8 @@ def classify(
 def indexed_photos(url: str | None, encoder: AnyEncoder, inside: tuple[Path, ...]) -> Iterator[tuple[int, list[Row]]]:
     """The photos of an index, some at a time, each time with the number of the first.
 
-    Raises: ModelDiffers where the index is another model's.
+    Raises:
+        ModelDiffers: the index is another model's.
     """
     from itertools import count, islice
 
@@ -123,7 +124,8 @@ def indexed_photos(url: str | None, encoder: AnyEncoder, inside: tuple[Path, ...
 def read_labels(labels: str | None, labels_file: Path | None) -> list[str]:
     """The labels in order, each once.
 
-    Raises: ConfigError when none, or both sources, are given.
+    Raises:
+        ConfigError: no source is given, or both are, or it has no label.
     """
     from babelclip.cli.items import read_lines
     from babelclip.errors import ConfigError
@@ -138,7 +140,7 @@ def read_labels(labels: str | None, labels_file: Path | None) -> list[str]:
 
 
 def label_vectors(encoder: AnyEncoder, names: list[str], prompts: list[str]) -> NDArray[np.float32]:
-    """One vector of length one per label: the mean over its prompts. (N, E)"""
+    """One vector of length one per label, the mean over all prompts of it. Shape (N, E)."""
     from babelclip.vectors import finish
 
     sentences = [sentence.replace("{}", name) for name in names for sentence in prompts]

@@ -45,7 +45,9 @@ def encode_items(
 ) -> Iterator[Encoded]:
     """Encode items in order. Memory is bounded by ``STEP`` items however many there are.
 
-    Raises: what the encoder raises for the whole call (an unknown task, a dim that the model has not).
+    Raises:
+        ConfigError: the model does not have that width.
+        UnknownTask: the model does not know that task.
     """
     waiting = iter(items)
     while step := list(islice(waiting, STEP)):

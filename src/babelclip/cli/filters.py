@@ -30,7 +30,11 @@ class FilterOptions:
     """Only photos (image), pages of documents (page) or texts (text). Several times for several."""
 
     def condition(self) -> Filter | None:
-        """All of them, the kinds apart. Raises: ConfigError for a day or a condition that is none."""
+        """All of them, the kinds apart.
+
+        Raises:
+            ConfigError: a day or a condition that is none.
+        """
         from babelclip.errors import ConfigError
         from babelclip.search.filters import And, Range, parse_where
 

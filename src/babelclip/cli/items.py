@@ -46,7 +46,8 @@ def kind_of_argument(argument: str) -> Kind:
 def from_arguments(arguments: Sequence[str], forced: Kind | None) -> list[Item]:
     """The arguments of a command in their order.
 
-    Raises: ConfigError for a folder, whose files are to be named instead.
+    Raises:
+        ConfigError: one is a folder, whose files are to be named instead.
     """
     items = []
     for index, argument in enumerate(arguments):
@@ -97,7 +98,8 @@ def read_lines(path: Path) -> list[str]:
 def read_items(arguments: Sequence[str], forced: Kind | None, *, stdin: bool) -> Iterable[Item]:
     """Items of a command line: its arguments, or JSON lines from stdin.
 
-    Raises: ConfigError when there are none, or both.
+    Raises:
+        ConfigError: there are none, or both.
     """
     if stdin and arguments:
         raise ConfigError("- (JSON lines from stdin) stands alone; put the other items into those lines")

@@ -22,7 +22,7 @@ def mine(
     corpus: Path | None = None,
     options: ModelOptions = NO_MODEL_OPTIONS,
 ) -> int:
-    """Find hard negatives: passages that look right to a model and are not.
+    """Find hard negatives, passages that look right to a model and are not.
 
     Writes triplets as JSON lines (anchor, positive, negatives), which the trainer reads.
 

@@ -88,7 +88,9 @@ class ModelOptions:
     def open(self) -> AnyEncoder:
         """Load the model, or reach the server that has it.
 
-        Raises: ConfigError for options that a server cannot be given; and as ``load`` and ``RemoteEncoder`` do.
+        Raises:
+            ConfigError: options that a server cannot be given.
+            BabelclipError: as ``load`` and ``RemoteEncoder`` do.
         """
         import babelclip
         from babelclip.errors import ConfigError
@@ -113,7 +115,7 @@ class ModelOptions:
 def group_for(name: str, flag: str) -> Group:
     """Options that mean something only where a flag is given, which is one of them.
 
-    What the environment or a file says of the others is no mistake without the flag: it is for the verbs that use it.
+    What the environment or a file says of the others is no mistake without it, because other verbs use that.
     """
 
     def check(options: ArgumentCollection) -> None:
@@ -141,7 +143,8 @@ class KindOptions:
     def forced(self) -> Literal["text", "image"] | None:
         """The kind that all arguments have, or None where each is looked at.
 
-        Raises: ConfigError when both are asked for.
+        Raises:
+            ConfigError: both are asked for.
         """
         from babelclip.errors import ConfigError
 

@@ -94,7 +94,11 @@ def serve(
 
 
 def _page(stack: ExitStack, index: str | None, names: tuple[str, ...], address: Address) -> MountApp:
-    """What makes the page of an index beside the API. Raises: StoreError where there is no such index, at once."""
+    """What makes the page of an index beside the API.
+
+    Raises:
+        StoreError: there is no such index; said at once, not when the page is asked for.
+    """
     from babelclip.search.index import Index
     from babelclip.search.open_store import index_url
     from babelclip.serve.app import MountedApp

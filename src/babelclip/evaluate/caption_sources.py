@@ -1,5 +1,7 @@
-"""Who wrote the captions of a language: people, translators, a machine? A model that learned from machine translation
-finds machine-translated captions more easily than what people write, so the two are reported apart.
+"""Who wrote the captions of a language: people, translators, a machine?
+
+A model that learned from machine translation finds machine-translated captions more easily than what people write, so
+the two are reported apart.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Where in an image a text is seen: cover parts of it and look how much of the cosine goes (Zeiler & Fergus 2014,
-arXiv:1311.2901), and look at parts alone. It asks the model alone, so it works with every runtime and with a server.
+"""Where in an image a text is seen: what its parts, covered or alone, change of the cosine.
+
+A part is covered, and how much of the cosine goes is looked at (Zeiler & Fergus 2014, arXiv:1311.2901); and parts are
+looked at alone. It asks the model alone, so it works with every runtime and with a server.
 
 Covers alone miss what fills the picture, because each leaves enough of it to be known by; what a part looks like alone
 tells that. benchmarks/where.py has how well either finds what was pasted into a scene.
@@ -118,7 +120,7 @@ def _cut_out(image: Image.Image, parts: Iterable[Region], cells: int) -> Iterato
 
 
 def _spread(regions: Sequence[Region], values: Iterable[float], cells: int) -> Heat:
-    """The mean over the regions that a cell is in. (rows, columns)"""
+    """The mean over the regions that a cell is in: (rows, columns)."""
     total, times = np.zeros((cells, cells), np.float32), np.zeros((cells, cells), np.float32)
     for region, value in zip(regions, values, strict=True):
         total[region.cells] += value

@@ -21,7 +21,9 @@ HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 
 
 def kind_of(item: object) -> Kind:
-    """Only a str can be a text. It is an image where it is a ``data:image/`` URI or plainly names an image file (an
+    """Whether an item is a text or an image.
+
+    Only a str can be a text. It is an image where it is a ``data:image/`` URI or plainly names an image file (an
     image's suffix, and no white space or a path separator): a mistyped ``cat.jpg`` must fail, not become a text.
     """
     if not isinstance(item, str):

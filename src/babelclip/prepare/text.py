@@ -1,5 +1,6 @@
-"""Texts become token ids. The fast tokenizer of the model's folder is the reference
-(docs/reference/published-model.md#tokenizer).
+"""Texts become token ids.
+
+The fast tokenizer of the model's folder is the reference (docs/reference/published-model.md#tokenizer).
 """
 
 from __future__ import annotations
