@@ -12,6 +12,7 @@ import dataclasses
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -69,7 +70,8 @@ class _Decoder:
     def table(self, kind: type[T], table: Any, where: str) -> T:
         if not isinstance(table, Mapping):
             raise _unlike("a table", table, where)
-        fields, hints = _fields(kind)
+        key: Any = kind
+        fields, hints = _fields(key)
         unknown = [str(name) for name in table if name not in fields]
         if unknown:
             raise ConfigError(f"{where}: unknown {', '.join(unknown)}; known here: {', '.join(fields)}")
@@ -146,6 +148,7 @@ class _Decoder:
         return self.table(by_tag[tag], value, where)
 
 
+@cache  # type hints are evaluated from texts, which takes most of the time
 def _fields(kind: Any) -> tuple[dict[str, bool], dict[str, Any]]:
     """Of a dataclass: name -> whether it has a default, and name -> type, in the order of declaration."""
     fields = {
