@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from babelclip.html import render_html
 from babelclip.search.index import KINDS, Hit
@@ -91,7 +90,7 @@ class HitCell:
     @property
     def name(self) -> str:
         """Of its file."""
-        return PurePath(self.path).name
+        return self.path.rpartition("/")[2]
 
 
 def _fit(hit: Hit, locale: Locale) -> tuple[str, str]:
