@@ -6,6 +6,9 @@
 #   make test-real    real clients of the server, each installed into an environment of its own (.clients), and the page
 #                     in Chromium, which must be there: apt-get install chromium
 #
+# And one for another version of Python, in an environment of its own (.venv-python): its unit tests
+#   make test-python PYTHON=python3.13
+#
 # Variables:
 #   PYTHON           interpreter that makes the environments (3.11 or newer)
 #   PIP_TORCH_ARGS   what pip installs as torch, for instance another build of it
@@ -19,9 +22,11 @@ WORKERS ?= 2
 
 CORE := .venv-core
 DEV := .venv
+ANOTHER := .venv-python/$(notdir $(PYTHON))
+LEFT_OUT := not network and not weights and not gpu and not clients and not browser
 SETTINGS := pyproject.toml constraints.txt
 
-.PHONY: demo test test-real core dev style types tests docs clean
+.PHONY: demo test test-real test-python core dev style types tests docs clean
 
 demo: core
 	$(CORE)/bin/babelclip demo --html demo.html
@@ -56,10 +61,21 @@ types: dev
 
 # The wheel journey installs into an environment of the core's packages alone: .venv-core lends it those.
 tests: dev core
-	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -n $(WORKERS) -m 'not network and not weights and not gpu and not clients and not browser' $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -n $(WORKERS) -m '$(LEFT_OUT)' $(PYTEST_ARGS)
 
 test-real: dev
 	$(DEV)/bin/pytest -m 'clients or browser' tests/clients tests/web $(PYTEST_ARGS)
+
+test-python: $(ANOTHER)/installed
+	OMP_NUM_THREADS=1 $(ANOTHER)/bin/python -m pytest -n $(WORKERS) -m '$(LEFT_OUT) and not slow' $(PYTEST_ARGS) \
+		tests/unit tests/parity tests/contracts
+
+$(ANOTHER)/installed: $(SETTINGS)
+	$(PYTHON) -m venv $(ANOTHER)
+	$(ANOTHER)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_TORCH_ARGS)
+	$(ANOTHER)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling
+	$(ANOTHER)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[test]'
+	touch $@
 
 # Regenerates what tests/house checks to be current.
 docs: dev
@@ -68,4 +84,4 @@ docs: dev
 	$(DEV)/bin/python tools/render_tables.py
 
 clean:
-	rm -rf $(CORE) $(DEV) .clients dist build demo.html .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(CORE) $(DEV) .venv-python .clients dist build demo.html .mypy_cache .ruff_cache .pytest_cache .hypothesis
