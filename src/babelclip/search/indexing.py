@@ -45,8 +45,9 @@ def without_progress(done: int, total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file that is not in the index, and why. It is tried again when it changes; one without a size could not even be
-    read, and is tried at every run.
+    """A file that is not in the index, and why.
+
+    It is tried again when it changes; one without a size could not even be read, and is tried at every run.
     """
 
     path: str

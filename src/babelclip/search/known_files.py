@@ -104,8 +104,10 @@ class KnownFiles:
     def gone(
         self, seen: set[str], roots: Mapping[Path, object], elsewhere: Iterable[Path], unseen: Iterable[str]
     ) -> Iterator[list[str]]:
-        """Row ids of each file below ``roots`` that was not seen; not of those below other indexed folders, or below
-        folders that could not be looked at."""
+        """Row ids of each file below ``roots`` that was not seen.
+
+        Not of those below other indexed folders, or below folders that could not be looked at.
+        """
         inside = [path_text(root) for root in roots]
         left = [path_text(root) for root in elsewhere if root not in roots] + list(unseen)
         for id, file in self.files.items():

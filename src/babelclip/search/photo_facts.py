@@ -18,8 +18,10 @@ _TURNED_SIDEWAYS = frozenset({5, 6, 7, 8})
 
 
 def photo_facts(image: Image.Image | bytes) -> dict[str, Scalar]:
-    """Fields for filters: ``width`` and ``height`` upright, ``turned`` (the EXIF orientation, where it is not 1),
-    ``taken`` (local time, YYYY-MM-DDTHH:MM:SS), ``camera``, ``latitude`` and ``longitude`` in degrees.
+    """Fields for filters.
+
+    ``width`` and ``height`` upright, ``turned`` (the EXIF orientation, where it is not 1), ``taken`` (local time,
+    YYYY-MM-DDTHH:MM:SS), ``camera``, ``latitude`` and ``longitude`` in degrees.
 
     What is missing or makes no sense is left out; this never fails.
     """

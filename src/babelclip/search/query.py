@@ -54,8 +54,10 @@ class Query:
 
     @classmethod
     def parse(cls, words: Sequence[str], *, files: bool = True) -> Query:
-        """Words of a command line: ``+`` and ``-`` alone begin a part, ``2:`` before it is its weight; other words that
-        follow each other are one text.
+        """A query out of the words of a command line.
+
+        ``+`` and ``-`` alone begin a part, ``2:`` before it is its weight; other words that follow each other are one
+        text.
 
         Args:
             files: names of image files are images. Not for words that come from elsewhere: they would open any file
@@ -115,7 +117,7 @@ def _is_image(word: str) -> bool:
 
 
 def query_vector(encoder: Encodes, query: Query) -> Vectors:
-    """The sum of the parts' vectors by their weights, of length one. (E,)
+    """The sum of the parts' vectors by their weights, of length one: (E,).
 
     Raises:
         InputError: a part that cannot be embedded.

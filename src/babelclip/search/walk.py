@@ -59,7 +59,7 @@ def path_id(path: Path) -> str:
 
 
 def path_text(path: Path) -> str:
-    """A path as Unicode: bytes that are none are written as ``\\xNN``."""
+    r"""A path as Unicode: bytes that are none are written as ``\xNN``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace").replace("\x00", "")
 
 

@@ -116,7 +116,8 @@ class EmbeddingService:
     """Prices and embeds the items of requests. One to a server."""
 
     def __init__(self, fetcher: ImageFetcher, threads: Executor, metrics: Metrics) -> None:
-        """
+        """Keep what is needed for any request.
+
         Args:
             fetcher: reads the images that are named by URL.
             threads: in which headers are read and tokens counted.

@@ -1,5 +1,7 @@
-"""Every reason for which a request is turned away. Each knows its HTTP status, its code (Jina's, where Jina has one)
-and its headers; ``error_responses`` turns it into an answer.
+"""Every reason for which a request is turned away.
+
+Each knows its HTTP status, its code (Jina's, where Jina has one) and its headers; ``error_responses`` turns it into an
+answer.
 
     BabelclipError
     `-- Refusal                   carries status, code, headers

@@ -25,7 +25,8 @@ class IgnoredFields:
     """The names of one request."""
 
     def __init__(self, *, strict: bool) -> None:
-        """
+        """Nothing is ignored yet.
+
         Args:
             strict: fields that nobody knows are refused.
         """

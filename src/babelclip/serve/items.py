@@ -64,7 +64,8 @@ class ItemLimits:
     max_image_bytes: int
 
     def check_number(self, number: int, name: str = "input") -> None:
-        """
+        """Count what a request holds.
+
         Raises:
             TooLarge: more items than a request may have.
         """
@@ -76,7 +77,8 @@ class ItemReader:
     """Reads the items of one request."""
 
     def __init__(self, limits: ItemLimits, ignored: IgnoredFields, *, may_fail: bool = False) -> None:
-        """
+        """Read items of one request.
+
         Args:
             ignored: is told of fields of items that mean nothing.
             may_fail: an item of a list that is wrong has its own error, and the others are read.

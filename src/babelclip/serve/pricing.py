@@ -1,5 +1,6 @@
-"""What a request costs, in tokens: those of its texts, as the tokenizer counts them, and a price for every tile of an
-image. Nothing here is rounded, guessed or stored.
+"""What a request costs, in tokens: those of its texts, and a price for every tile of an image.
+
+Tokens of texts are what the tokenizer counts. Nothing here is rounded, guessed or stored.
 
 Source of the image price: Jina AI's published price of jina-clip-v2, 4,000 tokens for each tile of 512 x 512 pixels
 that an image begins, so 512 x 512 costs 4,000, 720 x 720 costs 16,000 and 1080 x 1080 costs 36,000. It is a price

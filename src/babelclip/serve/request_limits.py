@@ -1,5 +1,7 @@
-"""What every request passes first and last: it gets an id, its body is counted and timed while it comes in, its work is
-dropped when the client goes away or it takes too long, and the access log is told when it has ended.
+"""What every request passes first and last.
+
+It gets an id, its body is counted and timed while it comes in, its work is dropped when the client goes away or it
+takes too long, and the access log is told when it has ended.
 
 Plain ASGI, so that a body over the limit is refused after as many bytes, whatever its headers promised.
 """

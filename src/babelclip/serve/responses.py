@@ -1,5 +1,7 @@
-"""What the answers of all routes have in common: JSON with vectors in it, Jina's envelope, and the headers that say how
-an answer was made. Answers to requests that are turned away are in ``error_responses``.
+"""What the answers of all routes have in common.
+
+JSON with vectors in it, Jina's envelope, and the headers that say how an answer was made. Answers to requests that are
+turned away are in ``error_responses``.
 """
 
 from __future__ import annotations

@@ -72,8 +72,10 @@ class Address:
 
     @property
     def shows_photos_to_others(self) -> bool:
-        """Whether the page is likely to be reached by others than this machine's user: a server with keys has clients
-        elsewhere, be it through a proxy."""
+        """Whether the page is likely to be reached by others than this machine's user.
+
+        A server with keys has clients elsewhere, be it through a proxy.
+        """
         return self.page and (self.keys is not None or not _is_loopback(self.host))
 
 

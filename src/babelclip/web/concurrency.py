@@ -1,5 +1,7 @@
-"""Work waits for its turn, and is not begun when whoever asked for it has gone: who types asks for something new after
-every few keys, and what the last letters wanted must not wait for pictures of what is no longer shown.
+"""Work waits for its turn, and is not begun when whoever asked for it has gone.
+
+Who types asks for something new after every few keys, and what the last letters wanted must not wait for pictures of
+what is no longer shown.
 
 A file of its own, because searches and pictures, two files of routes, have a limit each.
 """

@@ -30,8 +30,10 @@ class ImageFile:
 
 
 def curl_line(api: Api, model: str, items: Sequence[str | ImageFile], dim: int) -> str:
-    """A line for any shell of POSIX. Images are read from their files and go through a pipe: as an argument most
-    photos are too long."""
+    """A line for any shell of POSIX.
+
+    Images are read from their files and go through a pipe: as an argument most photos are too long.
+    """
     key = ' -H "Authorization: Bearer $BABELCLIP_KEY"' if api.needs_key else ""
     address = f"curl {shlex.quote(f'{api.url}/embeddings')} -H 'Content-Type: application/json'{key}"
     parts = [f'{{"model": {_json(model)}, "dimensions": {dim}, "truncate": true, "input": [']

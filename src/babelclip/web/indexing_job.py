@@ -25,7 +25,8 @@ class IndexingJob:
     """One run over folders, in a thread of its own; other threads ask for its progress."""
 
     def __init__(self, index: Index, folders: Sequence[Path], on_end: Callable[[str], None]) -> None:
-        """
+        """Nothing runs before ``run``.
+
         Args:
             index: what is filled.
             folders: what is indexed.

@@ -1,5 +1,6 @@
-"""How fast a key may go: requests a minute, tokens a minute, requests under way at once. Kept in memory alone: a server
-that starts anew starts with empty windows.
+"""How fast a key may go: requests a minute, tokens a minute, requests under way at once.
+
+Kept in memory alone: a server that starts anew starts with empty windows.
 
 What is promised: in no 60 seconds, wherever they begin, does a key get more than its limit. A window counts by whole
 seconds, so what was used is forgotten up to one second late, never early.
@@ -105,7 +106,8 @@ class RateLimiter:
     """The meters of all keys. Safe to use from several threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """
+        """Nobody has used anything yet.
+
         Args:
             clock: gives seconds that never go back.
         """

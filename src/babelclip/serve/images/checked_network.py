@@ -30,7 +30,8 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
     def __init__(
         self, resolve: Resolve, is_trusted: IsTrusted, seconds: float, network: httpcore.AsyncNetworkBackend
     ) -> None:
-        """
+        """Connect to nothing yet.
+
         Args:
             seconds: to resolve a name, to connect to an address and to speak TLS, each.
             network: opens the connections to addresses.

@@ -97,7 +97,8 @@ class ImageFetcher:
         tls: ssl.SSLContext | None = None,
         network: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
-        """
+        """Fetch by a policy; the rest is for tests.
+
         Args:
             resolve: stands in for the system's resolver.
             tls: stands in for the system's certificate authorities.

@@ -39,7 +39,8 @@ class InProcessEncoder(ItemEncoder):
     """
 
     def __init__(self, model: ServedModel, loop: asyncio.AbstractEventLoop, reading: Reading | None = None) -> None:
-        """
+        """Stand in front of a model's queues.
+
         Args:
             loop: the one that the server runs in.
             reading: what the model's scores mean.

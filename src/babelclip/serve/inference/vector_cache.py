@@ -61,7 +61,8 @@ class VectorCache:
     """A folder of vectors. Safe to use from several threads, and next to other processes."""
 
     def __init__(self, folder: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
-        """
+        """Open the folder, or make it.
+
         Raises:
             ConfigError: the folder cannot be used.
         """

@@ -40,7 +40,8 @@ class Worker:
     """One model in a process of its own. All of it runs in one event loop."""
 
     def __init__(self, model: str, options: Sequence[str] = ()) -> None:
-        """
+        """Nothing runs before ``start``.
+
         Args:
             model: a folder or a name that ``babelclip.load`` takes.
             options: of ``worker_process``.
