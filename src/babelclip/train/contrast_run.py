@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -195,8 +196,8 @@ def release_tower(tower: nn.Module) -> None:
 
 
 def _again(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    def run(*arguments: object) -> torch.Tensor:
-        found: torch.Tensor = torch.utils.checkpoint.checkpoint(forward, *arguments, use_reentrant=False)
+    def run(*arguments: object, **options: Any) -> torch.Tensor:
+        found: torch.Tensor = torch.utils.checkpoint.checkpoint(forward, *arguments, use_reentrant=False, **options)
         return found
 
     return run
