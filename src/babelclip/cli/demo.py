@@ -31,7 +31,7 @@ def demo(
     model: ModelOptions = ModelOptions(),
     quiet: QuietOption = False,
 ) -> int:
-    """Find photos with queries in many languages. Everything is in the package; nothing is downloaded."""
+    """Find photos with queries in many languages. With the bundled model nothing is downloaded."""
     from babelclip.demo.album import read_album
     from babelclip.demo.page import render_demo
     from babelclip.demo.results import answer_queries

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+import babelclip
 from babelclip.demo.album import HERE, Album, AlbumPhoto, AlbumQuery, read_album
 from babelclip.demo.page import render_demo
 from babelclip.demo.results import AlbumResults, QueryResult, RankedPhoto, answer_queries
@@ -78,6 +79,17 @@ def test_the_readme_counts_as_we_do(album: Album) -> None:
     assert len(album.queries) == 20
     assert "fifty photos" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert "twenty languages" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_list_of_failures_counts_what_the_bundled_model_gets_wrong(album: Album) -> None:
+    results = answer_queries(babelclip.load(threads=1), album)
+    wrong, asked = len(results.ordinary) - results.num_first, len(results.ordinary)
+    listed = (ROOT / "docs" / "failures.md").read_text(encoding="utf-8")
+    assert f"{wrong} of {asked} ordinary queries have a wrong photo first" in listed
+    for result in results.ordinary:
+        title = f"{result.query.language}: {result.query.text}"
+        place = re.search(rf"### {re.escape(title)}.*?comes at place (\d+)\.", listed, re.DOTALL)
+        assert (1 if place is None else int(place[1])) == result.rank, title
 
 
 def test_ranks(results: AlbumResults) -> None:
