@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import babelclip
 from babelclip.encoder import Encoder
 from babelclip.errors import ConfigError, ModelDiffers, StoreError
 from babelclip.prepare.image import ImagePreparer
@@ -288,6 +290,25 @@ def test_another_model_is_refused_with_the_way_out(index: Index, url: str, encod
         Index.open(url, other)
     with pytest.raises(ModelDiffers, match="dim 384, not 64"):
         Index.open(url, encoder, dim=64)
+
+
+@pytest.mark.parametrize("file", ["preprocessing.json", "tokenizer.json"])
+def test_the_same_weights_with_another_preparation_are_another_model(
+    file: str, url: str, make_photo: Any, exported_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Such vectors are far from the right ones, and nothing else would tell."""
+    folder = tmp_path / "model"
+    shutil.copytree(exported_folder("small_int8"), folder)
+    with Index.open(url, babelclip.load(folder, runtime="torch"), create=True) as index:
+        index.add([make_photo("a.jpg").parent])
+    changed = json.loads((folder / file).read_text())
+    if file == "preprocessing.json":
+        changed["image"]["alpha"] = "drop"
+    else:
+        changed["added_tokens"][-1]["lstrip"] = not changed["added_tokens"][-1]["lstrip"]
+    (folder / file).write_text(json.dumps(changed))
+    with pytest.raises(ModelDiffers, match="fingerprint"):
+        Index.open(url, babelclip.load(folder, runtime="torch"))
 
 
 def test_reembedding_answers_with_the_old_vectors_until_it_is_done(
