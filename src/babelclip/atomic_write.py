@@ -25,13 +25,17 @@ _NAME_KEPT = 40  # characters of the final name; with four bytes each they fit i
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     """A sibling to write into, which takes the place of `path` when the block ends well and vanishes when it does not.
 
     For libraries that want a path, and for streams: ``with atomic_path(file) as unfinished, unfinished.open("w") as
     stream``. The sibling exists, is empty, and has the suffixes of `path`. A symbolic link stays, and what it points to
     is replaced; a pipe or a device is written to directly, because it holds nothing that could be kept. The mode is
     that of the file that is replaced, or of any new file.
+
+    Args:
+        durable: wait until the disk has it, some milliseconds, so that it outlives a loss of power too; a cache whose
+            files are many and can be made again need not.
 
     Raises:
         OSError: no such folder, no permission, a full disk, a folder at `path`; nothing has changed.
@@ -47,9 +51,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if mode is not None:
             unfinished.chmod(stat.S_IMODE(mode))
         yield unfinished
-        _sync_file(unfinished)
+        if durable:
+            _sync_file(unfinished)
         os.replace(unfinished, target)
-        _sync_folder(target.parent)
+        if durable:
+            _sync_folder(target.parent)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -77,13 +83,13 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a file of bytes.
+def write_bytes(path: str | Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file of bytes; `durable` as in `atomic_path`.
 
     Raises:
         OSError: as `atomic_path`.
     """
-    with atomic_path(path) as unfinished:
+    with atomic_path(path, durable=durable) as unfinished:
         unfinished.write_bytes(content)
 
 

@@ -42,6 +42,7 @@ def umask(mask: int) -> Iterator[None]:
     ("write", "content"),
     [
         (lambda path: write_bytes(path, b"\x00\r\n\xff"), b"\x00\r\n\xff"),
+        (lambda path: write_bytes(path, b"a picture", durable=False), b"a picture"),
         (lambda path: write_text(path, "黎明\n"), "黎明\n".encode()),
         (lambda path: write_json(path, {"b": "é", "a": [1]}), '{\n  "b": "é",\n  "a": [\n    1\n  ]\n}\n'.encode()),
         (lambda path: write_json(path, {"a": 1}, indent=None), b'{"a": 1}\n'),

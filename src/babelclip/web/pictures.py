@@ -104,4 +104,4 @@ def _keep(path: Path, content: bytes) -> None:
     """A full disk costs only the cache."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, content)
+        write_bytes(path, content, durable=False)
