@@ -64,19 +64,19 @@ with FailureList(path) as failures:
 """,
     "vectors.jsonl": """
 from babelclip.cli.items import Item
-from babelclip.cli.output import open_sink
+from babelclip.cli.output import open_output, row_of
 begin()
-with open_sink(path) as sink:
+with open_output(path) as table:
     for number in range(100):
-        sink.add(Item(number, "text", "a text"), np.ones(64, np.float32))
+        table.add(row_of(Item(number, "text", "a text")), np.ones(64, np.float32))
 """,
     "vectors.npy": """
 from babelclip.cli.items import Item
-from babelclip.cli.output import open_sink
+from babelclip.cli.output import open_output, row_of
 begin()
-with open_sink(path) as sink:
+with open_output(path) as table:
     for number in range(100):
-        sink.add(Item(number, "text", "a text"), np.ones(64, np.float32))
+        table.add(row_of(Item(number, "text", "a text")), np.ones(64, np.float32))
 """,
     "index.npz": """
 from babelclip.search.export import export_rows
