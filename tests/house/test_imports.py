@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tar_samples",
     },
     "demo": {"data_uri", "encodes", "encoder", "html", "vectors"},
-    "remote": {"data_uri", "item_encoder", "prepare"},
+    "remote": {"data_uri", "item_encoder", "prepare", "vectors"},
     "serve": {
         "checkpoint",
         "data_uri",

@@ -20,6 +20,7 @@ class Cuts:
         self._num_dropped = 0
         self._longest = 0
         self._limit = 0
+        self._by_server = False
 
     def add(self, tokenized: Tokenized) -> None:
         """Count some of the call's texts."""
@@ -29,8 +30,18 @@ class Cuts:
         self._longest = max(self._longest, tokenized.longest)
         self._limit = tokenized.max_tokens
 
+    def add_by_server(self) -> None:
+        """A server has cut some of the call's texts; it does not say how many."""
+        self._by_server = True
+
     def warn(self, stacklevel: int) -> None:
         """Warn if anything was cut, at the caller that ``stacklevel`` names (1: who calls this)."""
+        if self._by_server:
+            warnings.warn(
+                "texts were longer than the model reads and the server has cut them",
+                TruncationWarning,
+                stacklevel=stacklevel + 1,
+            )
         if self._num_cut:
             warnings.warn(
                 f"{self._num_cut:,} of {self._num_texts:,} texts were cut to {self._limit:,} tokens: "

@@ -8,20 +8,21 @@ from copy import copy
 from itertools import islice
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
-from warnings import warn
 
 import numpy as np
 from PIL import Image
 
 from babelclip.arrays import Vectors
 from babelclip.data_uri import from_base64, to_base64
-from babelclip.errors import ConfigError, ImageError, InputError, ServerError, TextError, TruncationWarning
+from babelclip.errors import ConfigError, ImageError, InputError, ServerError, TextError, UnknownTask
 from babelclip.item_encoder import Call, ItemEncoder, checked
 from babelclip.prepare.ahead import prepare_ahead, windows
 from babelclip.prepare.config import ImagePrepareConfig
+from babelclip.prepare.cuts import Cuts
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.open_image import ImageSource, open_image, read_file
 from babelclip.remote.http_transport import HttpTransport, blames_items
+from babelclip.vectors import finish
 
 Sent = TypeVar("Sent", bound="str | Mapping[str, str]")
 
@@ -79,7 +80,8 @@ class RemoteEncoder(ItemEncoder):
         self.reading = None  # what scores mean is with the model's folder, which lies elsewhere
         self._facts = dict(card.get("facts") or {})
         self.max_tokens: int | None = card.get("max_tokens")
-        self._most_items = int(card.get("max_items", TEXTS_A_REQUEST))
+        self._tasks: tuple[str, ...] | None = None if "tasks" not in card else tuple(card["tasks"])
+        self._max_items = int(card.get("max_items", TEXTS_A_REQUEST))
         prepare = card.get("image_prepare")
         self._preparer = None if prepare is None or not shrink_images else ImagePreparer(_image_prepare(prepare))
         self._image_size = None if prepare is None else int(prepare["size"])
@@ -111,44 +113,62 @@ class RemoteEncoder(ItemEncoder):
         """What the server tells of the model and of what runs it, and where it is."""
         return {"model": self.name, **self._facts, "dim": self.dim, "remote": self._transport.url}
 
+    def tokenize(self, texts: str | Iterable[str], *, task: str | None = None) -> list[list[int]]:
+        """What ``Encoder.tokenize`` does, a server does not.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            "token ids stay with the server, whose API has no place for them; load the model itself to see them, or "
+            "ask the server's /v1/tokens how many tokens a text has"
+        )
+
     def _call(self, task: str | None, dim: int | None, normalize: bool, max_tokens: int | None) -> Call:
         options = self._options(task, dim, normalize, max_tokens)
+        cuts = Cuts()
         return Call(
             options["dimensions"],
-            lambda texts: self._texts(texts, options),
-            lambda images: self._images(images, {**options, "task": None}),
+            lambda texts: self._texts(texts, options, cuts),
+            lambda images: self._images(images, {**options, "task": None}, cuts),
+            cuts,
         )
 
     def _options(self, task: str | None, dim: int | None, normalize: bool, max_tokens: int | None) -> dict[str, Any]:
         """What goes into every request of a call.
 
         Raises:
-            ConfigError: an option that the model does not have.
+            ConfigError: an option that the model does not have, or that cannot be sent.
+            UnknownTask: a task that the server's model does not have; one that does not tell its tasks is asked.
         """
         if max_tokens is not None:
             raise ConfigError("max_tokens cannot be sent to a server: it cuts texts at its model's own limit")
-        if dim is not None and not 1 <= dim <= self.dim:
-            raise ConfigError(f"dim must be from 1 to {self.dim}, found {dim}")
-        return {"task": task, "dimensions": dim or self.dim, "normalized": normalize}
+        if task is not None and self._tasks is not None and task not in self._tasks:
+            known = ", ".join(map(repr, self._tasks)) or "none at all"
+            raise UnknownTask(f"unknown task {task!r}; this model knows {known}. Without a task nothing is added.")
+        width = finish(np.empty((0, self.dim), np.float32), dim).shape[1]
+        return {"task": task, "dimensions": width, "normalized": normalize}
 
-    def _texts(self, texts: Iterable[object], options: Mapping[str, Any]) -> Iterator[Vectors | InputError]:
+    def _texts(self, texts: Iterable[object], options: Mapping[str, Any], cuts: Cuts) -> Iterator[Vectors | InputError]:
         """One result a text, in order; a few requests at once."""
 
         def ask(part: list[object]) -> list[Vectors | InputError]:
             sent: list[str | InputError] = [checked(text) for text in part]
-            return self._results(sent, options, TextError)
+            return self._results(sent, options, cuts, TextError)
 
-        parts = windows(texts, min(TEXTS_A_REQUEST, self._most_items), CHARACTERS_A_REQUEST)
+        parts = windows(texts, min(TEXTS_A_REQUEST, self._max_items), CHARACTERS_A_REQUEST)
         yield from _joined(prepare_ahead(ask, parts, workers=REQUESTS_AT_ONCE, ahead=2 * REQUESTS_AT_ONCE))
 
-    def _images(self, images: Iterable[object], options: Mapping[str, Any]) -> Iterator[Vectors | InputError]:
+    def _images(
+        self, images: Iterable[object], options: Mapping[str, Any], cuts: Cuts
+    ) -> Iterator[Vectors | InputError]:
         """One result an image, in order; a few requests at once, each prepared in its thread."""
 
         def ask(part: list[object]) -> list[Vectors | InputError]:
-            return self._results([self._sent_image(image) for image in part], options, ImageError)
+            return self._results([self._sent_image(image) for image in part], options, cuts, ImageError)
 
         source = iter(images)
-        parts = iter(lambda: list(islice(source, min(IMAGES_A_REQUEST, self._most_items))), [])
+        parts = iter(lambda: list(islice(source, min(IMAGES_A_REQUEST, self._max_items))), [])
         yield from _joined(prepare_ahead(ask, parts, workers=REQUESTS_AT_ONCE, ahead=REQUESTS_AT_ONCE))
 
     def _sent_image(self, image: object) -> dict[str, str] | InputError:
@@ -165,14 +185,14 @@ class RemoteEncoder(ItemEncoder):
         return {"image": to_base64(content)}
 
     def _results(
-        self, items: Sequence[Sent | InputError], options: Mapping[str, Any], kind: type[InputError]
+        self, items: Sequence[Sent | InputError], options: Mapping[str, Any], cuts: Cuts, kind: type[InputError]
     ) -> list[Vectors | InputError]:
         good = [item for item in items if not isinstance(item, InputError)]
-        found = iter(self._isolated(good, options, kind))
+        found = iter(self._isolated(good, options, cuts, kind))
         return [item if isinstance(item, InputError) else next(found) for item in items]
 
     def _isolated(
-        self, items: Sequence[Sent], options: Mapping[str, Any], kind: type[InputError]
+        self, items: Sequence[Sent], options: Mapping[str, Any], cuts: Cuts, kind: type[InputError]
     ) -> list[Vectors | InputError]:
         """Where the server complains of an item, halves are sent, so that only that item fails."""
         if not items:
@@ -181,18 +201,15 @@ class RemoteEncoder(ItemEncoder):
             return list(self._vectors(items, options))
         except ServerError as error:
             if error.code == _TOO_LONG and not options.get("truncate"):
-                warn(
-                    "texts were longer than the model reads and the server has cut them",
-                    TruncationWarning,
-                    stacklevel=2,
-                )
-                return self._isolated(items, {**options, "truncate": True}, kind)
+                cuts.add_by_server()
+                return self._isolated(items, {**options, "truncate": True}, cuts, kind)
             if not blames_items(error):
                 raise
             if len(items) == 1:
                 return [kind(str(error))]
         middle = len(items) // 2
-        return [*self._isolated(items[:middle], options, kind), *self._isolated(items[middle:], options, kind)]
+        first, second = items[:middle], items[middle:]
+        return [*self._isolated(first, options, cuts, kind), *self._isolated(second, options, cuts, kind)]
 
     def _vectors(self, items: Sequence[Sent], options: Mapping[str, Any]) -> Vectors:
         """(N, dim) of one request.
