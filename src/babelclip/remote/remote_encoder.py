@@ -262,8 +262,12 @@ def _base(url: str) -> str:
     Raises:
         ConfigError: it is no address of a server.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # brackets without an IPv6 address, a port that is no number
+        is_address = False
+    if not is_address or parts.query or parts.username:
         raise ConfigError("expected the address of a server, like http://127.0.0.1:8080; a key is given as key=")
     return url.rstrip("/").removesuffix("/v1") + "/v1"
 

@@ -30,6 +30,8 @@ Call = Callable[..., tuple[int, str, str]]
         (["similarity", "a", "b", "--top", "0"], 'invalid value "0" for --top. Must be >= 1.'),
         (["embed", "a", "--quiet", "--no-quiet"], "unknown option: --no-quiet. Did you mean --quiet?"),
         (["index", "--dim", "8", "--dim", "16"], "--dim specified multiple times"),
+        (["embed", "a", "--model", "http://[bad"], "expected the address of a server, like http://127.0.0.1:8080"),
+        (["embed", "a", "--model", "http://host:port"], "expected the address of a server, like http://127.0.0.1:8080"),
         (["train"], "RECIPE is missing. See: babelclip train --help"),
         (["keys", "create", "me"], "--keys is missing. See: babelclip keys create --help"),
         (["doctor", "more", "words"], "expected no more than this, found 'more words' too"),
