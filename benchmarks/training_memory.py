@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from babelclip.evaluate.results import describe_origin, now
@@ -35,32 +36,29 @@ def measure(batch: int, piece: int | None, shapes: Path) -> dict[str, float | in
     from babelclip.checkpoint.convert import load_towers
     from babelclip.prepare.image import ImagePreparer
     from babelclip.prepare.text import TextPreparer
-    from babelclip.train.begin import begin
-    from babelclip.train.contrast_recipe import ContrastRecipe
-    from babelclip.train.contrast_stage import ContrastStage
-    from babelclip.train.data.captioned import open_captioned
-    from babelclip.train.data.collate import Collator, ContrastSettings
+    from babelclip.train.data.sources import Sources
+    from babelclip.train.engine.distributed import ONE_PROCESS
+    from babelclip.train.engine.step import Forward, backward
+    from babelclip.train.open_stage import Workshop, open_stage
     from babelclip.train.recipe import find_recipe, read_recipe
-    from babelclip.train.spread import Ranks
-    from babelclip.train.step import Forward, backward
-    from babelclip.train.tasks import Task, TaskSettings
+    from babelclip.train.start_model import start_model
 
     torch.set_num_threads(2)
-    recipe = read_recipe(find_recipe("nano"))
-    assert isinstance(recipe, ContrastRecipe)
+    recipe, device = read_recipe(find_recipe("nano")), torch.device("cpu")
     with tempfile.TemporaryDirectory() as start:
-        folder = begin(recipe, None, bundled_folder() / "tokenizer.json", shapes, Path(start, "model"))
+        folder = start_model(recipe, None, bundled_folder() / "tokenizer.json", shapes, Path(start, "model"))
         towers = load_towers(folder)
         texts = TextPreparer(folder.tokenizer_file, folder.text_prepare)
-    settings = TaskSettings(kind="image_text", batch=max(batch, 1), loss="info_nce")
-    task = Task("captions", settings, (open_captioned(shapes),), (1.0,))
     assert folder.image_prepare is not None
-    images = ImagePreparer(folder.image_prepare)
-    collator = Collator([task], towers.config, texts, images, ContrastSettings())
-    stage = ContrastStage("memory", towers, [task], collator)
+    (plan,) = recipe.stages
+    (contrast,) = plan.objectives
+    draws = (replace(contrast.draws[0], batch=max(batch, 1)),)
+    plan = replace(plan, objectives=(replace(contrast, draws=draws),), inputs=replace(plan.inputs, keep_patches=1.0))
+    sources, images = Sources(recipe.data, shapes, 0.0), ImagePreparer(folder.image_prepare)
+    stage = open_stage(plan, towers, Workshop(recipe, sources, shapes, shapes / "cache", texts, images, device))
     began = time.perf_counter()
     if batch:
-        backward(Forward(towers, stage), stage, stage.draw(0, Ranks()), Ranks(), piece)
+        backward(Forward(towers, stage), stage, stage.draw(0, ONE_PROCESS), ONE_PROCESS, piece)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {"batch": batch, "piece": piece, "gib": round(peak, 2), "seconds": round(time.perf_counter() - began, 1)}
 

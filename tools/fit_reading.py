@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import sys
+import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,9 +21,10 @@ from tempfile import TemporaryDirectory
 
 from babelclip.bundled import bundled_folder
 from babelclip.train.calibrate import calibrate
-from babelclip.train.data.shards import PhotoRecord, read_packs
-from babelclip.train.data.texts import held_out_photos
-from babelclip.train.recipe import Recipe, find_recipe, read_recipe
+
+RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "small"
+sys.path.insert(0, str(RECIPE))  # what reads our packs lies beside the recipe
+from packs import PhotoRecord, held_out_photos, read_packs  # noqa: E402
 
 LANGUAGES = ("en", "de", "fr", "es", "pt", "ru", "zh", "ar", "uk", "cs", "hi", "ja", "tr")
 PHOTOS_A_LABEL = 12
@@ -48,11 +51,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     data = parser.parse_args().data
-    recipe = read_recipe(find_recipe("small"))
-    assert isinstance(recipe, Recipe)
+    settings = tomllib.loads((RECIPE / "prepare.toml").read_text(encoding="utf-8"))
     names = json.loads(gzip.decompress((data / "labels.json.gz").read_bytes()))
-    packs = list(read_packs(data / "train", {*recipe.data.exclude_sources, *NO_PHOTOS}))
-    held_out = held_out_photos((record for record, _ in packs), recipe.data.held_out_source, recipe.data.held_out_share)
+    packs = list(read_packs(data, {*settings["exclude_sources"], *NO_PHOTOS}))
+    records = (record for record, _ in packs)
+    held_out = held_out_photos(records, settings["held_out_source"], settings["held_out_share"])
     seen: Counter[str] = Counter()
     with TemporaryDirectory() as scratch:
         captioned, named = (CaptionedFolder(Path(scratch) / name) for name in ("captioned", "named"))

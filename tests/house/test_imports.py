@@ -100,16 +100,26 @@ TORCH_MODULES = {
     "runtime/torch_runtime.py",
 }
 
+# Inside the trainer: a part -> the other parts that it may import. Whoever runs stages may import all of them.
+TRAINER_PARTS: dict[str, set[str]] = {
+    "engine": set(),
+    "data": set(),
+    "objectives": {"engine", "data", "stage_towers", "linear_map"},
+    "post_steps": {"data", "objectives", "stage_towers"},
+    "stage_towers": {"engine", "data", "frozen_outputs", "tower_plan"},
+    "tower_plan": {"engine"},
+    "frozen_outputs": set(),
+    "linear_map": set(),
+}
+
 FUNCTION_LEVEL_IMPORTS = ("cli/", "runtime/choose.py", "search/open_store.py", "__init__.py")
 # Optional parts that a setting chooses, imported where it has chosen them.
 CHOSEN_PARTS = {
     ("search/optional_formats.py", "pillow_heif"),
     ("search/optional_formats.py", "pypdfium2"),
     ("train/curve.py", "matplotlib"),
-    ("train/features.py", "onnxruntime"),
-    ("train/features.py", "openvino"),
     ("vector_table.py", "pyarrow"),
-    ("train/tensorboard.py", "torch"),  # torch.utils.tensorboard needs a package of its own
+    ("train/engine/run_log.py", "torch"),  # torch.utils.tensorboard needs a package of its own
 }
 
 
@@ -182,6 +192,18 @@ def test_imports_stand_at_the_top(path: Path) -> None:
     for module, statement, at_import in imports_of(path):
         chosen = (name, module.split(".")[0]) in CHOSEN_PARTS
         assert at_import or chosen, f"{name}:{statement.lineno}: {module} is imported inside a function"
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "train").rglob("*.py")), ids=lambda path: path.name)
+def test_parts_of_the_trainer_import_only_what_they_may(path: Path) -> None:
+    """The engine knows no objective, the data know no engine."""
+    part = path.relative_to(SOURCE / "train").parts[0].removesuffix(".py")
+    if part not in TRAINER_PARTS:
+        return
+    for module, statement, _ in imports_of(path):
+        if module.startswith("babelclip.train."):
+            other = module.split(".")[2]
+            assert other in TRAINER_PARTS[part] | {part}, f"{path.name}:{statement.lineno}: {part} imports {other}"
 
 
 def test_every_room_has_its_rule() -> None:

@@ -47,6 +47,7 @@ from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
 from babelclip.towers.config import DualConfig
 
 CONFIG, PREPROCESSING, CARD, TOKENIZER = "config.json", "preprocessing.json", "README.md", "tokenizer.json"
+NOTICE = "NOTICE"
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZER_CONFIG, PREPROCESSOR_CONFIG = "tokenizer_config.json", "preprocessor_config.json"
 
@@ -232,6 +233,7 @@ def write_folder(
     tensors: Mapping[str, Any],
     tokenizer_file: Path,
     card: CardFacts,
+    notice: str = "",
     overwrite: bool = False,
 ) -> ModelFolder:
     """Write a model in our own layout, whole or not at all.
@@ -246,6 +248,7 @@ def write_folder(
             with ``<name>.scale`` (see `quantized_tensors`).
         tokenizer_file: is copied.
         card: text of README.md.
+        notice: text of NOTICE, on what the weights were made from; "": no such file.
         overwrite: replace a model folder that is there.
 
     Raises:
@@ -262,6 +265,8 @@ def write_folder(
         write_safetensors(temporary / WEIGHTS, stored)
         shutil.copyfile(tokenizer_file, temporary / TOKENIZER)
         write_text(temporary / CARD, make_card(name, config, text_prepare, image_prepare, card))
+        if notice:
+            write_text(temporary / NOTICE, notice)
         write_checksums(temporary)
         read_folder(temporary).tensor_index()  # what cannot be read back is not kept
     return read_folder(path)

@@ -51,7 +51,6 @@ VARIABLES = (
     Variable("MKL_NUM_THREADS", "Noted in result files, because it changes times.", EVALUATION),
     Variable("RANK", "Number of this process among those that train; torchrun sets it.", TRAINING),
     Variable("LOCAL_RANK", "Number of this process on this machine; torchrun sets it.", TRAINING),
-    Variable("WORLD_SIZE", "How many processes train together; torchrun sets it.", TRAINING),
     Variable("XDG_CACHE_HOME", "The system's folder for caches, on Linux.", CACHE),
     Variable("XDG_DATA_HOME", "The system's folder for data of programs, on Linux.", ("--index",)),
     Variable("XDG_CONFIG_HOME", "The system's folder for configuration, on Linux."),

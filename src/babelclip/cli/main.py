@@ -53,6 +53,7 @@ VERBS = {
     "model": ("model:app", "List, pull, export, calibrate and verify model folders."),
     "evaluate": ("evaluate:evaluate", "Measure a model on the evaluation sets."),
     "train": ("train:train", "Train a model from a recipe."),
+    "curves": ("curves:curves", "Look at a training run, or compare several."),
     "mine": ("mine:mine", "Find hard negatives for training on triplets."),
     "serve": ("serve:serve", "Answer the embeddings API over HTTP."),
     "keys": ("keys:app", "Create, top up, list and revoke API keys of a server, and show what they used."),

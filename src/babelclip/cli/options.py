@@ -78,7 +78,7 @@ class ModelOptions:
     runtime: Literal["auto", "onnx", "torch"] = "auto"
     """What runs the model."""
     device: str | None = None
-    """Device of the torch runtime, for instance cpu or cuda."""
+    """Device that torch computes on, for instance cpu or cuda."""
     dtype: str | None = None
     """Number type that the model computes in; float32 when left out."""
     threads: int | None = None

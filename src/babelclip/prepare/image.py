@@ -43,6 +43,11 @@ class ImagePreparer:
         """
         return self.normalize(self.crop(source))
 
+    @property
+    def pixel_values(self) -> NDArray[np.float32]:
+        """What ``normalize`` makes of each value of each channel, for devices of other libraries: (3, 256)."""
+        return self._seen
+
     def upright(self) -> ImagePreparer:
         """The same, but that photos are turned as their EXIF data say."""
         return ImagePreparer(replace(self.config, orientation="upright"), self.limits)

@@ -5,6 +5,7 @@ The fast tokenizer of the model's folder is the reference (docs/reference/publis
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,15 @@ class TextPreparer:
     def tasks(self) -> tuple[str, ...]:
         """The tasks that the model knows."""
         return tuple(self.config.instructions)
+
+    def digest(self) -> str:
+        """Tells preparers apart that would give other ids: 32 hex digits of the tokenizer and the configuration."""
+        parts = (self._tokenizer.to_str(), repr(self.config))
+        return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+    def pieces(self) -> list[str]:
+        """The vocabulary's pieces by token id, added tokens included."""
+        return [self._tokenizer.id_to_token(token_id) or "" for token_id in range(self.vocab_size)]
 
     @property
     def vocab_size(self) -> int:

@@ -14,16 +14,22 @@ from babelclip.encodes import StreamItem
 from babelclip.errors import DatasetError, FolderError
 from babelclip.progress import show_progress
 from babelclip.reading import READING, Pool, Reading, fit_reading, read_reading, write_reading
-from babelclip.train.data.captioned import CaptionedImages, open_captioned
+from babelclip.train.data.captioned_images import CaptionedImages, all_captions, open_captioned_images
 
 
 def calibrate(model: Path, pools: Sequence[Path], *, progress: bool = False) -> Reading:
     """Write ``reading.json`` into a model folder.
 
-    pools: each a set of images with captions, as the trainer reads them; a caption that several of them share is right
-    for each. The model must not have been trained on them, else every chance is too high.
+    Args:
+        model: The folder.
+        pools: Each a set of images with captions, as the trainer reads them; a caption that several of them share is
+            right for each. The model must not have been trained on them, else every chance is too high.
+        progress: Whether it is shown.
 
-    Raises: ConfigError for too few photos, DatasetError for what is no data, FolderError for what is no model folder.
+    Raises:
+        ConfigError: Too few photos.
+        DatasetError: What is no data.
+        FolderError: What is no model folder.
     """
     folder = read_folder(model)
     fingerprint = folder.fingerprint()
@@ -32,7 +38,7 @@ def calibrate(model: Path, pools: Sequence[Path], *, progress: bool = False) -> 
     except FolderError:  # one of another model, which would keep the model from opening
         (folder.path / READING).unlink()
     encoder = open_encoder(model)
-    embedded = [embed_pool(encoder, open_captioned(pool), str(pool), progress) for pool in pools]
+    embedded = [embed_pool(encoder, open_captioned_images(pool), str(pool), progress) for pool in pools]
     reading = fit_reading(fingerprint, embedded, folder.config.dims)
     write_reading(folder.path, reading)
     if (folder.path / CHECKSUMS).is_file():
@@ -40,27 +46,23 @@ def calibrate(model: Path, pools: Sequence[Path], *, progress: bool = False) -> 
     return reading
 
 
-def embed_pool(encoder: Encoder, source: CaptionedImages, name: str, progress: bool = False) -> Pool:
+def embed_pool(encoder: Encoder, images: CaptionedImages, name: str, progress: bool = False) -> Pool:
     """The vectors of images and of distinct captions; images that cannot be read are left out.
 
-    Raises: DatasetError where none is left.
+    Raises:
+        DatasetError: None is left.
     """
-    rows = range(len(source))
     found: list[StreamItem] = []
-    with show_progress("photos", len(rows), show=progress) as meter:
-        for item in encoder.stream((source.image(row) for row in rows), kind="image"):
+    with show_progress("photos", len(images), show=progress) as meter:
+        for item in encoder.stream((image.read() for image in images), kind="image"):
             found.append(item)
             meter.advance()
-    read = [item.index for item in found if item.vector is not None]
+    read = [images[item.index] for item in found if item.vector is not None]
     if not read:
         raise DatasetError(f"{name}: no image with captions could be read")
-    texts = {text: number for number, text in enumerate(dict.fromkeys(_texts(source, read)))}
+    texts = {text: number for number, text in enumerate(dict.fromkeys(all_captions(read)))}
     right = np.zeros((len(texts), len(read)), np.bool_)
-    for column, row in enumerate(read):
-        right[[texts[text] for text in _texts(source, [row])], column] = True
-    images = np.stack([item.vector for item in found if item.vector is not None])
-    return Pool(images, encoder.encode_text(list(texts), progress=progress), right)
-
-
-def _texts(source: CaptionedImages, rows: Sequence[int]) -> list[str]:
-    return [text for row in rows for captions in source.captions(row).values() for text in captions]
+    for column, image in enumerate(read):
+        right[[texts[text] for text in all_captions([image])], column] = True
+    vectors = np.stack([item.vector for item in found if item.vector is not None])
+    return Pool(vectors, encoder.encode_text(list(texts), progress=progress), right)

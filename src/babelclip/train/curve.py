@@ -1,25 +1,35 @@
-"""A picture of a run: loss and held-out figures over time, from the log that the loop writes."""
+"""Runs to look at and to compare: loss and held-out figures over time, from the logs that the loop writes."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from babelclip.atomic_write import atomic_path
 from babelclip.errors import DatasetError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NOT_DRAWN = frozenset({"time", "stage", "step", "rate", "seconds", "rows", "scale"})
 Series = dict[str, list[tuple[int, float]]]
 
 
 def read_log(path: Path) -> dict[str, Series]:
-    """Stage -> figure -> (step, value) in order. Raises: DatasetError when there is no log."""
+    """Stage -> figure -> (step, value) in order.
+
+    Raises:
+        DatasetError: There is no log.
+    """
     if not path.is_file():
         raise DatasetError(f"no training log at {path}")
     stages: dict[str, Series] = defaultdict(lambda: defaultdict(list))
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
         for name, value in entry.items():
             if name not in NOT_DRAWN:
@@ -37,31 +47,62 @@ def smooth(values: list[float], weight: float = 0.9) -> list[float]:
     return out
 
 
-def draw_curve(log: Path, picture: Path) -> None:
-    """One row of panels per stage, one panel per figure; grey is the raw value, black the smoothed one."""
+def last_figures(path: Path, number: int = 10) -> dict[tuple[str, str], float]:
+    """(Stage, figure) -> its mean over the last entries of a log.
+
+    Raises:
+        DatasetError: There is no log.
+    """
+    stages = read_log(path)
+    return {
+        (stage, name): float(np.mean([value for _, value in points[-number:]]))
+        for stage, series in stages.items()
+        for name, points in series.items()
+    }
+
+
+def draw_curve(logs: Sequence[Path], picture: Path) -> None:
+    """One row of panels per stage, one panel per figure.
+
+    Of one run, grey is the raw value and black the smoothed one; several runs have a color each, smoothed.
+
+    Raises:
+        DatasetError: There is no log.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    stages = read_log(log)
-    columns = max(len(series) for series in stages.values())
-    figure, axes = pyplot.subplots(
-        len(stages), columns, figsize=(3.2 * columns, 2.6 * len(stages)), squeeze=False, layout="constrained"
-    )
-    for row, (stage, series) in enumerate(stages.items()):
-        for column in range(columns):
-            axis = axes[row][column]
-            if column >= len(series):
-                axis.set_visible(False)
-                continue
-            name, points = list(series.items())[column]
-            steps, values = np.array([p[0] for p in points]), [p[1] for p in points]
-            axis.plot(steps, values, color="0.75", linewidth=0.8)
-            axis.plot(steps, smooth(values) if len(values) > 20 else values, color="black", linewidth=1.2)
-            axis.set_title(f"{stage}: {name}", fontsize=9)
-            axis.set_xlabel("step", fontsize=8)
-            axis.tick_params(labelsize=7)
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture, dpi=110)
+    runs = {log.parent.name: read_log(log) for log in logs}
+    panels: dict[str, list[str]] = {}
+    for stages in runs.values():
+        for stage, series in stages.items():
+            panels[stage] = list(dict.fromkeys([*panels.get(stage, []), *series]))
+    columns = max(map(len, panels.values()))
+    size = 3.2 * columns, 2.6 * len(panels)
+    figure, axes = pyplot.subplots(len(panels), columns, figsize=size, squeeze=False, layout="constrained")
+    for row, (stage, names) in enumerate(panels.items()):
+        for column, axis in enumerate(axes[row]):
+            axis.set_visible(column < len(names))
+            if column < len(names):
+                found = {run: stages.get(stage, {}).get(names[column], []) for run, stages in runs.items()}
+                _draw_panel(axis, f"{stage}: {names[column]}", found)
+    with atomic_path(picture) as unfinished:
+        figure.savefig(unfinished, dpi=110, format=picture.suffix.lstrip(".") or "png")
     pyplot.close(figure)
+
+
+def _draw_panel(axis: Axes, title: str, runs: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+    alone = len(runs) == 1
+    for run, points in runs.items():
+        steps, values = np.array([step for step, _ in points]), [value for _, value in points]
+        if alone:
+            axis.plot(steps, values, color="0.75", linewidth=0.8)
+        smoothed = smooth(values) if len(values) > 20 else values
+        axis.plot(steps, smoothed, linewidth=1.2, label=run, color="black" if alone else None)
+    if not alone:
+        axis.legend(fontsize=6)
+    axis.set_title(title, fontsize=9)
+    axis.set_xlabel("step", fontsize=8)
+    axis.tick_params(labelsize=7)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +11,11 @@ from numpy.typing import NDArray
 from babelclip.encodes import Encodes
 from babelclip.errors import ItemsError
 from babelclip.evaluate.metrics import best_ranks, hits_at, interval_of_mean
-from babelclip.train.data.captioned import CaptionedImages
+from babelclip.train.data.captioned_images import CaptionedImages
 
 CUTOFFS = (1, 5, 10)
+FEW = 100
+"""Of fewer images, recall is uncertain by ten points and more: 1.96 * sqrt(0.25 / 100), the widest 95% interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +39,33 @@ class Measured:
         return {name: float(hits.mean()) for name, (hits, _) in self.hits().items()}
 
 
-def measure(encoder: Encodes, sources: Sequence[CaptionedImages]) -> Measured:
-    """All images of the sources are one pool; those that cannot be read are left out."""
+def measure(encoder: Encodes, held_out: CaptionedImages) -> Measured:
+    """All images are one pool; those that cannot be read are left out."""
     images: list[NDArray[np.float32]] = []
     texts: list[str] = []
     owners: list[int] = []
-    for source in sources:
-        for row in range(len(source)):
-            try:
-                images.append(encoder.encode_image([source.image(row)])[0])
-            except (ItemsError, OSError):
-                continue
-            for captions in source.captions(row).values():
-                texts += captions
-                owners += [len(images) - 1] * len(captions)
+    for image in held_out:
+        try:
+            images.append(encoder.encode_image([image.read()])[0])
+        except (ItemsError, OSError):
+            continue
+        for captions in image.captions.values():
+            texts += captions
+            owners += [len(images) - 1] * len(captions)
     pool, of, numbers = np.stack(images), np.array(owners, np.int64), np.arange(len(images))
     vectors = encoder.encode_text(texts)
     return Measured(best_ranks(vectors, pool, of, numbers), best_ranks(pool, vectors, numbers, of), of)
+
+
+def warning_of_few(number: int) -> str | None:
+    """What to say of a number of held-out images that is too small to say much; None where it is not."""
+    if number >= FEW:
+        return None
+    uncertain = 196 * (0.25 / number) ** 0.5
+    return (
+        f"warning: only {number} images are held out, so recall is uncertain by up to {uncertain:.0f} points; "
+        "differences below that say nothing. Raise held_out, or measure on other images"
+    )
 
 
 def compare(before: Measured, after: Measured, seed: int) -> dict[str, Any]:

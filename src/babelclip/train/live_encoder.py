@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from babelclip.arrays import ImageBatch, TextBatch, Vectors
 from babelclip.encoder import Encoder
@@ -15,30 +17,41 @@ from babelclip.towers.dual import DualEncoder
 class LiveRuntime:
     """A ``Runtime`` over towers whose weights still change; they stay where, and in what mode, they are."""
 
-    def __init__(self, towers: DualEncoder) -> None:
-        self._towers = towers
+    def __init__(self, towers: DualEncoder, device: torch.device) -> None:
+        self._towers, self._device = towers, device
 
     @torch.no_grad()
     def run_text(self, batch: TextBatch) -> Vectors:
         """(B, T) token ids -> (B, E)."""
-        adapters = None if self._towers.config.text.adapters is None else torch.from_numpy(batch.adapters)
-        return _to_numpy(self._towers.text(torch.from_numpy(batch.token_ids), adapters))
+        has_adapters = self._towers.config.text.adapters is not None
+        adapters = self._moved(batch.adapters) if has_adapters else None
+        return _to_numpy(self._towers.text(self._moved(batch.token_ids), adapters))
 
     @torch.no_grad()
     def run_images(self, batch: ImageBatch) -> Vectors:
         """(B, 3, S, S) pixels -> (B, E)."""
         assert self._towers.vision is not None, "an encoder without an image preparer asks for no images"
-        return _to_numpy(self._towers.vision(torch.from_numpy(batch.pixels)))
+        return _to_numpy(self._towers.vision(self._moved(batch.pixels)))
 
     def facts(self) -> dict[str, str | int]:
-        return {"runtime": "live", "device": "cpu", "dtype": "float32", "threads": torch.get_num_threads()}
+        return {
+            "runtime": "live",
+            "device": str(self._device),
+            "dtype": "float32",
+            "threads": torch.get_num_threads(),
+        }
+
+    def _moved(self, array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(array).to(self._device)
 
 
-def live_encoder(towers: DualEncoder, texts: TextPreparer, images: ImagePreparer | None) -> Encoder:
+def live_encoder(
+    towers: DualEncoder, texts: TextPreparer, images: ImagePreparer | None, device: torch.device
+) -> Encoder:
     """An encoder over live towers."""
-    dims = towers.config.dims
-    return Encoder(name="live", runtime=LiveRuntime(towers), text_preparer=texts, image_preparer=images, dims=dims)
+    runtime, dims = LiveRuntime(towers, device), towers.config.dims
+    return Encoder(name="live", runtime=runtime, text_preparer=texts, image_preparer=images, dims=dims)
 
 
-def _to_numpy(vectors: torch.Tensor) -> Vectors:
-    return np.asarray(vectors.float().numpy())
+def _to_numpy(vectors: Tensor) -> Vectors:
+    return np.asarray(vectors.float().cpu().numpy())

@@ -2,197 +2,219 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Literal
 
+from babelclip.decode import decode
 from babelclip.errors import ConfigError
-from babelclip.train.caption_stage import CaptionSettings
-from babelclip.train.centering import CenteringSettings
-from babelclip.train.contrast_recipe import ContrastRecipe
-from babelclip.train.features import Views
-from babelclip.train.image_stage import ImageSettings
-from babelclip.train.likeness import LikenessSettings
-from babelclip.train.loop import Budget
-from babelclip.train.optim import OptimSettings
-from babelclip.train.text_stage import TextSettings
-from babelclip.train.token_stage import TokenSettings
+from babelclip.train.data.sources import DataSource
+from babelclip.train.engine.loop import Budget
+from babelclip.train.engine.optimizer import OptimizerSettings
+from babelclip.train.frozen_outputs import CacheSettings
+from babelclip.train.objectives.class_names import ClassNameSettings
+from babelclip.train.objectives.contrast import ContrastSettings
+from babelclip.train.objectives.distill_tokens import DistillTokenSettings
+from babelclip.train.objectives.distill_vectors import AnchorSettings, DistillVectorSettings
+from babelclip.train.objectives.scored_pairs import ScoredPairSettings
+from babelclip.train.objectives.triplets import TripletSettings
+from babelclip.train.post_steps.centering import CenteringSettings
+from babelclip.train.post_steps.fit_projection import FitProjectionSettings
+from babelclip.train.post_steps.round_words import RoundWordsSettings
+from babelclip.train.post_steps.similarity import SimilaritySettings
+from babelclip.train.stage_towers import InputSettings
+from babelclip.train.tower_plan import TowerPlan
 
-T = TypeVar("T")
-SOURCES = "training-sources"  # lies beside the recipes, and is none
+AnyObjective = (
+    ContrastSettings
+    | TripletSettings
+    | ScoredPairSettings
+    | DistillVectorSettings
+    | DistillTokenSettings
+    | ClassNameSettings
+    | AnchorSettings
+)
+AnyPostStep = FitProjectionSettings | SimilaritySettings | CenteringSettings | RoundWordsSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ModelSettings:
-    """Sizes of the towers; what they start from is fixed (``babelclip.train.pretrained``)."""
+class StagePlan:
+    """One stage: what of the towers learns, from which objectives, for how long."""
 
     name: str
-    vocabulary: int
-    text_layers: tuple[int, ...]  # which layers of the teacher the student starts from
-    rotary_base: float
-    max_tokens: int
-    image_size: int  # of the finished model; the first image stages may see fewer pixels (``FeatureSettings.size``)
-    vision_layers: int
-    vision_hidden: int
-    dims: tuple[int, ...]  # Matryoshka widths, ascending; the last is the teacher's width
-    int4_words: bool = False  # how the shipped model stores its word embeddings; lossless where they never changed
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DataSettings:
-    """What is read. ``tokenizer`` is a path, relative to the data folder's parent where it is not absolute."""
-
-    tokenizer: str
-    sources: str  # the manifest of sources, relative to the recipe's own folder
-    exclude_sources: tuple[str, ...]
-    held_out_source: str
-    held_out_share: int  # one photo in so many is held out
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SpaceSettings:
-    """``strength`` of the discriminant (``babelclip.train.target_space``)."""
-
-    strength: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FeatureSettings:
-    """What is stored of the trunk (``babelclip.train.features``)."""
-
-    engine: str  # "onnxruntime" or "openvino"
-    block: int  # how many of its blocks stay frozen, below the stored maps
-    size: int  # side in pixels of the images of the first image stages
-    views: Views  # at that size
-    final_views: Views  # at the model's own size, for the final stages
-    threads: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StageRecipe:
-    """Budget and optimiser of a stage."""
-
     budget: Budget
-    optim: OptimSettings
+    optimizer: OptimizerSettings
+    objectives: tuple[AnyObjective, ...]
+    text: TowerPlan = TowerPlan()
+    image: TowerPlan = TowerPlan()
+    inputs: InputSettings = InputSettings()
+    image_size: int | None = None  # from here on; None: as before
+    piece: int | None = None  # rows per forward pass: gradient caching
+    post_steps: tuple[AnyPostStep, ...] = ()  # what is done to the weights when it has ended
+
+    def __post_init__(self) -> None:
+        self._check_names()
+        if self.text.train == self.image.train == "frozen":
+            raise ConfigError(f"stage {self.name!r}: text and image are both frozen, so nothing is trained")
+        if not 0 < self.inputs.keep_patches <= 1 or not 0 <= self.inputs.whole_share <= 1:
+            raise ConfigError(
+                f"stage {self.name!r}: keep_patches must be above 0 and at most 1, whole_share from 0 to 1; found "
+                f"{self.inputs.keep_patches} and {self.inputs.whole_share}"
+            )
+        self._check_shared_images()
+
+    def _check_names(self) -> None:
+        names = [objective.name for objective in self.objectives]
+        if not names or len(set(names)) != len(names) or any("." in name for name in names):
+            raise ConfigError(f"stage {self.name!r}: objectives need names of their own without a dot, found {names}")
+
+    def _check_shared_images(self) -> None:
+        """Images are shared with an objective that stands above, has images, and is asked whenever they are wanted."""
+        above: dict[str, AnyObjective] = {}
+        for objective in self.objectives:
+            wanted = getattr(objective, "images_of", "")
+            other = above.get(wanted)
+            if wanted and (other is None or not _has_images(other) or objective.every % other.every):
+                known = ", ".join(name for name, one in above.items() if _has_images(one)) or "none"
+                raise ConfigError(
+                    f"stage {self.name!r}: {objective.name!r} has images_of = {wanted!r}, which must be an objective "
+                    f"above it that draws images, at least as often; there are {known}"
+                )
+            above[objective.name] = objective
+
+
+def _has_images(objective: AnyObjective) -> bool:
+    return isinstance(objective, ContrastSettings) or getattr(objective, "images", None) is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewText:
+    """Sizes of a text tower."""
+
+    width: int
+    layers: int
+    heads: int
+    hidden: int
+    max_tokens: int = 512
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewVision:
+    """Sizes of an image tower with linear patches."""
+
+    image_size: int
+    patch: int
+    width: int
+    layers: int
+    head_width: int
+    hidden: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewModel:
+    """Towers with random weights to start from; the tokenizer is the bundled model's."""
+
+    name: str
+    text: NewText
+    vision: NewVision
+    dims: tuple[int, ...]  # Matryoshka widths; the last is the image tower's own
+
+    def __post_init__(self) -> None:
+        if self.dims[-1:] != (self.vision.width,):
+            raise ConfigError(f"dims {self.dims} must end with the image tower's width {self.vision.width}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForeignWeights:
+    """Files to start the published architecture from, relative to ``--data`` (``babelclip.train.foreign_weights``)."""
+
+    architecture: Literal["jina_clip_v2"]
+    text: str
+    vision: str
+    tokenizer: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WriteSettings:
+    """How the finished model is written."""
+
+    name: str = ""  # "": as the model that it began as, with "-tuned" behind
+    storage: Literal["as_before", "float32", "int8", "int8_int4_words"] = "as_before"
+    card: str = ""  # a TOML file with the card's facts, relative to --data; "": from the model that it began as
+    notice: str = ""  # a text that goes beside the weights, relative to --data
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """Everything that a training run depends on but the data themselves."""
+    """Everything that a run depends on but the model that it begins with and the data themselves."""
 
-    seed: int
-    threads: int
-    model: ModelSettings
-    data: DataSettings
-    space: SpaceSettings
-    features: FeatureSettings
-    tokens: TokenSettings  # before all others: what the teacher makes of each token
-    tokens_run: StageRecipe
-    text: TextSettings  # every language to the teacher's English; a finished text tower begins here
-    text_run: StageRecipe
-    names: TextSettings  # a second text stage that dwells on the names of things
-    names_run: StageRecipe
-    likeness: LikenessSettings
-    regions: ImageSettings  # thousands of quick steps on four regions' means; a finished image tower skips them
-    regions_run: StageRecipe
-    image: ImageSettings
-    image_run: StageRecipe
-    captions: CaptionSettings  # the text tower against the images as they then are
-    captions_run: StageRecipe
-    final: ImageSettings  # the images against the texts as they then are
-    final_run: StageRecipe
-    last: CaptionSettings  # and the captions against those once more
-    last_run: StageRecipe
-    centering: CenteringSettings  # of the finished image vectors
-    folder: Path = Path()  # where the recipe lies
+    data: Mapping[str, DataSource]
+    stages: tuple[StagePlan, ...]
+    model: NewModel | None = None  # what to start from where --model names nothing
+    foreign_weights: ForeignWeights | None = None  # the same, from other makers' weights
+    start: str = ""  # the same, a model folder below --data
+    seed: int = 0
+    threads: int = 0  # of the computation on a CPU; 0: as torch chooses
+    held_out: float = 0.1  # share of captioned images that is not trained on but measured with
+    interpolation: float = 1.0  # share of the change that is kept (WiSE-FT, Wortsman et al. 2022); less forgets less
+    cache: CacheSettings = CacheSettings()
+    write: WriteSettings = WriteSettings()
+    folder: Path = field(default=Path())  # where the recipe lies
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if not names or len(set(names)) != len(names):
+            raise ConfigError(f"stages need names of their own, found {names}")
+        given = {"model": self.model, "foreign_weights": self.foreign_weights, "start": self.start or None}
+        if sum(one is not None for one in given.values()) > 1:
+            raise ConfigError(f"{', '.join(given)} all say what to begin from; give one of them")
+        if not 0 <= self.held_out < 1 or not 0 < self.interpolation <= 1:
+            raise ConfigError(
+                f"held_out {self.held_out} must be from 0 to below 1, interpolation {self.interpolation} above 0 and "
+                "at most 1"
+            )
+
+    def trial(self, steps: int) -> Recipe:
+        """The same with at most so many steps a stage, to try it."""
+        return replace(self, stages=tuple(replace(stage, budget=Budget(steps=steps)) for stage in self.stages))
 
 
 def find_recipe(name: str) -> Path:
     """A recipe by path, or by name one of the project's own: beside the package, or inside an installed one.
 
-    Raises: ConfigError that lists the names.
+    Raises:
+        ConfigError: There is none; it lists the names.
     """
     if Path(name).is_file():
         return Path(name)
     package = Path(__file__).resolve().parents[1]
     homes = [home for home in (package / "recipes", package.parents[1] / "recipes") if home.is_dir()]
-    files = {file.relative_to(home).with_suffix("").as_posix(): file for home in homes for file in home.rglob("*.toml")}
-    known = sorted(set(files) - {SOURCES})
-    if name in known:
+    files = {
+        file.relative_to(home).with_suffix("").as_posix(): file
+        for home in homes
+        for file in home.rglob("*.toml")
+        if "[[stages]]" in file.read_text(encoding="utf-8")  # other tables lie beside recipes too
+    }
+    if name in files:
         return files[name]
-    raise ConfigError(f"no recipe {name!r}: it is neither a file nor one of {', '.join(known)}")
+    raise ConfigError(f"no recipe {name!r}: it is neither a file nor one of {', '.join(sorted(files))}")
 
 
-def read_recipe(path: Path) -> Recipe | ContrastRecipe:
+def read_recipe(path: Path) -> Recipe:
     """Read and validate a recipe.
 
-    Raises: ConfigError when the file is absent, is no TOML, has a key too many, too few, or of a wrong type, or when
-    two fields contradict each other.
+    Raises:
+        ConfigError: The file is absent, is no TOML, has a key too many, too few, or of a wrong type, or two fields
+            contradict each other.
     """
     if not path.is_file():
         raise ConfigError(f"no recipe at {path}; the project's own are in recipes/")
     try:
-        fields = tomllib.loads(path.read_text())
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     if "folder" in fields:
         raise ConfigError(f"{path.name}: unknown folder")
-    kind: type[Recipe] | type[ContrastRecipe] = ContrastRecipe if fields.get("kind") == "contrast" else Recipe
-    return dataclasses.replace(build(kind, fields, path.name), folder=path.parent)
-
-
-def build(kind: type[T], fields: Mapping[str, Any], where: str) -> T:
-    """A dataclass from a table, nested dataclasses from nested tables, lists as tuples."""
-    assert dataclasses.is_dataclass(kind)
-    known = {field.name: field for field in dataclasses.fields(kind)}
-    unknown = sorted(set(fields) - set(known))
-    if unknown:
-        raise ConfigError(f"{where}: unknown {', '.join(unknown)}; known here: {', '.join(sorted(known))}")
-    required = {
-        name
-        for name, field in known.items()
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    }
-    missing = sorted(required - set(fields))
-    if missing:
-        raise ConfigError(f"{where}: missing {', '.join(missing)}")
-    hints = get_type_hints(kind)
-    values = {name: _value(hints[name], value, f"{where}: {name}") for name, value in fields.items()}
-    return kind(**values)
-
-
-_PLAIN: Mapping[Any, tuple[type, ...]] = {
-    bool: (bool,),
-    int: (int,),
-    float: (int, float),
-    str: (str,),
-    int | None: (int,),
-    float | None: (int, float),
-}
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if isinstance(hint, UnionType) and hint not in _PLAIN:
-        hint = next(part for part in get_args(hint) if part is not type(None))
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where}: expected a table, found {value!r}")
-        return build(hint, value, where)  # type: ignore[arg-type]
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise ConfigError(f"{where}: expected one of {', '.join(map(repr, get_args(hint)))}, found {value!r}")
-        return value
-    if get_origin(hint) is tuple and get_args(hint)[1:] == (...,):
-        if not isinstance(value, list):
-            raise ConfigError(f"{where}: expected a list, found {value!r}")
-        return tuple(_value(get_args(hint)[0], one, f"{where}[{place}]") for place, one in enumerate(value))
-    if hint in _PLAIN:
-        kinds = _PLAIN[hint]
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise ConfigError(f"{where}: expected {kinds[-1].__name__}, found {value!r}")
-        return float(str(value)) if float in kinds else value
-    return tuple(value) if isinstance(value, list) else value
+    return replace(decode(Recipe, fields, path.name), folder=path.parent)

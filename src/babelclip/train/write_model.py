@@ -1,93 +1,87 @@
-"""Out of trained towers into model folders: int8 as shipped, float32 to compare with and to go on training from."""
+"""Out of trained towers into a model folder: in the layout, and with the number types, that the recipe asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from babelclip.checkpoint.card import CardFacts
-from babelclip.checkpoint.checksums import write_checksums
-from babelclip.checkpoint.folder import quantized_tensors, write_folder
-from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
+from babelclip.checkpoint.card import CardFacts, license_of
+from babelclip.checkpoint.convert import state_tensors
+from babelclip.checkpoint.folder import CARD, NOTICE, ModelFolder, quantized_tensors, write_folder
+from babelclip.checkpoint.quantized import INT4, INT8
+from babelclip.checkpoint.write_published import write_published
+from babelclip.decode import decode
+from babelclip.errors import ConfigError, DatasetError
+from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.towers.dual import DualEncoder
-from babelclip.train.features import PIXEL_MEAN, PIXEL_STD
-from babelclip.train.sources import Manifest, Source, notice
+from babelclip.train.recipe import Recipe, WriteSettings
 
-NOTICE_FILE = "NOTICE"
 TRUNK = "vision.patches.trunk."
 WORDS = "text.embeddings.word.weight"
-SMALL_FILTER = (
-    50_000  # weights of a convolution that stays float16: together half a megabyte, most of the rounding error
-)
-LIMITS = (
-    "Its image trunk has seen ImageNet-1k with labels, the trunk's classifier is part of the tower, and the image "
-    "stages learned the names of its 1,000 classes: on sets like ImageNet it recognises by name what it was taught; "
-    "that is not zero-shot in the strict sense.",
-    "It is small: expect it to miss details, counts, spatial relations and written words in pictures.",
-    "It was trained on few photos (about ten thousand with captions), most of everyday scenes with people and dogs.",
-    "Languages are not equal: those with captions in the training data are best, rare ones know mostly names.",
-)
+SMALL_FILTER = 50_000
+"""Weights of a trunk's convolution that stays float16: together half a megabyte, most of the rounding error."""
+Results = Sequence[tuple[str, str]]
+"""For the card: what, figure."""
 
 
 def write_model(
-    model: DualEncoder,
-    *,
-    name: str,
-    max_tokens: int,
-    languages: tuple[str, ...],
-    manifest: Manifest,
-    tokenizer_file: Path,
+    towers: DualEncoder,
+    image_prepare: ImagePrepareConfig | None,
+    recipe: Recipe,
+    start: ModelFolder,
+    data: Path,
     out: Path,
-    int4_words: bool = False,
-    results: tuple[tuple[str, str], ...] = (),
-    say: Callable[[str], None] = lambda line: None,
-) -> Path:
-    """Write ``<out>/model`` (int8) and ``<out>/model-float32``; returns the first.
+    *,
+    results: Results = (),
+) -> None:
+    """Write the trained model.
 
-    Raises: WeightsError or ConfigError when the towers do not make a whole model.
+    Args:
+        towers: On any device.
+        image_prepare: As the last stage had it.
+        recipe: Says how (``WriteSettings``).
+        start: What the run began with.
+        data: The folder that the recipe's paths are relative to.
+        out: The new model folder; one that is there is replaced.
+        results: For its card.
+
+    Raises:
+        ConfigError: The recipe asks for what the layout of the start does not have.
+        WeightsError: The towers do not make a whole model.
     """
-    assert model.config.vision is not None, "a model for texts and images is written here"
-    tensors = {key: tensor.detach().float().contiguous() for key, tensor in model.state_dict().items()}
-    card = CardFacts(
-        license="apache-2.0",
-        summary="A small multilingual text and image embedding model, trained by this project's own trainer on CPU.",
-        languages=languages,
-        parents=tuple(_line(source) for source in manifest.pretrained),
-        data=tuple(_line(source) for source in (*manifest.images, *manifest.texts)),
-        results=results,
-        limits=LIMITS,
-        notice=f"The file {NOTICE_FILE} says what the weights were trained on and under which terms the photos stand. "
-        "Many of these terms allow research only.",
-    )
-    channel_mean, channel_std = PIXEL_MEAN / 255, PIXEL_STD / 255
-    image_prepare = ImagePrepareConfig(
-        size=model.config.vision.image_size,
-        resize_mode="squash",
-        mean=(channel_mean, channel_mean, channel_mean),
-        std=(channel_std, channel_std, channel_std),
-        alpha="white",
-        orientation="upright",
-    )
-    shipped = shipped_tensors(tensors, int4_words=int4_words)
-    for folder, stored in ((out / "model", shipped), (out / "model-float32", tensors)):
-        say(f"writing {folder}")
-        write_folder(
-            folder,
-            name=name,
-            config=model.config,
-            text_prepare=TextPrepareConfig(max_tokens=max_tokens),
+    settings, tensors = recipe.write, {name: tensor.cpu() for name, tensor in state_tensors(towers).items()}
+    if start.layout != "babelclip":
+        if settings != WriteSettings():
+            raise ConfigError(f"[write] is for babelclip's own layout; {start.path} is written back as {start.layout}")
+        dtype = _dtype_of(start)
+        write_published(
+            out,
+            config=towers.config,
+            text_prepare=start.text_prepare,
             image_prepare=image_prepare,
-            tensors=stored,
-            tokenizer_file=tokenizer_file,
-            card=card,
+            tensors={name: tensor.to(dtype) for name, tensor in tensors.items()},
+            tokenizer_file=start.tokenizer_file,
             overwrite=True,
         )
-        (folder / NOTICE_FILE).write_text(notice(name, manifest), encoding="utf-8")
-        write_checksums(folder)
-    return out / "model"
+        return
+    write_folder(
+        out,
+        name=settings.name or f"{start.name}-tuned",
+        config=towers.config,
+        text_prepare=start.text_prepare,
+        image_prepare=image_prepare,
+        tensors=_stored(tensors, settings, start),
+        tokenizer_file=start.tokenizer_file,
+        card=_card(recipe, start, data, results),
+        notice=_notice(settings, start, data),
+        overwrite=True,
+    )
 
 
 def shipped_tensors(tensors: Mapping[str, Tensor], *, int4_words: bool) -> dict[str, Any]:
@@ -104,5 +98,53 @@ def shipped_tensors(tensors: Mapping[str, Tensor], *, int4_words: bool) -> dict[
     return quantized_tensors(rounded, keep=frozenset(small), int4=frozenset({WORDS} if int4_words else ()))
 
 
-def _line(source: Source) -> str:
-    return f"{source.name}: {source.what}. From {source.origin}. Terms: {source.terms}"
+def card_results(report: Mapping[str, Mapping[str, float]]) -> list[tuple[str, str]]:
+    """Lines of a card out of what ``held_out.compare`` found."""
+    return [
+        (
+            f"held-out images, {name.replace('_', ' ').replace(' recall@', ' R@')} ({row['queries']:,} queries)",
+            f"{row['after']:.1f}; before {row['before']:.1f}, difference {row['low']:+.1f} to {row['high']:+.1f} (95%)",
+        )
+        for name, row in report.items()
+    ]
+
+
+def _stored(tensors: Mapping[str, Tensor], settings: WriteSettings, start: ModelFolder) -> Mapping[str, Any]:
+    storage = settings.storage
+    if storage == "as_before":
+        before = {name: entry.dtype for name, entry in start.tensor_index().items()}
+        words = "_int4_words" if before[WORDS] == INT4 else ""
+        storage = f"int8{words}" if INT8 in before.values() else "float32"  # type: ignore[assignment]
+    if storage == "float32":
+        return {name: tensor.float() for name, tensor in tensors.items()}
+    return shipped_tensors(tensors, int4_words=storage == "int8_int4_words")
+
+
+def _card(recipe: Recipe, start: ModelFolder, data: Path, results: Results) -> CardFacts:
+    if recipe.write.card:
+        file = data / recipe.write.card
+        if not file.is_file():
+            raise DatasetError(f"[write] card = {recipe.write.card!r}: there is no file {file}")
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        return replace(decode(CardFacts, table, file.name), results=tuple(results))
+    stages = ", ".join(stage.name for stage in recipe.stages)
+    return CardFacts(
+        license=license_of(start.path / CARD),
+        summary=f"{start.name}, trained on with babelclip's own trainer (stages: {stages}).",
+        parents=(f"{start.name}, fingerprint {start.fingerprint()}",),
+        data=(f"images and texts of {data.resolve().name}; whoever trained it knows their terms",),
+        results=results,
+    )
+
+
+def _notice(settings: WriteSettings, start: ModelFolder, data: Path) -> str:
+    file = data / settings.notice if settings.notice else start.path / NOTICE
+    if settings.notice and not file.is_file():
+        raise DatasetError(f"[write] notice = {settings.notice!r}: there is no file {file}")
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def _dtype_of(model: ModelFolder) -> torch.dtype:
+    """Number type of the stored weights."""
+    kinds = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+    return kinds[model.tensor_index()[WORDS].dtype]

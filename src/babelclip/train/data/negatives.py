@@ -28,11 +28,18 @@ def mine(
 ) -> tuple[list[TextRow], int]:
     """Each row with its hardest negatives out of all positives and the corpus; and how many rows found too few.
 
-    below: a negative scores at most this share of what the row's positive scores. Positives of rows with the same
-    anchor are never negatives. Rows that find too few are left out.
+    Positives of rows with the same anchor are never negatives. Rows that find too few are left out.
+
+    Args:
+        rows: Pairs.
+        encoder: That finds what looks right.
+        negatives: Of each row.
+        corpus: Passages besides the positives.
+        below: A negative scores at most this share of what the row's positive scores.
+        progress: Told how many rows are done, of how many.
 
     Raises:
-        ConfigError: numbers out of range, or fewer passages than negatives.
+        ConfigError: Numbers out of range, or fewer passages than negatives.
     """
     pool = list(dict.fromkeys([*(row.positive for row in rows), *corpus]))
     if negatives < 1 or not 0 < below <= 1:

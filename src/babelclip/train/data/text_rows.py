@@ -3,18 +3,20 @@
 - pairs: ``anchor`` (or ``query``, ``sentence1``) and ``positive`` (or ``passage``, ``sentence2``)
 - triplets: the same, and ``negatives`` (a list) or ``negative``; perhaps ``scores``, a reranker's logits for the
   positive and then each negative
-- scored pairs: ``anchor``, ``positive`` and ``score``, higher for more alike
+- scored pairs: ``anchor``, ``positive`` and ``score``, higher for more alike; perhaps a ``language``, so that only
+  pairs of one language are put in order beside each other
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from babelclip.errors import DatasetError
-from babelclip.train.data.captioned import read_rows
+from babelclip.train.data.captioned_images import LANGUAGE_COLUMNS, UNKNOWN
+from babelclip.train.data.table_rows import Row, column, read_tables
 
 ANCHOR = ("anchor", "query", "sentence1")
 POSITIVE = ("positive", "passage", "sentence2")
@@ -30,31 +32,31 @@ class TextRow:
     negatives: tuple[str, ...] = ()
     score: float | None = None  # how alike anchor and positive are
     scores: tuple[float, ...] = ()  # a reranker's logits: of the positive, then of each negative
+    language: str = UNKNOWN
+
+
+TextRows = Sequence[TextRow]
 
 
 def read_text_rows(path: Path, *, negatives: int = 0, scored: bool = False) -> tuple[TextRow, ...]:
     """Rows of a file, or of all such files of a folder.
 
-    negatives: how many each row must have; more are cut off. scored: each row must have a score.
+    Args:
+        path: Of the file or folder.
+        negatives: How many each row must have; more are cut off.
+        scored: Each row must have a score.
 
     Raises:
-        DatasetError: no file, or a row that lacks something; file and row are named.
+        DatasetError: No file, or a row that lacks something; file and row are named.
     """
-    files = [path]
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in (".jsonl", ".csv", ".tsv", ".parquet"))
-    rows = tuple(
-        _text_row(row, negatives, scored, f"{file.name}, row {number}")
-        for file in files
-        for number, row in enumerate(read_rows(file), start=1)
-    )
+    rows = tuple(_text_row(row, negatives, scored, where) for row, where in read_tables(path))
     if not rows:
         raise DatasetError(f"{path} has no rows")
     return rows
 
 
-def _text_row(row: Mapping[str, Any], negatives: int, scored: bool, where: str) -> TextRow:
-    anchor, positive = _first(row, ANCHOR, where), _first(row, POSITIVE, where)
+def _text_row(row: Row, negatives: int, scored: bool, where: str) -> TextRow:
+    anchor, positive = column(row, ANCHOR, where), column(row, POSITIVE, where)
     found: Any = next((row[name] for name in NEGATIVES if name in row), [])
     wrong = [str(text) for text in (found if isinstance(found, list) else [found])]
     if len(wrong) < negatives:
@@ -65,11 +67,5 @@ def _text_row(row: Mapping[str, Any], negatives: int, scored: bool, where: str) 
     if scores and len(scores) != 1 + len(wrong):
         raise DatasetError(f"{where}: expected {1 + len(wrong)} scores (positive, then negatives), found {len(scores)}")
     score = float(row["score"]) if "score" in row else None
-    return TextRow(str(anchor), str(positive), tuple(wrong[:negatives]), score, scores[: negatives + 1])
-
-
-def _first(row: Mapping[str, Any], names: Sequence[str], where: str) -> Any:
-    for name in names:
-        if name in row:
-            return row[name]
-    raise DatasetError(f"{where}: expected one of {', '.join(names)}, found {', '.join(row) or 'nothing'}")
+    language = next((str(row[name]) for name in LANGUAGE_COLUMNS if name in row), UNKNOWN)
+    return TextRow(str(anchor), str(positive), tuple(wrong[:negatives]), score, scores[: negatives + 1], language)
