@@ -1,4 +1,7 @@
-"""What an operator may set about a server."""
+"""What an operator may set about a server.
+
+A file of its own because the command line, the application and its parts read it, and it imports none of them.
+"""
 
 from __future__ import annotations
 
