@@ -93,8 +93,9 @@ def _freeze_below(tower: TextTower | VisionTower, number: int) -> None:
 
 
 def _freeze_trunk(patches: ConvPatches, number: int) -> None:
-    """Freeze a trunk below some block, or whole with its classifier. Depthwise filters stay frozen everywhere: their
-    gradient costs more than everything else together.
+    """Freeze a trunk below some block, or whole with its classifier.
+
+    Depthwise filters stay frozen everywhere: their gradient costs more than everything else together.
     """
     trunk = patches.trunk
     trunk.requires_grad_(False)
