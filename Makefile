@@ -81,6 +81,7 @@ $(ANOTHER)/installed: $(SETTINGS)
 docs: dev
 	$(DEV)/bin/python tools/render_reference.py
 	$(DEV)/bin/python tools/render_python_reference.py
+	$(DEV)/bin/python tools/render_recipe_keys.py
 	$(DEV)/bin/python tools/render_tables.py
 
 clean:

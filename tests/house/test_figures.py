@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-WRITTEN_BY_TOOLS = {"docs/failures.md", "docs/reference/cli.md", "docs/reference/python.md"}
+WRITTEN_BY_TOOLS = {
+    "docs/failures.md",
+    "docs/reference/cli.md",
+    "docs/reference/recipes.md",
+    "docs/reference/python.md",
+}
 HISTORY = {"CHANGELOG.md"}
 
 UNIT = (

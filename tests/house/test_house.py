@@ -96,7 +96,9 @@ def test_files_say_what_they_are_for(path: Path) -> None:
     assert path.stem not in {"utils", "helpers", "common", "misc", "manager", "handler", "base", "new"}
 
 
-@pytest.mark.parametrize("tool", ["render_reference.py", "render_python_reference.py", "render_tables.py"])
+@pytest.mark.parametrize(
+    "tool", ["render_reference.py", "render_python_reference.py", "render_recipe_keys.py", "render_tables.py"]
+)
 def test_documents_are_current(tool: str) -> None:
     """Pages of references say what the code says, tables what result files say; `make docs` writes them."""
     result = subprocess.run(

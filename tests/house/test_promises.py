@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -22,6 +23,8 @@ from babelclip.search.stores.sqlite_scan import RESCORED
 from babelclip.search.watching import SHARE
 from babelclip.serve.pricing import TILE_SIDE, TOKENS_PER_TILE
 from babelclip.serve.settings import ServerSettings
+from babelclip.train.data.sources import DataSource
+from babelclip.train.recipe import AnyObjective, AnyPostStep
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "babelclip"
@@ -174,3 +177,15 @@ STATED = [
 def test_documents_state_the_limits_of_the_code(document: str, sentence: str) -> None:
     text = " ".join((ROOT / document).read_text(encoding="utf-8").split())
     assert sentence in text
+
+
+def kinds(union: object) -> list[str]:
+    """By which a recipe chooses one of some tables."""
+    return [get_args(get_type_hints(one)["kind"])[0] for one in get_args(union)]
+
+
+def test_the_glossary_defines_what_a_recipe_can_ask_for() -> None:
+    text = (ROOT / "docs" / "concepts" / "glossary.md").read_text(encoding="utf-8")
+    asked = [*kinds(AnyObjective), *kinds(AnyPostStep), *get_args(get_type_hints(DataSource)["kind"])]
+    assert len(asked) > 15
+    assert [kind for kind in asked if kind not in text] == []
