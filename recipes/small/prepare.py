@@ -29,6 +29,8 @@ from torch import Tensor
 from babelclip.atomic_write import atomic_folder, atomic_path, write_json, write_text
 from babelclip.decode import decode
 from babelclip.errors import BabelclipError, DatasetError
+from babelclip.train.data.stored_vectors import StoredVectors, write_stored_vectors
+from babelclip.train.linear_map import LinearMap
 from classifier import CLASSES, Classifier, class_names, read_shards
 from corpus import Corpus, read_corpus, read_table, with_fuller_captions, write_scored_pairs, write_texts
 from packs import PhotoRecord, held_out_photos, read_packs, spread
@@ -37,7 +39,7 @@ from photos import Names, write_shards
 from pretrained import SentenceTeacher, read_efficientnet_lite2, read_sentence_teacher
 from sources import Manifest, card_toml, check_manifest, notice, read_manifest
 from start import StartSettings, start_model, write_start
-from target_space import TargetSpace, space_of
+from target_space import space_of
 from teachers import on_device, teacher_tokenizer, teacher_vectors
 from vocabulary import prune_for
 from warm_start import start_classes, start_from_pooled
@@ -191,8 +193,8 @@ class _Run:
         return partial(teacher_vectors, on_device(self.teacher, self.device), Tokenizer.from_str(self.tokenizer))
 
     @cached_property
-    def space(self) -> TargetSpace:
-        return TargetSpace.read(self.out / SPACE)
+    def space(self) -> LinearMap:
+        return LinearMap.read(self.out / SPACE)
 
     def photos(self, path: Path) -> None:
         inputs = self.inputs
@@ -220,11 +222,11 @@ class _Run:
         vectors, strength = torch.from_numpy(parts).float(), self.settings.space_strength
         if not (self.out / SPACE).is_file():
             space_of(inputs.corpus, vectors, inputs.records, inputs.held_out, strength).write(self.out / SPACE)
-        _write_vectors(path, english, self.space(vectors).numpy().astype(np.float16))
+        write_stored_vectors(path, english, self.space(vectors).numpy().astype(np.float16))
 
     def logits(self, path: Path) -> None:
         keys, _, logits = self._judged()
-        _write_vectors(path, keys, logits)
+        write_stored_vectors(path, keys, logits)
 
     def _judged(self) -> tuple[list[str], NDArray[np.float16], NDArray[np.float16]]:
         """The photos' keys, and of each the trunk's features, averaged over the picture, and its logits."""
@@ -252,11 +254,9 @@ class _Run:
             for record in self.inputs.records
             if record.captions.get("en") and record.id not in self.inputs.held_out
         }
-        with np.load(self.out / TEACHER_VECTORS) as stored:
-            place, vectors = {text: row for row, text in enumerate(stored["ids"].tolist())}, stored["vectors"]
         chosen = [row for row, key in enumerate(keys) if key in english]
-        means = [vectors[[place[text] for text in english[keys[row]]]].mean(axis=0, dtype=np.float32) for row in chosen]
-        return torch.from_numpy(features[chosen]), F.normalize(torch.from_numpy(np.stack(means)), dim=1)
+        targets = StoredVectors.read(self.out / TEACHER_VECTORS).means([english[keys[row]] for row in chosen])
+        return torch.from_numpy(features[chosen]), F.normalize(targets, dim=1)
 
     def _class_vectors(self) -> Tensor:
         """What the classes' English names mean: (classes, E)."""
@@ -285,12 +285,6 @@ STEPS: Mapping[str, Callable[[_Run, Path], None]] = {
     "NOTICE": _Run.notice,
 }
 """What is made, in this order, and by what."""
-
-
-def _write_vectors(path: Path, ids: Sequence[str], vectors: NDArray[np.float16]) -> None:
-    """Vectors and whose they are."""
-    with atomic_path(path) as unfinished, unfinished.open("wb") as file:
-        np.savez_compressed(file, ids=np.array(ids), vectors=vectors)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,16 +9,12 @@ most.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from babelclip.atomic_write import atomic_path
 from babelclip.errors import DatasetError
+from babelclip.train.linear_map import LinearMap
 from corpus import Corpus
 from packs import PhotoRecord
 
@@ -32,36 +28,9 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 CAPTIONS_OF_A_PHOTO = 4  # fewer say little about what differs among captions of one photo
 
 
-@dataclass(frozen=True, slots=True)
-class TargetSpace:
-    """Teacher vector v -> (v - mean) @ matrix, normalised."""
-
-    mean: Tensor  # (E,)
-    matrix: Tensor  # (E, E)
-
-    def __call__(self, teacher_vectors: Tensor) -> Tensor:
-        """(N, E) any float type -> float32 (N, E), unit length."""
-        return F.normalize((teacher_vectors.float() - self.mean) @ self.matrix, dim=-1)
-
-    def write(self, path: Path) -> None:
-        """An .npz of ``mean`` and ``matrix``.
-
-        It is kept because its axes are eigenvectors: another number of threads may turn their signs round, and
-        whatever is trained in a space has to go on in it.
-        """
-        with atomic_path(path) as unfinished, unfinished.open("wb") as file:
-            np.savez(file, mean=self.mean.numpy(), matrix=self.matrix.numpy())
-
-    @classmethod
-    def read(cls, path: Path) -> TargetSpace:
-        """What ``write`` has written."""
-        with np.load(path) as arrays:
-            return cls(torch.from_numpy(arrays["mean"]), torch.from_numpy(arrays["matrix"]))
-
-
 def space_of(
     corpus: Corpus, vectors: Tensor, records: Sequence[PhotoRecord], held_out: frozenset[str], strength: float
-) -> TargetSpace:
+) -> LinearMap:
     """The space of a corpus.
 
     Args:
@@ -88,7 +57,7 @@ def space_of(
     return fit_target_space(samples, groups_of, within, strength=strength)
 
 
-def fit_target_space(samples: Sequence[Tensor], groups: Tensor, within: Tensor, *, strength: float) -> TargetSpace:
+def fit_target_space(samples: Sequence[Tensor], groups: Tensor, within: Tensor, *, strength: float) -> LinearMap:
     """Fit a space.
 
     Args:
@@ -110,7 +79,7 @@ def fit_target_space(samples: Sequence[Tensor], groups: Tensor, within: Tensor, 
     spread = torch.stack([torch.cov(((sample.float() - mean) @ weighting).T) for sample in samples]).mean(dim=0)
     _, turned = torch.linalg.eigh(spread)
     matrix = weighting @ turned.flip(1)  # eigh sorts upwards; the largest comes first here
-    return TargetSpace(mean, matrix / matrix.norm() * matrix.shape[0] ** 0.5)
+    return LinearMap(mean, matrix / matrix.norm() * matrix.shape[0] ** 0.5)
 
 
 def _within_scatter(vectors: Tensor, groups: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ A recipe that learns from its tokens names ``teachers.py:sentence_teacher``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from babelclip.bundled import bundled_folder
+from babelclip.train.objectives.token_teacher import TokenStates
 from pretrained import SentenceTeacher, read_sentence_teacher
 from vocabulary import encode_ids, whole_tokenizer
 
@@ -26,17 +27,8 @@ MAX_TOKENS = 128  # of a text, specials included; the rest is cut
 TOKEN_BUDGET = 8192  # of a batch, padding included
 
 
-@dataclass(frozen=True, slots=True)
-class TokenStates:
-    """What the teacher makes of some texts."""
-
-    token_ids: list[list[int]]  # with <s> and </s>, without padding
-    states: Tensor  # (B, T, L, D) float32: of each token after each of the layers
-    mask: Tensor  # (B, T) bool, False where it is padding
-
-
 class TeacherTokens:
-    """What the teacher makes of every token of a text after each of its layers, its prefix in front and not given."""
+    """A ``TokenTeacher``: the tokens' vectors after each layer, the prefix in front of a text and not given."""
 
     def __init__(self, teacher: SentenceTeacher, tokenizer: Tokenizer) -> None:
         self.tokenizer, self.num_layers = tokenizer, teacher.num_layers
@@ -44,7 +36,7 @@ class TeacherTokens:
         self._prefix = next(iter(encode_ids(tokenizer, [PREFIX.strip()])))
 
     @torch.no_grad()
-    def __call__(self, texts: Sequence[str], max_tokens: int = MAX_TOKENS) -> TokenStates:
+    def __call__(self, texts: Sequence[str], max_tokens: int) -> TokenStates:
         """States of the tokens of texts, each cut to ``max_tokens``, with <s> and </s>."""
         rows = [[BOS, *ids[: max_tokens - 2], EOS] for ids in encode_ids(self.tokenizer, texts)]
         token_ids = padded(rows).to(self._teacher.tensors["emb.word"].device)

@@ -24,6 +24,13 @@ from babelclip.errors import ConfigError, DatasetError
 from babelclip.prepare.image import ImagePreparer
 from babelclip.tar_samples import read_samples
 from babelclip.towers.patches import ConvPatches
+from babelclip.train.data.captioned_images import open_captioned_images
+from babelclip.train.data.class_names import read_class_names
+from babelclip.train.data.stored_vectors import StoredVectors
+from babelclip.train.data.text_rows import read_text_rows
+from babelclip.train.data.texts import read_texts
+from babelclip.train.linear_map import LinearMap
+from babelclip.train.objectives.token_teacher import open_teacher
 from packs import read_packs
 from prepare import PARTS, STEPS, Settings, main, prepare, read_settings
 from pretrained import read_efficientnet_lite2, read_sentence_teacher
@@ -64,6 +71,24 @@ def prepared(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("prepared")
     prepare(data, out, small_settings(), say=lambda line: None)
     return out
+
+
+def test_the_trainers_own_readers_read_everything(prepared: Path) -> None:
+    folders = list((prepared / "photos").iterdir())
+    photos = {folder.name: open_captioned_images(folder, need_captions=False) for folder in folders}
+    assert {image.label for image in photos["imagenette"]} == {f"thing {number}" for number in range(4)}
+    logits = StoredVectors.read(prepared / "classifier_logits.npz")
+    logits.require((image.name for images in photos.values() for image in images), "this test")
+    assert logits.width == read_class_names(prepared / "class_names.json.gz").number
+    teacher = StoredVectors.read(prepared / "sentence_teacher.npz")
+    for file in (prepared / "texts").iterdir():
+        teacher.require((target for text in read_texts(file) for target in text.targets), file.name)
+    assert {row.language for row in read_text_rows(prepared / "scored_pairs.parquet", scored=True)} == {"de", "en"}
+    space = LinearMap.read(prepared / "space.npz")
+    asked = open_teacher("small/teachers.py:sentence_teacher", Path(__file__).parents[2] / "recipes")
+    found = asked(["red 0"], 16)
+    pooled = F.normalize(found.states[:, :, -1].mean(dim=1), dim=1)
+    assert float(space(pooled) @ teacher.of(["red 0"])[0]) > 0.7  # the prefix is not in this mean
 
 
 def content(folder: Path) -> dict[str, bytes]:

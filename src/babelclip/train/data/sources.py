@@ -24,11 +24,11 @@ class DataSource:
 
     kind: SourceKind
     path: str  # relative to the folder that ``--data`` names where it is not absolute
-    held_out: float | None = None  # share of captioned images that is measured with; None: the recipe's
+    held_out: float | None = None  # share of captioned images that is measured with, 1: all; None: the recipe's
 
     def __post_init__(self) -> None:
-        if self.held_out is not None and not 0 <= self.held_out < 1:
-            raise ConfigError(f"held_out must be from 0 to below 1, found {self.held_out}")
+        if self.held_out is not None and not 0 <= self.held_out <= 1:
+            raise ConfigError(f"held_out must be from 0 to 1, found {self.held_out}")
         if self.held_out and self.kind != "captioned_images":
             raise ConfigError(f"held_out = {self.held_out}: only captioned images are held out, not {self.kind}")
 

@@ -84,4 +84,4 @@ class StoredVectors:
 def write_stored_vectors(path: Path, ids: Sequence[str], vectors: NDArray[np.floating]) -> None:
     """Write a file that ``StoredVectors.read`` opens."""
     with atomic_path(path) as unfinished:
-        np.savez(unfinished, ids=np.array(ids, dtype=np.str_), vectors=vectors)
+        np.savez_compressed(unfinished, ids=np.array(ids, dtype=np.str_), vectors=vectors)
