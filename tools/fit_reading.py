@@ -60,7 +60,7 @@ def main() -> None:
     with TemporaryDirectory() as scratch:
         captioned, named = (CaptionedFolder(Path(scratch) / name) for name in ("captioned", "named"))
         for record, image in packs:
-            if record.key in held_out:
+            if record.id in held_out:
                 captioned.add(record, image, {language: list(texts) for language, texts in record.captions.items()})
             elif record.label in names and seen[record.label] < PHOTOS_A_LABEL:
                 seen[record.label] += 1
