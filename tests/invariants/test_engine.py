@@ -32,8 +32,12 @@ from babelclip.train.engine.distributed import ONE_PROCESS, ProcessGroupInfo, ga
 from babelclip.train.engine.loop import Engine
 
 LEAST = 1e-9  # of the gradient's norm, in float64
-FLOAT32 = {"extra texts", "extra images", "mean of captions", "distill tokens", "class names", "anchor of images"}
-"""A frozen tower's vectors are kept in float32, and computed in batches of other sizes: rounding shows."""
+FLOAT32 = {
+    *("extra texts", "extra images", "mean of captions", "distill tokens", "class names", "anchor of images"),
+    *("features below a cut", "features of a trunk"),
+}
+"""Vectors of a frozen tower are kept in float32, features of a trunk in float16, and both are computed in batches of
+other sizes: rounding shows."""
 
 
 def tolerance(name: str) -> float:

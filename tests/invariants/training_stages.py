@@ -18,7 +18,14 @@ from babelclip.decode import decode
 from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.text import TextPreparer
-from babelclip.towers.config import DualConfig, LinearPatchesConfig, TextTowerConfig, VisionTowerConfig
+from babelclip.towers.config import (
+    ConvStage,
+    ConvTrunkConfig,
+    DualConfig,
+    LinearPatchesConfig,
+    TextTowerConfig,
+    VisionTowerConfig,
+)
 from babelclip.towers.dual import DualEncoder
 from babelclip.towers.start import start_transformer, start_vision
 from babelclip.train.data.sources import Sources
@@ -93,9 +100,22 @@ STAGES: Mapping[str, dict[str, Any]] = {
         ],
         "text": {"layer_decay": 0.8},
     },
+    "features below a cut": {"objectives": [_contrast("photos")], "image": {"frozen_blocks": 1}},
+    "features of a trunk": {
+        "objectives": [_contrast("photos")],
+        "image": {"frozen_blocks": 2},
+        "inputs": {"keep_patches": 0.5},
+    },
+    "low rank": {
+        "objectives": [_contrast("photos")],
+        "text": {"train": "lora", "rank": 2, "checkpoint": True},
+        "image": {"train": "lora", "rank": 2},
+    },
     "a tower rests": {"objectives": [{**_contrast("photos"), "every": 2}, SCORED]},
 }
 """What a recipe would say of a stage, without name, budget and optimizer."""
+WITH_TRUNK = ("features below a cut", "features of a trunk")
+"""The image tower of these stands on a convolutional trunk."""
 
 
 def write_data(folder: Path) -> Path:
@@ -150,15 +170,23 @@ def _write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     path.write_text("\n".join(json.dumps(line) for line in lines))
 
 
-def tiny_model(seed: int = 0, *, vision: bool = True) -> DualEncoder:
-    """Towers of two blocks with random weights."""
+TRUNK = ConvTrunkConfig(
+    stem_width=4,
+    stages=(ConvStage(kernel=3, stride=2, expansion=2, width=6, repeats=2),),
+    head_width=10,
+    classes=3,
+)
+
+
+def tiny_model(seed: int = 0, *, vision: bool = True, trunk: bool = False) -> DualEncoder:
+    """Towers of two blocks with random weights; the image tower perhaps on a trunk of two blocks."""
     vocabulary = TextPreparer(TOKENIZER, TextPrepareConfig(max_tokens=77)).vocab_size
     text = TextTowerConfig(
         vocab_size=vocabulary, width=WIDTH, num_layers=2, num_heads=2, hidden=24, embed_dim=WIDTH, rotary_base=1e4
     )
     image = VisionTowerConfig(
         image_size=12, width=WIDTH, num_layers=2, head_width=8, hidden=20, pretrained_grid=3,
-        patches=LinearPatchesConfig(size=4),
+        patches=TRUNK if trunk else LinearPatchesConfig(size=4),
     )  # fmt: skip
     torch.manual_seed(seed)
     model = DualEncoder(DualConfig(text=text, vision=image if vision else None, dims=(4, WIDTH)))
@@ -193,4 +221,5 @@ def tiny_stage(
         torch.device(device),
         0 if group is None else group.rank,
     )
-    return open_stage(recipe.stages[0], tiny_model().to(device=device, dtype=dtype), workshop)
+    model = tiny_model(trunk=name in WITH_TRUNK).to(device=device, dtype=dtype)
+    return open_stage(recipe.stages[0], model, workshop)

@@ -21,9 +21,10 @@ class LowRank(nn.Module):
     def __init__(self, weight: Tensor, rank: int, alpha: float) -> None:
         super().__init__()
         rows, columns = weight.shape
-        self.a = nn.Parameter(torch.empty(rank, columns, dtype=weight.dtype))
-        self.b = nn.Parameter(torch.zeros(rows, rank, dtype=weight.dtype))
-        nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
+        drawn = torch.empty(rank, columns, dtype=weight.dtype)  # on the CPU: a seed begins the same on every device
+        nn.init.kaiming_uniform_(drawn, a=math.sqrt(5))
+        self.a = nn.Parameter(drawn.to(weight.device))
+        self.b = nn.Parameter(torch.zeros(rows, rank, dtype=weight.dtype, device=weight.device))
         self.scaling = alpha / rank
 
     def forward(self, weight: Tensor) -> Tensor:
