@@ -68,10 +68,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    origin = describe_origin({}, None, "one_kind_of_stage", 0)
     chosen = [one for one in recorded_stages(arguments.recorded) if one.name in (arguments.stages or [one.name])]
     stages = {one.name: compare(one) for one in chosen}
     if arguments.out is not None:
-        origin = describe_origin({}, None, "one_kind_of_stage", 0)
         told = {
             "date": now(),
             "commit": origin.commit,
@@ -79,10 +79,10 @@ def main() -> None:
             "machine": {**origin.machine, "cpu_capability": torch.backends.cpu.get_cpu_capability()},
             "recorded_on": json.loads((arguments.recorded / "environment.json").read_text()),
             "rounding": ROUNDING,
-            "stages": stages,
         }
         before = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
-        write_json(arguments.out, before | told, indent=1)
+        others = before.get("stages", {})
+        write_json(arguments.out, before | told | {"stages": others | stages}, indent=1)
 
 
 def compare(recorded: RecordedStage) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from recorded import RecordedStage, RecordedStep, Tensors
+from replayed_configs import text_config, vision_config
 from replayed_stage import (
     FROZEN,
     RecordedDraws,
@@ -17,8 +18,6 @@ from replayed_stage import (
     objective_of,
     scored_pairs,
     stage_towers,
-    text_config,
-    vision_config,
 )
 
 from babelclip.prepare.config import ImagePrepareConfig

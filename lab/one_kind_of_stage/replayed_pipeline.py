@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from recorded import RecordedStage
+from replayed_configs import text_config, vision_config
 from replayed_stage import (
     FROZEN,
     RecordedDraws,
@@ -14,10 +15,8 @@ from replayed_stage import (
     objective_of,
     scored_pairs,
     stage_towers,
-    text_config,
     texts_of,
     vectors_input,
-    vision_config,
 )
 from torch import nn
 

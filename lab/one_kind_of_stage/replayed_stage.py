@@ -19,12 +19,7 @@ from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.text import TextPreparer
 from babelclip.towers.config import (
-    ConvStage,
-    ConvTrunkConfig,
     DualConfig,
-    LinearPatchesConfig,
-    TextTowerConfig,
-    VisionTowerConfig,
 )
 from babelclip.towers.dual import DualEncoder
 from babelclip.train.data.image_sampler import ImageReader
@@ -127,20 +122,6 @@ def texts_of(inputs: Sequence[RecordedInput]) -> tuple[TowerInput, ...]:
 def vectors_input(rows: Tensor) -> TowerInput:
     """Recorded vectors of a frozen tower."""
     return TowerInput("vectors", (rows,), len(rows))
-
-
-def text_config(fields: Mapping[str, Any]) -> TextTowerConfig:
-    """From JSON."""
-    return TextTowerConfig(**fields)
-
-
-def vision_config(fields: Mapping[str, Any]) -> VisionTowerConfig:
-    """From JSON."""
-    patches = dict(fields["patches"])
-    if "stages" in patches:
-        stages = tuple(ConvStage(**stage) for stage in patches.pop("stages"))
-        return VisionTowerConfig(**{**fields, "patches": ConvTrunkConfig(**patches, stages=stages)})
-    return VisionTowerConfig(**{**fields, "patches": LinearPatchesConfig(**patches)})
 
 
 def stage_towers(
