@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,30 +197,37 @@ def tiny_model(seed: int = 0, *, vision: bool = True, trunk: bool = False) -> Du
     return model
 
 
-def tiny_stage(
-    name: str,
+def tiny_stage(name: str, data: Path, **options: Any) -> Stage:
+    """One of ``STAGES``; options as of ``open_tiny``."""
+    return open_tiny(STAGES[name], data, **{"model": tiny_model(trunk=name in WITH_TRUNK), **options})
+
+
+def open_tiny(
+    stage: Mapping[str, Any],
     data: Path,
     *,
     dtype: torch.dtype = torch.float64,
     device: str = "cpu",
     group: ProcessGroupInfo | None = None,
+    model: DualEncoder | None = None,
+    image_prepare: ImagePrepareConfig | None = None,
+    sources: Mapping[str, Any] | None = None,
+    cache: Mapping[str, float] | None = None,
 ) -> Stage:
-    """One of ``STAGES``, opened as a run opens it."""
-    table = {
-        "data": DATA,
-        "stages": [{"name": "stage", "budget": {"steps": 9}, "optimizer": {"learning_rate": 1e-2}, **STAGES[name]}],
-        "held_out": 0.0,
-    }
-    recipe = decode(Recipe, table, name)
+    """A stage as a recipe describes it, opened as a run opens it; the model is ``tiny_model`` where none is given."""
+    plan = {"name": "stage", "budget": {"steps": 9}, "optimizer": {"learning_rate": 1e-2}, **stage}
+    table = {"data": {**DATA, **(sources or {})}, "stages": [plan], "held_out": 0.0, "cache": cache or {}}
+    recipe = replace(decode(Recipe, table, "tiny"), folder=data)
+    towers = (model or tiny_model()).to(device=device, dtype=dtype)
+    images = ImagePreparer(image_prepare or ImagePrepareConfig(size=12, resize_mode="squash"))
     workshop = Workshop(
-        Recipe(data=recipe.data, stages=recipe.stages, held_out=0.0, folder=data),
+        recipe,
         Sources(recipe.data, data, 0.0),
         data,
         data / "cache",
         TextPreparer(TOKENIZER, TextPrepareConfig(max_tokens=77)),
-        ImagePreparer(ImagePrepareConfig(size=12, resize_mode="squash")),
+        None if towers.vision is None else images,
         torch.device(device),
         0 if group is None else group.rank,
     )
-    model = tiny_model(trunk=name in WITH_TRUNK).to(device=device, dtype=dtype)
-    return open_stage(recipe.stages[0], model, workshop)
+    return open_stage(recipe.stages[0], towers, workshop)

@@ -69,6 +69,8 @@ class StagePlan:
         names = [objective.name for objective in self.objectives]
         if not names or len(set(names)) != len(names) or any("." in name for name in names):
             raise ConfigError(f"stage {self.name!r}: objectives need names of their own without a dot, found {names}")
+        if all(objective.every > 1 for objective in self.objectives):
+            raise ConfigError(f"stage {self.name!r}: one objective at least needs every = 1: no step may be empty")
 
     def _check_shared_images(self) -> None:
         """Images are shared with an objective that stands above, has images, and is asked whenever they are wanted."""

@@ -63,6 +63,18 @@ class Stage:
                 f"stage {name!r}: no objective reaches the {' and the '.join(sorted(idle))} tower, which is to learn; "
                 "give it train = 'frozen'"
             )
+        self._check_shared_images()
+
+    def _check_shared_images(self) -> None:
+        """A contrast of texts draws no images; the recipe alone does not tell, because the data decide."""
+        of_name = {one.settings.name: one for one in self._objectives}
+        for one in self._objectives:
+            wanted = getattr(one.settings, "images_of", "")
+            if wanted and of_name[wanted].towers[0] != "image":
+                raise ConfigError(
+                    f"stage {self.name!r}: {one.settings.name!r} has images_of = {wanted!r}, which draws no images "
+                    "first; put its draw of captioned_images first, or give images"
+                )
 
     @property
     def module(self) -> nn.Module:

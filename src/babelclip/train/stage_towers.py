@@ -251,6 +251,10 @@ class StageTowers:
                 features = found.flatten(2).transpose(1, 2)
                 features = features if positions is None else features[:, positions]
             tokens = patches.from_tokens(features)
+        elif positions is not None and isinstance(patches, ConvPatches):
+            # Its classifier sees no other positions either.
+            features = patches.trunk(self.pixels(found)).flatten(2).transpose(1, 2)
+            tokens = patches.from_tokens(features[:, positions])
         else:
             tokens = patches(self.pixels(found))
             tokens = tokens if positions is None else tokens[:, positions]
