@@ -101,6 +101,8 @@ class _Decoder:
             return value
         if origin is tuple:
             return self.items(arguments, value, where)
+        if origin is Sequence:
+            return self.items((*arguments, Ellipsis), value, where)
         if origin in (Mapping, dict):
             if not isinstance(value, Mapping):
                 raise _unlike("a table", value, where)

@@ -36,10 +36,9 @@ from babelclip.train.open_stage import Workshop, open_frozen, open_stage
 from babelclip.train.post_steps.post_step import NewTensors, PostStepContext
 from babelclip.train.recipe import Recipe, StagePlan
 from babelclip.train.tower_plan import prepare_tower, release_tower
-from babelclip.train.write_model import card_results, write_model
+from babelclip.train.write_model import card_results, check_write, write_model
 
 Say = Callable[[str], None]
-POST_STEPS = "post_steps.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +62,7 @@ def train(recipe: Recipe, start: ModelFolder, data: Path, out: Path, options: Ru
     """
     if (out / "log.jsonl").is_file() and not options.resume:
         raise ConfigError(f"{out} already holds a run. Go on with --resume, or give another --out")
+    check_write(recipe, start, data)
     out.mkdir(parents=True, exist_ok=True)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
@@ -147,7 +147,9 @@ class _Run:
         self.say(f"stage {plan.name}: {sum(parameter.numel() for parameter in learning):,} parameters are trained")
         engine = Engine(device=options.device, group=options.group, strategy=options.strategy, piece=plan.piece)
         try:
-            run_stage(stage, plan.budget, plan.optimizer, self._out, self._log, resume=options.resume, engine=engine)
+            counters = run_stage(
+                stage, plan.budget, plan.optimizer, self._out, self._log, resume=options.resume, engine=engine
+            )
         finally:
             stage.towers.flush()
         if options.strategy == "shard":
@@ -158,7 +160,7 @@ class _Run:
         if stage.towers.images is not None:
             for image, reason in stage.towers.images.failures.items():
                 self.say(f"skipped {image}: {reason}")
-        self._post_steps(plan)
+        self._post_steps(plan, counters.step)
 
     def _resize(self, image_size: int) -> None:
         """Another image size from here on."""
@@ -171,12 +173,12 @@ class _Run:
         self.workshop = replace(self.workshop, images=resized)
 
     @torch.no_grad()
-    def _post_steps(self, plan: StagePlan) -> None:
-        """Computed once: a run that is resumed takes what it kept."""
+    def _post_steps(self, plan: StagePlan, step: int) -> None:
+        """Computed once: a run that is resumed takes what it kept, if no more steps were taken since."""
         if not plan.post_steps:
             return
         self._latest = None
-        file = self._out / plan.name / POST_STEPS
+        file = self._out / plan.name / f"post-steps-{step:08d}.safetensors"
         if not file.is_file():
             changed: dict[str, Tensor] = {}
             for settings in plan.post_steps:

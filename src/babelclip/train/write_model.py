@@ -52,13 +52,13 @@ def write_model(
         results: For its card.
 
     Raises:
-        ConfigError: The recipe asks for what the layout of the start does not have.
+        ConfigError: The recipe asks for what the layout of the start does not have, or the card lacks something.
+        DatasetError: There is no file of the card or the notice.
         WeightsError: The towers do not make a whole model.
     """
     settings, tensors = recipe.write, {name: tensor.cpu() for name, tensor in state_tensors(towers).items()}
+    check_write(recipe, start, data)
     if start.layout != "babelclip":
-        if settings != WriteSettings():
-            raise ConfigError(f"[write] is for babelclip's own layout; {start.path} is written back as {start.layout}")
         dtype = _dtype_of(start)
         write_published(
             out,
@@ -82,6 +82,16 @@ def write_model(
         notice=_notice(settings, start, data),
         overwrite=True,
     )
+
+
+def check_write(recipe: Recipe, start: ModelFolder, data: Path) -> None:
+    """Make sure before training that the model can be written as the recipe says; fails as ``write_model`` does."""
+    if start.layout != "babelclip":
+        if recipe.write != WriteSettings():
+            raise ConfigError(f"[write] is for babelclip's own layout; {start.path} is written back as {start.layout}")
+        return
+    _card(recipe, start, data, ())
+    _notice(recipe.write, start, data)
 
 
 def shipped_tensors(tensors: Mapping[str, Tensor], *, int4_words: bool) -> dict[str, Any]:
