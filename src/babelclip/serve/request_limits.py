@@ -54,6 +54,10 @@ class RequestLimits:
                 await self._run(exchange)
             except _BodyRefused:
                 pass  # answered below
+            except asyncio.CancelledError:  # uvicorn's, when the time to finish is over
+                if exchange.is_answering:
+                    raise
+                exchange.refusal = Busy("the server was stopped before this was done; send it again", RETRY_SECONDS)
             except Exception as error:
                 self.access_log.failed(exchange.scope, error)
                 if not exchange.is_answering:

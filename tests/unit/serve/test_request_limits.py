@@ -6,12 +6,14 @@ import asyncio
 import json
 import logging
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI, Request
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -89,6 +91,35 @@ def test_what_a_client_asked_for_is_dropped_when_it_leaves(encoder: Encoder, run
             time.sleep(0.02)
         assert dropped == [True]
         assert 'babelclip_requests_total{route="/slow",status="499"} 1.0' in client.get("/metrics").text
+
+
+def test_what_is_not_finished_when_the_server_stops_is_told_to_come_back(encoder: Encoder) -> None:
+    app = make_app(encoder)
+    arrived = threading.Event()
+
+    @app.get("/slow")
+    async def slow() -> None:
+        arrived.set()
+        await asyncio.sleep(60)
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    answers: list[httpx.Response] = []
+    asking = threading.Thread(
+        target=lambda: answers.append(httpx.get(f"http://127.0.0.1:{port}/slow", trust_env=False, timeout=30))
+    )
+    asking.start()
+    assert arrived.wait(20)
+    server.should_exit = True
+    asking.join()
+    thread.join()
+    (answer,) = answers
+    assert (answer.status_code, answer.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
+    assert answer.headers["Retry-After"] == "1"
 
 
 def test_a_failure_is_told_by_its_id_alone(
