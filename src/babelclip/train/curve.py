@@ -61,6 +61,12 @@ def last_figures(path: Path, number: int = 10) -> dict[tuple[str, str], float]:
     }
 
 
+def run_names(logs: Sequence[Path]) -> list[str]:
+    """What to call runs in a picture: their folders' names where these differ, else the whole paths."""
+    names = [log.parent.name for log in logs]
+    return names if len(set(names)) == len(names) else [str(log.parent) for log in logs]
+
+
 def draw_curve(logs: Sequence[Path], picture: Path) -> None:
     """One row of panels per stage, one panel per figure.
 
@@ -74,7 +80,7 @@ def draw_curve(logs: Sequence[Path], picture: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    runs = {log.parent.name: read_log(log) for log in logs}
+    runs = dict(zip(run_names(logs), map(read_log, logs), strict=True))
     panels: dict[str, list[str]] = {}
     for stages in runs.values():
         for stage, series in stages.items():
