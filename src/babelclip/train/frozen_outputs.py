@@ -116,7 +116,7 @@ class _Parts:
         self._open: dict[Path, NDArray[np.generic]] = {}
         self._waiting: dict[str, NDArray[np.generic]] = {}
         self._waiting_bytes = self._bytes = 0
-        for keys_file in sorted(folder.glob("*.json")):
+        for keys_file in sorted(folder.glob("[0-9]*.json")):  # not what a kill has left unfinished
             rows_file = keys_file.with_suffix(".npy")
             self._bytes += rows_file.stat().st_size
             for row, key in enumerate(json.loads(keys_file.read_text(encoding="utf-8"))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +37,9 @@ class LinearMap:
         if not path.is_file():
             raise DatasetError(f"there is no file {path} of a linear map")
         try:
-            with np.load(path) as arrays:
+            with path.open("rb") as file, np.load(file) as arrays:
                 return cls(torch.from_numpy(arrays["mean"]).float(), torch.from_numpy(arrays["matrix"]).float())
-        except (KeyError, ValueError, OSError) as error:
+        except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise DatasetError(f"{path} holds no linear map (mean and matrix): {error}") from error
 
     def write(self, path: Path) -> None:

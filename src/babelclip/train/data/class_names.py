@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ def read_class_names(path: Path) -> ClassNames:
         for number, names in enumerate(classes.values()):
             for language, name in names.items():
                 by_language.setdefault(language, {})[number] = [name] if isinstance(name, str) else list(name)
-    except (ValueError, AttributeError, TypeError, gzip.BadGzipFile) as error:
+    except (ValueError, AttributeError, TypeError, EOFError, OSError, zlib.error) as error:
         raise DatasetError(f"{path} is no file of class names, {{class: {{language: name}}}}: {error}") from error
     if not by_language:
         raise DatasetError(f"{path} names no class")

@@ -42,9 +42,9 @@ class StoredVectors:
         if not path.is_file():
             raise DatasetError(f"there is no file {path} of stored vectors")
         try:
-            with np.load(path) as arrays:
+            with path.open("rb") as file, np.load(file) as arrays:
                 ids, vectors = arrays["ids"], arrays["vectors"]
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise DatasetError(f"{path} holds no stored vectors (ids and vectors): {error}") from error
         if vectors.ndim != 2 or ids.ndim != 1 or len(ids) != len(vectors):
             raise DatasetError(f"{path}: expected ids (N,) and vectors (N, D), found {ids.shape} and {vectors.shape}")

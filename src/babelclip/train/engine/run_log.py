@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from babelclip.atomic_write import write_bytes
 from babelclip.optional_dependency import needed_for
 from babelclip.train.engine.distributed import ONE_PROCESS, ProcessGroupInfo
 
@@ -28,6 +29,8 @@ class RunLog:
     def __init__(self, path: Path, group: ProcessGroupInfo = ONE_PROCESS, *, tensorboard: bool = False) -> None:
         self._path = path if group.is_first else None
         path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path is not None:
+            _cut_half_line(self._path)
         self._board = TensorBoard(path.parent / "tensorboard") if tensorboard and group.is_first else None
 
     def write(self, stage: str, step: int, figures: Mapping[str, Tensor | float]) -> None:
@@ -41,6 +44,14 @@ class RunLog:
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "stage": stage, "step": step, **rounded}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _cut_half_line(path: Path) -> None:
+    """A kill in the middle of a line leaves a part of it, which would spoil the next one."""
+    content = path.read_bytes() if path.is_file() else b""
+    whole = content.rpartition(b"\n")[0] + b"\n" if b"\n" in content else b""
+    if len(whole) < len(content):
+        write_bytes(path, whole)
 
 
 class TensorBoard:
