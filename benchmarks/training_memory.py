@@ -3,7 +3,7 @@
     python benchmarks/training_memory.py [--out benchmarks/results/training_memory.json]
 
 The nano recipe's model, all weights trained, on drawn shapes (examples/draw_shapes.py): forward and backward, no
-optimiser.
+optimizer.
 Each case is a process of its own, whose largest resident size is read at its end; the first takes no step at all. They
 run with MALLOC_MMAP_THRESHOLD_=131072, so that glibc gives back what a piece has freed instead of keeping it.
 """

@@ -24,7 +24,7 @@ import babelclip
 from babelclip.demo.album import read_album
 from babelclip.demo.results import answer_queries
 from babelclip.encoder import Encoder
-from babelclip.evaluate.read_pack import LABELS, Photo, read_names, read_pack
+from babelclip.evaluate.read_pack import LABELS, PackPhoto, read_names, read_pack
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "failures.md"
@@ -62,7 +62,7 @@ The first {cases} of each language, in an order drawn once:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A photo to show, and what its licence asks to be said."""
+    """A photo to show, and what its license asks to be said."""
 
     image: Image.Image
     author: str
@@ -119,7 +119,7 @@ def name_failures(encoder: Encoder, data: Path) -> tuple[list[Failure], dict[str
     return failures, rates, len(photos)
 
 
-def _picture(photo: Photo) -> Picture:
+def _picture(photo: PackPhoto) -> Picture:
     return Picture(_square(io.BytesIO(photo.image)), photo.record["author"], photo.record["url"])
 
 

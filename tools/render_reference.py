@@ -95,7 +95,7 @@ def commands() -> Iterator[list[str]]:
 
 
 def help_of(command: list[str]) -> str:
-    """What --help prints, without colours."""
+    """What --help prints, without colors."""
     screen = io.StringIO()
     with whole_help(app, command):
         app.help_print(command, console=Console(file=screen, width=WIDTH, color_system=None, force_terminal=False))

@@ -1,11 +1,12 @@
 """Put the tables of result files into Markdown documents, between two marks.
 
-    <!-- table: bars | benchmarks/results/small.json -->
+    <!-- table: targets | benchmarks/results/small.json -->
     <!-- /table -->
 
-Kinds: ``bars`` (several result files, by commas, become columns), ``tasks``, ``forms`` and ``languages:TASK``;
+Kinds: ``targets`` (several result files, by commas, become columns), ``tasks``, ``forms`` and ``languages:TASK``;
 ``training``, ``memory``, ``finetune``, ``serving``, ``three_lines``, ``search``, and ``chances`` and ``mixed``, for the
-files of benchmarks/nano.py, training_memory.py, finetune.py, serving.py, three_lines.py, search.py and reading.py.
+files of benchmarks/nano.py, training_memory.py, finetune.py, serving.py, three_lines.py, search.py and
+score_calibration.py.
 A third field ``zh`` gives Chinese headings. Paths are relative to the project's root.
 
     python tools/render_tables.py            rewrite the tables of all documents
@@ -25,7 +26,7 @@ from typing import Any, cast, get_args
 from babelclip.checkpoint.checksums import CHECKSUMS, write_checksums
 from babelclip.errors import DatasetError
 from babelclip.evaluate.results import read_result
-from babelclip.evaluate.tables import Tongue, bars_table, forms_table, languages_table, markdown, tasks_table
+from babelclip.evaluate.tables import TableLocale, forms_table, languages_table, markdown, targets_table, tasks_table
 
 BLOCK = re.compile(r"(?P<open><!-- table: (?P<spec>[^\n]*?) -->\n)(?P<body>.*?)(?P<close><!-- /table -->)", re.DOTALL)
 MARKS = re.compile(r"^<!-- (?:table: .*|/table) -->$", re.MULTILINE)
@@ -53,21 +54,21 @@ def render(text: str, root: Path) -> str:
 def table(spec: str, root: Path) -> str:
     """The table that a mark asks for: ``kind | files [| tongue]``."""
     fields = [field.strip() for field in spec.split("|")]
-    if len(fields) not in (2, 3) or (len(fields) == 3 and fields[2] not in get_args(Tongue)):
+    if len(fields) not in (2, 3) or (len(fields) == 3 and fields[2] not in get_args(TableLocale)):
         raise DatasetError(f"expected 'kind | file.json[, file.json] [| zh]', found {spec!r}")
     kind, _, task = fields[0].partition(":")
-    tongue = cast(Tongue, fields[2]) if len(fields) == 3 else "en"
+    locale = cast(TableLocale, fields[2]) if len(fields) == 3 else "en"
     if kind in BENCHMARKS:
-        return BENCHMARKS[kind](json.loads((root / fields[1]).read_text(encoding="utf-8")), tongue)
+        return BENCHMARKS[kind](json.loads((root / fields[1]).read_text(encoding="utf-8")), locale)
     results = [read_result(root / name.strip()) for name in fields[1].split(",")]
-    if kind == "bars" and not task:
-        return bars_table(results, tongue)
+    if kind == "targets" and not task:
+        return targets_table(results, locale)
     if kind == "tasks" and not task and len(results) == 1:
-        return tasks_table(results[0], tongue)
+        return tasks_table(results[0], locale)
     if kind == "forms" and not task and len(results) == 1:
-        return forms_table(results[0], tongue)
+        return forms_table(results[0], locale)
     if kind == "languages" and task and len(results) == 1:
-        return languages_table(results[0], task, tongue)
+        return languages_table(results[0], task, locale)
     raise DatasetError(f"expected bars (any number of files), tasks or languages:TASK (one file), found {spec!r}")
 
 
@@ -77,16 +78,16 @@ TRAINING_HEADINGS = {
 }
 
 
-def training_table(content: dict[str, Any], tongue: Tongue) -> str:
+def training_table(content: dict[str, Any], locale: TableLocale) -> str:
     """Held-out images before and after a run, and how long it took."""
     rows = [
         [name.replace("_", " ").replace(" recall@", " R@"), *(f"{row[key]:.1f}" for key in ("before", "after"))]
         for name, row in content["held_out"].items()
     ]
-    return markdown([heading.format(content["seconds"] / 60) for heading in TRAINING_HEADINGS[tongue]], rows)
+    return markdown([heading.format(content["seconds"] / 60) for heading in TRAINING_HEADINGS[locale]], rows)
 
 
-def memory_table(content: dict[str, Any], _: Tongue) -> str:
+def memory_table(content: dict[str, Any], _: TableLocale) -> str:
     """Peak memory of a step by batch and piece."""
     rows = [
         [f"{case['batch']:,}" if case["batch"] else "none", str(case["piece"] or "-"), f"{case['gib']:.2f}"]
@@ -95,7 +96,7 @@ def memory_table(content: dict[str, Any], _: Tongue) -> str:
     return markdown(["batch", "piece", "peak memory, GiB"], rows)
 
 
-def finetune_table(content: dict[str, Any], _: Tongue) -> str:
+def finetune_table(content: dict[str, Any], _: TableLocale) -> str:
     """R@5 of held-out pictures before and after fine-tuning, seed by seed, and what became of another set."""
     known = content["flickr8k_before"]
     ways = {"text_to_image_recall@5": "text to image", "image_to_text_recall@5": "image to text"}
@@ -109,7 +110,7 @@ def finetune_table(content: dict[str, Any], _: Tongue) -> str:
     return markdown(["seed", "R@5", "before", "after", "difference (95%)", "Flickr8k, difference"], rows)
 
 
-def serving_table(content: dict[str, Any], _: Tongue) -> str:
+def serving_table(content: dict[str, Any], _: TableLocale) -> str:
     """The server under load, and beside the library."""
     load, beside = content["load"], content["overhead"]
     clients = f"{load['clients']} clients, texts and photos mixed, {load['minutes']:g} minutes"
@@ -149,7 +150,7 @@ THREE_LINES_WORDS = {
 }
 
 
-def three_lines_table(content: dict[str, Any], tongue: Tongue) -> str:
+def three_lines_table(content: dict[str, Any], locale: TableLocale) -> str:
     """The time of each of the README's three lines."""
     facts = {
         "cores": content["machine"]["usable_cores"],
@@ -157,12 +158,12 @@ def three_lines_table(content: dict[str, Any], tongue: Tongue) -> str:
         "photos": content["photos"],
         "size": content["megapixels_each"],
     }
-    first, second, *lines = (words.format(**facts) for words in THREE_LINES_WORDS[tongue])
+    first, second, *lines = (words.format(**facts) for words in THREE_LINES_WORDS[locale])
     seconds = (content[f"{name}_seconds"] for name in ("set_up", "index", "search"))
     return markdown([first, second], [[line, f"{taken:.1f}"] for line, taken in zip(lines, seconds, strict=True)])
 
 
-def search_table(content: dict[str, Any], _: Tongue) -> str:
+def search_table(content: dict[str, Any], _: TableLocale) -> str:
     """Figures of search; parts that were not measured yet are left out."""
     rows: list[list[str]] = []
     if rate := content.get("rate"):
@@ -192,7 +193,7 @@ def search_table(content: dict[str, Any], _: Tongue) -> str:
     return markdown(["", f"measured, {content['million']['machine']['usable_cores']} cores"], rows)
 
 
-def chances_table(content: dict[str, Any], _: Tongue) -> str:
+def chances_table(content: dict[str, Any], _: TableLocale) -> str:
     """Chances that were told, and how many of them came true, for pairs told ten percent or more."""
     rows = []
     for name, bins in content["chances"].items():
@@ -201,7 +202,7 @@ def chances_table(content: dict[str, Any], _: Tongue) -> str:
     return markdown(["told / came true", "10 to 30%", "30 to 50%", "50 to 70%", "above 70%"], rows)
 
 
-def mixed_table(content: dict[str, Any], _: Tongue) -> str:
+def mixed_table(content: dict[str, Any], _: TableLocale) -> str:
     """What photos and texts that are found together can be ranked by."""
     sizes = list(dict.fromkeys((row["photos"], row["texts"]) for row in content["mixed"]))
     found = {(row["ranked_by"], row["photos"], row["texts"]): row for row in content["mixed"]}
@@ -212,7 +213,7 @@ def mixed_table(content: dict[str, Any], _: Tongue) -> str:
     return markdown(["ranked by", *(f"{photos} photos, {texts} texts" for photos, texts in sizes)], rows)
 
 
-def where_table(content: dict[str, Any], _: Tongue) -> str:
+def where_table(content: dict[str, Any], _: TableLocale) -> str:
     """How well the place of a photo among others is found, by what is done to find it."""
     names = {"covers": "covers alone", "parts": "parts alone", "both": "both"}
     told = {"warmest": "warmest cell", "share": "of the warmth", "warmer": "warmer than beside"}
@@ -223,7 +224,7 @@ def where_table(content: dict[str, Any], _: Tongue) -> str:
     return markdown(["", *(f"{kind}: {told[figure]}" for kind, figure in columns)], rows)
 
 
-BENCHMARKS: dict[str, Callable[[dict[str, Any], Tongue], str]] = {
+BENCHMARKS: dict[str, Callable[[dict[str, Any], TableLocale], str]] = {
     "training": training_table,
     "memory": memory_table,
     "finetune": finetune_table,

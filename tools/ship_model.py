@@ -27,7 +27,7 @@ RESULTS = "benchmarks/results/small.json"
 FAILURES = "../../../../../docs/failures.md"  # from the card, in the repository
 BEFORE = "## Limits\n"
 TABLES = {
-    "What it is to reach, and what it aims for": "bars",
+    "What it is to reach, and what it aims for": "targets",
     "Retrieval, Flickr8k test (1,000 photos), by language": "languages:flickr8k_test",
     "Retrieval, xFlickr (243 photos), by language": "languages:xflickr243",
     "Retrieval, Tux Paint stamps, by language": "languages:tuxpaint",

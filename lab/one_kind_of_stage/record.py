@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from babelclip.train.artefacts import english_vectors, pruned_vocabulary, target_space, token_table
+from babelclip.train.artifacts import english_vectors, pruned_vocabulary, target_space, token_table
 from babelclip.train.caption_stage import CaptionSettings, CaptionStage
 from babelclip.train.data.shards import read_packs
 from babelclip.train.features import Views, _Parts, make_features

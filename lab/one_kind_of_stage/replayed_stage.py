@@ -29,7 +29,7 @@ from babelclip.train.frozen_outputs import CacheSettings
 from babelclip.train.objectives.contrast import Contrast, ContrastSettings
 from babelclip.train.objectives.objective import Draw, Objective, ScaledHead
 from babelclip.train.objectives.scored_pairs import ScoredPairs, ScoredPairSettings
-from babelclip.train.stage import Asked, Stage
+from babelclip.train.stage import DrawnObjective, Stage
 from babelclip.train.stage_towers import InputSettings, StageTowers
 from babelclip.train.tower_plan import TowerPlan, prepare_tower
 
@@ -74,13 +74,13 @@ class RecordedDraws(Stage):
     def draw(self, step: int, group: ProcessGroupInfo) -> Batch:
         """The recorded batch."""
         inputs: list[TowerInput] = []
-        asked: list[Asked] = []
+        asked: list[DrawnObjective] = []
         start_of: dict[int, int] = {}
         for one in self._slices(step):
             start = start_of[one.objective] = len(inputs)
             inputs += one.inputs
             shared = None if one.shares is None else start_of[one.shares]
-            asked.append(Asked(one.objective, start, len(inputs), shared, one.labels))
+            asked.append(DrawnObjective(one.objective, start, len(inputs), shared, one.labels))
         return Batch(tuple(inputs), tuple(asked))
 
 

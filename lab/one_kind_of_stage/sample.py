@@ -94,7 +94,7 @@ def _photos(data: Path, folder: Path) -> list[tuple[PhotoRecord, bytes]]:
                 "id": record.key,
                 "source": record.source,
                 "kind": record.kind,
-                "licence": record.licence,
+                "licence": record.license,
                 "captions": {language: list(texts) for language, texts in record.captions.items()},
                 "label": record.label,
             }

@@ -22,7 +22,7 @@ from prompts import PROMPTS
 
 IMAGENET = "in1k:"
 CLASSES = 1000
-LEAST_NAMES = 300  # of a language that is asked to tell classes apart
+MIN_NAMES = 300  # of a language that is asked to tell classes apart
 BATCH = 16
 
 
@@ -52,7 +52,7 @@ def class_names(names: Names) -> dict[str, dict[str, list[str]]]:
         )
     languages = {language for by_language in classes.values() for language in by_language} - PSEUDO_LANGUAGES
     counts = {language: sum(language in by_language for by_language in classes.values()) for language in languages}
-    others = sorted(k for k, n in counts.items() if k != "en" and n >= LEAST_NAMES and k in PROMPTS)
+    others = sorted(k for k, n in counts.items() if k != "en" and n >= MIN_NAMES and k in PROMPTS)
     return {
         class_id: {
             language: [by_language[language], PROMPTS[language].format(by_language[language])]

@@ -64,7 +64,7 @@ def notice(name: str, manifest: Manifest) -> str:
         f"{name}: what these weights were made from",
         "",
         "The weights hold no photo and no text, but they were learned from the following. Many of the photos stand",
-        "under terms that allow research only, or have no licence of their own: whoever uses the weights commercially,",
+        "under terms that allow research only, or have no license of their own: whoever uses the weights commercially,",
         "or trains on the same data, should read those terms first. No photo is distributed with the weights.",
         "",
     ]

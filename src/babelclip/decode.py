@@ -18,10 +18,10 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from babelclip.errors import ConfigError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
-def decode(kind: type[T], table: Any, where: str, *, require_all: bool = False) -> T:
+def decode(kind: type[_T], table: Any, where: str, *, require_all: bool = False) -> _T:
     """The dataclass `kind` from a table, nested dataclasses from nested tables.
 
     Fields may be bool, int, float (an int is taken too), str, Path, ``X | None``, Literal, tuples of one type or of
@@ -67,7 +67,7 @@ class _Decoder:
 
     require_all: bool
 
-    def table(self, kind: type[T], table: Any, where: str) -> T:
+    def table(self, kind: type[_T], table: Any, where: str) -> _T:
         if not isinstance(table, Mapping):
             raise _unlike("a table", table, where)
         key: Any = kind

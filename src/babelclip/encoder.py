@@ -29,10 +29,10 @@ from babelclip.prepare.image import ImagePreparer, stack
 from babelclip.prepare.length_batches import batches_by_length
 from babelclip.prepare.open_image import ImageLimits, ImageSource
 from babelclip.prepare.text import TextPreparer
-from babelclip.reading import Reading, read_reading
 from babelclip.runtime.choose import RuntimeName, open_runtime
 from babelclip.runtime.isolate import as_input_error, run_isolated
 from babelclip.runtime.runtime import Runtime
+from babelclip.score_calibration import ScoreCalibration, read_calibration
 from babelclip.vectors import finish
 
 WINDOW = 1024
@@ -85,7 +85,7 @@ class Encoder(ItemEncoder):
         dims: Sequence[int],
         logit_scale: float | None = None,
         facts: Mapping[str, str | int | None] | None = None,
-        reading: Reading | None = None,
+        calibration: ScoreCalibration | None = None,
         opened: Opened | None = None,
     ) -> None:
         """A model from its parts; ``babelclip.load`` opens one from a folder.
@@ -98,14 +98,14 @@ class Encoder(ItemEncoder):
             dims: the widths that the model was trained for, ascending; the last is the width of its vectors.
             logit_scale: what the model multiplies cosines of a text and an image by, before a softmax.
             facts: what else ``facts()`` shall tell.
-            reading: what the model's scores mean.
+            calibration: what the model's scores mean.
             opened: by what another process could open it; None where none could.
         """
         self.name = name
         self.dims = tuple(dims)
         self.dim = self.dims[-1]
         self.logit_scale = logit_scale
-        self.reading = reading
+        self.calibration = calibration
         self._opened = opened
         self._runtime = runtime
         self.text_preparer = text_preparer
@@ -242,7 +242,7 @@ def open_encoder(
         dims=folder.config.dims,
         logit_scale=read_logit_scale(folder),
         facts={"revision": folder.revision, "fingerprint": fingerprint},
-        reading=read_reading(folder.path, fingerprint),
+        calibration=read_calibration(folder.path, fingerprint),
         opened=opened,
     )
 

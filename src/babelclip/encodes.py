@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from babelclip.arrays import Vectors
 from babelclip.errors import InputError
 from babelclip.prepare.open_image import ImageSource
-from babelclip.reading import Reading
+from babelclip.score_calibration import ScoreCalibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Encodes(Protocol):
         ...
 
     @property
-    def reading(self) -> Reading | None:
+    def calibration(self) -> ScoreCalibration | None:
         """What the model's scores mean; None where nobody has fitted that."""
         ...
 

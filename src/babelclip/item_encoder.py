@@ -27,7 +27,7 @@ from babelclip.progress import show_progress
 
 TEXTS_ONLY = "embeds texts only; choose a model with an image tower to embed images"
 
-Results = Callable[[Iterable[object]], Iterator[Vectors | InputError]]
+_Results = Callable[[Iterable[object]], Iterator[Vectors | InputError]]
 """Items of one kind -> a vector or an error each, in order."""
 
 
@@ -36,8 +36,8 @@ class Call:
     """One call with its options, which are known to be right."""
 
     dim: int  # width of the vectors
-    texts: Results
-    images: Results
+    texts: _Results
+    images: _Results
     cuts: Cuts = field(default_factory=Cuts)  # what ``texts`` adds up
 
 
@@ -186,7 +186,7 @@ def checked(text: object) -> str | InputError:
         return error
 
 
-def _collect(given: object, lone: bool, what: str, results: Results, call: Call, progress: bool) -> Vectors:
+def _collect(given: object, lone: bool, what: str, results: _Results, call: Call, progress: bool) -> Vectors:
     """All vectors; rows of failed items are NaN in the error that tells of them."""
     items = [given] if lone else cast("Iterable[object]", given)
     rows: list[Vectors] = []

@@ -1,4 +1,4 @@
-"""Tar archives of captioned or labelled images in WebDataset order: ``<key>.webp`` beside ``<key>.json``.
+"""Tar archives of captioned or labeled images in WebDataset order: ``<key>.webp`` beside ``<key>.json``.
 
 The one reader of such archives, for evaluation and for training: plain archives (``.tar``) are only indexed, their
 files are read where they lie when asked for; packed ones (``.tar.gz`` and others) are read through once, in order.

@@ -31,7 +31,7 @@ ROWS_AT_ONCE = 512
 """Rows of a Parquet row group."""
 
 Vector = NDArray[Any]
-Row = Mapping[str, Any]
+_Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class Table:
     columns: tuple[Column, ...]
     about: Mapping[str, str | int] = field(default_factory=dict)  # told once; in a file beside ``.npy``
     dim: int | None = None  # width of the vectors; None: that of the first
-    in_every_line: Row = field(default_factory=dict)  # told in each JSON line, so that parts of the file tell it too
+    in_every_line: _Row = field(default_factory=dict)  # told in each JSON line, so that parts of the file tell it too
 
-    def texts(self, row: Row) -> dict[str, Any]:
+    def texts(self, row: _Row) -> dict[str, Any]:
         """A row for forms whose cells are texts and numbers."""
         return {each.name: _cell(each, row.get(each.name)) for each in self.columns}
 
@@ -60,7 +60,7 @@ class Table:
 class Writer(Protocol):
     """Takes rows in order."""
 
-    def add(self, row: Row, vector: Vector) -> None:
+    def add(self, row: _Row, vector: Vector) -> None:
         """Write a row."""
         ...
 
@@ -81,7 +81,7 @@ class LinesWriter:
         # Where the width is known, many rows come: nine digits read back to the same too, and are quick to write.
         self._pattern = None if table.dim is None else ", ".join(["%.9g"] * table.dim)
 
-    def add(self, row: Row, vector: Vector) -> None:
+    def add(self, row: _Row, vector: Vector) -> None:
         head = json.dumps({**row, **self._table.in_every_line}, ensure_ascii=False).removesuffix("}")
         self._file.write(f'{head}, "vector": [{self._numbers(vector)}]}}\n')
 
@@ -106,7 +106,7 @@ class MatrixWriter:
         if beside is not None:
             beside.write(json.dumps(table.about) + "\n")
 
-    def add(self, row: Row, vector: Vector) -> None:
+    def add(self, row: _Row, vector: Vector) -> None:
         self._vectors.add(vector)
         if self._beside is not None:
             self._beside.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -132,7 +132,7 @@ class ArraysWriter:
             if not each.optional
         }
 
-    def add(self, row: Row, vector: Vector) -> None:
+    def add(self, row: _Row, vector: Vector) -> None:
         self._vectors.add(vector)
         texts = self._table.texts(row)
         for name, column in self._cells.items():
@@ -166,9 +166,9 @@ class ParquetWriter:
 
         self._arrow, self._file, self._table = pyarrow, file, table
         self._writer: Any = None
-        self._held: list[tuple[Row, Vector]] = []
+        self._held: list[tuple[_Row, Vector]] = []
 
-    def add(self, row: Row, vector: Vector) -> None:
+    def add(self, row: _Row, vector: Vector) -> None:
         self._held.append((self._table.texts(row), vector))
         if len(self._held) == ROWS_AT_ONCE:
             self._write()

@@ -16,7 +16,7 @@ from environments import clean_environment, environment
 from serving import server
 
 pytestmark = pytest.mark.clients
-LEAST_CASES = 2000
+MIN_CASES = 2000
 
 
 def test_nothing_made_from_the_schema_is_a_failure(tmp_path: Path) -> None:
@@ -32,4 +32,4 @@ def test_nothing_made_from_the_schema_is_a_failure(tmp_path: Path) -> None:
         assert client.get("/health").status_code == 200
     assert done.returncode == 0, done.stdout[-6000:]
     cases = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) generated", done.stdout)]
-    assert sum(cases) >= LEAST_CASES, done.stdout[-2000:]
+    assert sum(cases) >= MIN_CASES, done.stdout[-2000:]

@@ -51,8 +51,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         address: str = request.getfixturevalue("postgres")
         schema = "t" + hashlib.blake2b(request.node.name.encode(), digest_size=8).hexdigest()
         return f"{address}{'&' if '?' in address else '?'}schema={schema}"
-    places = {"sqlite": tmp_path / "index.db", "lance": tmp_path / "lance", "qdrant": tmp_path / "qdrant"}
-    return f"{request.param}:{places[request.param]}"
+    graph_folders = {"sqlite": tmp_path / "index.db", "lance": tmp_path / "lance", "qdrant": tmp_path / "qdrant"}
+    return f"{request.param}:{graph_folders[request.param]}"
 
 
 def open_to_several(url: str) -> None:

@@ -16,8 +16,8 @@ import pytest
 import babelclip.errors
 from babelclip.bundled import bundled_folder
 from babelclip.checkpoint.checksums import CHECKSUMS, DERIVED
-from babelclip.cohort import DIRECTIONS
-from babelclip.search.codes import MOST_NUMBERS
+from babelclip.score_normalization import DIRECTIONS
+from babelclip.search.quantized_codes import MAX_NUMBERS
 from babelclip.search.read_file import PIECE
 from babelclip.search.stores.sqlite_scan import RESCORED
 from babelclip.search.watching import SHARE
@@ -164,7 +164,7 @@ STATED = [
     ("docs/guides/serve.md", f"finishes what was accepted within {DRAIN:g} seconds"),
     ("docs/guides/serve.md", f"an image {TOKENS_PER_TILE:,} tokens for each tile of {TILE_SIDE} x {TILE_SIDE} pixels"),
     ("docs/reference/http.md", f"an image costs {TOKENS_PER_TILE:,} tokens"),
-    ("docs/guides/search.md", f"two bits for each of the first {MOST_NUMBERS} numbers"),
+    ("docs/guides/search.md", f"two bits for each of the first {MAX_NUMBERS} numbers"),
     ("docs/guides/search.md", f"picks {IN_WORDS[RESCORED]} candidates"),
     ("docs/guides/search.md", f"pieces of about {IN_WORDS[PIECE]} characters"),
     ("docs/guides/search.md", f"rests {IN_WORDS[SHARE]} times as long"),

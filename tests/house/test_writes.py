@@ -170,7 +170,7 @@ def f(path, file):
 
 
 @pytest.mark.parametrize(("source", "number"), [(PLANTED, 20), (HARMLESS, 0)])
-def test_writing_is_recognised(source: str, number: int, tmp_path: Path) -> None:
+def test_writing_is_recognized(source: str, number: int, tmp_path: Path) -> None:
     file = tmp_path / "planted.py"
     file.write_text(source, encoding="utf-8")
     lines = [line for _, line, _ in writes(file)]

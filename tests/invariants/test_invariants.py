@@ -79,7 +79,7 @@ class Faulty:
         return self._runtime.facts()
 
     def _spoil(self, vectors: Vectors) -> Vectors:
-        if self._fault == "scale of the batch":  # as activations quantised with one scale for all rows
+        if self._fault == "scale of the batch":  # as activations quantized with one scale for all rows
             scale = np.abs(vectors).max() / 127
             return (np.rint(vectors / scale) * scale).astype(np.float32)
         if self._fault == "order":
@@ -144,7 +144,7 @@ def test_order_is_kept(encoder: Encoder) -> None:
     check_order(encoder)
 
 
-def test_truncation_is_the_prefix_renormalised(encoder: Encoder) -> None:
+def test_truncation_is_the_prefix_renormalized(encoder: Encoder) -> None:
     whole = encoder.encode_text(TEXTS)
     for dim in (1, 7, encoder.dim):
         check_prefix(whole, encoder.encode_text(TEXTS, dim=dim))
@@ -230,7 +230,7 @@ def test_check_of_prefix_bites(folder: Path) -> None:
     encoder = make_encoder(folder, "onnx")
     whole = encoder.encode_text(TEXTS)
     with pytest.raises(AssertionError):
-        check_prefix(whole, whole[:, :16])  # cut after normalising
+        check_prefix(whole, whole[:, :16])  # cut after normalizing
 
 
 def test_check_of_saving_bites(exported_folder: Callable[[str], Path], tmp_path: Path) -> None:

@@ -31,12 +31,13 @@ def begin():
 """
 WRITERS = {
     "reading.json": """
-from babelclip.cohort import Cohort
-from babelclip.reading import Chance, Reading, write_reading
+from babelclip.score_normalization import ScoreNormalization
+from babelclip.score_calibration import Chance, ScoreCalibration, write_calibration
 rows = np.random.default_rng(0).standard_normal((50, 16)).astype(np.float32)
-cohort = Cohort.of(rows)
+cohort = ScoreNormalization.of(rows)
 begin()
-write_reading(path.parent, Reading("0" * 32, 50, 50, {"image": cohort, "text": cohort}, {16: Chance(1, 1, 1, 1, 1)}))
+cohorts, chances = {"image": cohort, "text": cohort}, {16: Chance(1, 1, 1, 1, 1)}
+write_calibration(path.parent, ScoreCalibration("0" * 32, 50, 50, cohorts, chances))
 """,
     "image.onnx": """
 from babelclip.runtime.exported import GraphFacts, keep_graphs
@@ -49,34 +50,34 @@ begin()
 write_safetensors(path, {"a": np.zeros(5000, np.float32)})
 """,
     "failures.jsonl": """
-from babelclip.cli.index import write_failures
+from babelclip.cli.index import _write_failures
 from babelclip.search.indexing import Failure
 begin()
-write_failures([Failure(f"photo {number}.jpg", "broken") for number in range(100)], path)
+_write_failures([Failure(f"photo {number}.jpg", "broken") for number in range(100)], path)
 """,
     "errors.jsonl": """
 from babelclip.cli.encode import Encoded, FailureList
-from babelclip.cli.items import Item
+from babelclip.cli.items import InputItem
 begin()
 with FailureList(path) as failures:
     for number in range(500):
-        failures.add(Encoded(Item(number, "text", "a text"), None, "it is too long"))
+        failures.add(Encoded(InputItem(number, "text", "a text"), None, "it is too long"))
 """,
     "vectors.jsonl": """
-from babelclip.cli.items import Item
+from babelclip.cli.items import InputItem
 from babelclip.cli.output import open_output, row_of
 begin()
 with open_output(path) as table:
     for number in range(100):
-        table.add(row_of(Item(number, "text", "a text")), np.ones(64, np.float32))
+        table.add(row_of(InputItem(number, "text", "a text")), np.ones(64, np.float32))
 """,
     "vectors.npy": """
-from babelclip.cli.items import Item
+from babelclip.cli.items import InputItem
 from babelclip.cli.output import open_output, row_of
 begin()
 with open_output(path) as table:
     for number in range(100):
-        table.add(row_of(Item(number, "text", "a text")), np.ones(64, np.float32))
+        table.add(row_of(InputItem(number, "text", "a text")), np.ones(64, np.float32))
 """,
     "index.npz": """
 from babelclip.search.export import export_rows

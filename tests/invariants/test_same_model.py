@@ -17,15 +17,15 @@ import pytest
 
 import babelclip
 from babelclip.checkpoint.folder import read_folder
-from babelclip.cohort import Cohort
 from babelclip.encoder import Encoder
 from babelclip.errors import FolderError, ModelDiffers
 from babelclip.evaluate.encode import EncodeOnce
 from babelclip.evaluate.run import run_suite
 from babelclip.evaluate.suites import Suite
 from babelclip.evaluate.task import Score, TaskFacts
-from babelclip.reading import READING, Chance, Reading, write_reading
 from babelclip.runtime.exported import Export, Stale, find_export, towers_of
+from babelclip.score_calibration import CALIBRATION, Chance, ScoreCalibration, write_calibration
+from babelclip.score_normalization import ScoreNormalization
 from babelclip.search.index import Index
 
 GOLDENS = Path(__file__).parents[1] / "fixtures" / "goldens"
@@ -60,10 +60,10 @@ def model(exported_folder: Callable[[str], Path], tmp_path: Path) -> Path:
     """A model of both towers, with its graphs and a calibration."""
     path = Path(shutil.copytree(exported_folder("small_int8"), tmp_path / "model"))
     rows = np.random.default_rng(0).standard_normal((200, 48)).astype(np.float32)
-    cohort = Cohort.of(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    cohort = ScoreNormalization.of(rows / np.linalg.norm(rows, axis=1, keepdims=True))
     chance = Chance(standard_score=1.0, cosine=1.0, mean=0.0, deviation=0.0, bias=0.0)
     cohorts = {"image": cohort, "text": cohort}
-    write_reading(path, Reading(read_folder(path).fingerprint(), 200, 200, cohorts, {48: chance}))
+    write_calibration(path, ScoreCalibration(read_folder(path).fingerprint(), 200, 200, cohorts, {48: chance}))
     return path
 
 
@@ -78,7 +78,7 @@ def changed(model: Path, request: pytest.FixtureRequest) -> Path:
 
 def as_it_is(changed: Path) -> Encoder:
     """The changed model, without what would refuse to open."""
-    (changed / READING).unlink(missing_ok=True)
+    (changed / CALIBRATION).unlink(missing_ok=True)
     return babelclip.load(changed, runtime="torch")
 
 
@@ -152,7 +152,7 @@ def test_the_vectors_are_others(model: Path, changed: Path, golden_images: list[
 def test_what_changes_no_vector_does_not_count(model: Path) -> None:
     before = read_folder(model).fingerprint()
     (model / "README.md").write_text("another card", encoding="utf-8")
-    (model / READING).unlink()
+    (model / CALIBRATION).unlink()
     (model / "image.onnx").unlink()
     elsewhere = model.rename(model.with_name("elsewhere"))
     assert read_folder(elsewhere).fingerprint() == before

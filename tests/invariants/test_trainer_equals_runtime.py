@@ -58,7 +58,7 @@ def photos() -> dict[str, bytes]:
         "turned": encoded(color, "JPEG", exif=turned),
         "alpha": encoded(Image.fromarray(pixels), "PNG"),
         "palette": encoded(color.quantize(16), "PNG", transparency=3),
-        "grey": encoded(color.convert("L"), "PNG"),
+        "gray": encoded(color.convert("L"), "PNG"),
         "sixteen bits": encoded(Image.fromarray(pixels[..., 0].astype(np.uint16) * 257), "PNG"),
     }
 

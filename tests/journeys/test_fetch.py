@@ -172,14 +172,14 @@ def machine(tmp_path: Path, hub: Hub) -> Machine:
     return Machine(tmp_path, hub)
 
 
-def test_only_the_needed_files_come_and_the_licence_is_shown_once(machine: Machine, hub: Hub) -> None:
+def test_only_the_needed_files_come_and_the_license_is_shown_once(machine: Machine, hub: Hub) -> None:
     first = machine.fetch()
     assert first["revision"] == COMMITS[0]
     assert first["opened"] == ["org/model", COMMITS[0], 138]
     names = {file.name for file in Path(first["path"]).iterdir()}
     assert names == {"config.json", "model.safetensors", "tokenizer.json", "README.md"}
     assert (Path(first["path"]) / "model.safetensors").read_bytes() == (GOLDEN / "model.safetensors").read_bytes()
-    shown = [line for line in first["stderr"].splitlines() if "licence: cc-by-nc-4.0 (no commercial use" in line]
+    shown = [line for line in first["stderr"].splitlines() if "license: cc-by-nc-4.0 (no commercial use" in line]
     assert len(shown) == 1
     assert first["license"] == "cc-by-nc-4.0"
     assert hub.downloads("model.safetensors") == [None]
@@ -306,6 +306,6 @@ def test_a_gated_model_and_a_hub_that_is_down(machine: Machine, hub: Hub) -> Non
     assert "try again, or set HF_HUB_OFFLINE=1" in machine.fetch()["error"]
 
 
-def test_the_licence_of_a_mirror_without_cards(machine: Machine, hub: Hub) -> None:
+def test_the_license_of_a_mirror_without_cards(machine: Machine, hub: Hub) -> None:
     hub.card = None
     assert machine.fetch()["license"] == "not stated"

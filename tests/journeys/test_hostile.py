@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from serving import MODEL, peak_megabytes, server, worker_of
 
 pytestmark = pytest.mark.slow
-MOST_MEGABYTES = 900
+MAX_MEGABYTES = 900
 """Of one process. At rest they have about 200 and 350; two pictures of the limit's size are decoded at once, and each
 takes some 200 with what Pillow needs beside it."""
 
@@ -123,8 +123,8 @@ def still_well(running: tuple[int, int, httpx.Client]) -> Iterator[None]:
     front, worker, client = running
     answer = client.post("/v1/embeddings", json={"model": MODEL, "input": "a dog"})
     assert np.allclose(answer.json()["data"][0]["embedding"], babelclip.load().encode_text("a dog"), atol=1e-4)
-    assert peak_megabytes(front) < MOST_MEGABYTES
-    assert peak_megabytes(worker) < MOST_MEGABYTES
+    assert peak_megabytes(front) < MAX_MEGABYTES
+    assert peak_megabytes(worker) < MAX_MEGABYTES
     assert client.get("/health").status_code == 200
 
 

@@ -64,8 +64,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def beach(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """An image host of one's own: its HOST:PORT, and the folder that it serves."""
     home = tmp_path_factory.mktemp("host")
-    for name, colour in (("beach1.jpg", "orange"), ("beach2.jpg", "navy")):
-        Image.new("RGB", (720, 480), colour).save(home / name)
+    for name, color in (("beach1.jpg", "orange"), ("beach2.jpg", "navy")):
+        Image.new("RGB", (720, 480), color).save(home / name)
 
     with image_host(home) as host:
         yield host, home

@@ -194,7 +194,7 @@ def test_a_killed_export_never_looks_complete(home: Path, tmp_path: Path) -> Non
         assert not list(tmp_path.glob("a.*")), "nothing beside it has its name either"
 
 
-def test_indexed_photos_are_labelled_without_embedding_them_again(home: Path) -> None:
+def test_indexed_photos_are_labeled_without_embedding_them_again(home: Path) -> None:
     labels = ("--labels", "a dog,a lighthouse,zebras", "--json")
     indexed = {row["input"]: row["labels"] for row in rows(babelclip(home, "classify", "--indexed", *labels))}
     assert len(indexed) == len(list(ALBUM.glob("*.webp")))

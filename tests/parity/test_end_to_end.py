@@ -1,7 +1,7 @@
 """Texts and images to finished vectors against the reference's own ``encode_text``, ``encode_image`` and ``encode``.
 
 Tolerances: torch 4e-6 on finished vectors, as for the towers' outputs; exported graphs 1e-4 and cosine 0.99999. Vectors
-that are not normalised have values up to 4, hence 1e-5 in torch.
+that are not normalized have values up to 4, hence 1e-5 in torch.
 """
 
 from __future__ import annotations

@@ -218,7 +218,7 @@ def test_bfloat16_stays_close(clip: Golden) -> None:
 
 @torch.inference_mode()
 def test_rows_without_an_adapter(golden: Golden) -> None:
-    """Index -1 uses the base weights in that row alone, whatever its neighbours use."""
+    """Index -1 uses the base weights in that row alone, whatever its neighbors use."""
     ids = golden.token_ids("padded")
     adapters = torch.zeros(len(ids), dtype=torch.long)
     adapters[1::2] = -1

@@ -86,7 +86,7 @@ def lengths(encoder: Encoder, texts: list[str]) -> list[int]:
     return [len(ids) for ids in encoder.tokenize(texts)]
 
 
-def grey(value: int) -> Image.Image:
+def gray(value: int) -> Image.Image:
     return Image.new("RGB", (SIZE, SIZE), (value,) * 3)
 
 
@@ -115,8 +115,8 @@ def test_shapes(encoder: Encoder) -> None:
     assert encoder.encode_text(["a"]).shape == (1, DIM)
     assert encoder.encode_text([], dim=3).shape == (0, 3)
     assert encoder.encode_text(iter([])).dtype == np.float32
-    assert encoder.encode_image(grey(3)).shape == (DIM,)
-    assert encoder.encode_image([grey(3)]).shape == (1, DIM)
+    assert encoder.encode_image(gray(3)).shape == (DIM,)
+    assert encoder.encode_image([gray(3)]).shape == (1, DIM)
     assert encoder.encode_image([], dim=2).shape == (0, 2)
 
 
@@ -129,7 +129,7 @@ def test_any_iterable(encoder: Encoder) -> None:
 @pytest.mark.parametrize(
     "lone",
     [
-        grey(9),
+        gray(9),
         np.full((5, 6, 3), 9, np.uint8),
         pytest.param("png", id="bytes"),
         pytest.param("file", id="file object"),
@@ -139,13 +139,13 @@ def test_any_iterable(encoder: Encoder) -> None:
 )
 def test_one_image_in_every_form(encoder: Encoder, lone: Any, tmp_path: Path) -> None:
     stream = io.BytesIO()
-    grey(9).save(stream, "PNG")
-    (tmp_path / "grey.png").write_bytes(stream.getvalue())
+    gray(9).save(stream, "PNG")
+    (tmp_path / "gray.png").write_bytes(stream.getvalue())
     forms = {
         "png": stream.getvalue(),
         "file": io.BytesIO(stream.getvalue()),
-        "path": tmp_path / "grey.png",
-        "str": str(tmp_path / "grey.png"),
+        "path": tmp_path / "gray.png",
+        "str": str(tmp_path / "gray.png"),
     }
     image = forms[lone] if isinstance(lone, str) else lone
     vector = encoder.encode_image(image, normalize=False)
@@ -167,7 +167,7 @@ def test_order_is_kept_over_windows_and_batches(encoder: Encoder, runtime: FakeR
 
 
 def test_images_travel_in_batches_and_keep_order(encoder: Encoder, runtime: FakeRuntime) -> None:
-    vectors = encoder.encode_image((grey(i) for i in range(200)), normalize=False)
+    vectors = encoder.encode_image((gray(i) for i in range(200)), normalize=False)
     np.testing.assert_allclose(vectors[:, 0], np.arange(200) / 255, atol=1e-6)
     assert max(runtime.image_batches) > 1
 
@@ -175,7 +175,7 @@ def test_images_travel_in_batches_and_keep_order(encoder: Encoder, runtime: Fake
 # ---------------------------------------------------------------- options
 
 
-def test_cut_then_normalised(encoder: Encoder) -> None:
+def test_cut_then_normalized(encoder: Encoder) -> None:
     raw = encoder.encode_text(["the house"], normalize=False)
     for dim in range(1, DIM + 1):
         cut = encoder.encode_text(["the house"], dim=dim)
@@ -256,7 +256,7 @@ def test_failures_name_items_and_lose_nothing(encoder: Encoder) -> None:
 
 def test_broken_images_fail_alone(encoder: Encoder, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not an image")
-    images = [grey(1), tmp_path / "absent.jpg", grey(2), b"", tmp_path / "text.jpg", 17, grey(3)]
+    images = [gray(1), tmp_path / "absent.jpg", gray(2), b"", tmp_path / "text.jpg", 17, gray(3)]
     with pytest.raises(ItemsError) as caught:
         encoder.encode_image(images, normalize=False)
     assert sorted(caught.value.failures) == [1, 3, 4, 5]
@@ -301,7 +301,7 @@ def test_vectors_that_are_not_finite_are_failures(encoder: Encoder, runtime: Fak
 
     runtime.run_images = spoil  # type: ignore[method-assign]
     with pytest.raises(ItemsError, match="NaN or infinity") as caught:
-        encoder.encode_image([grey(1), grey(200), grey(2)], normalize=False)
+        encoder.encode_image([gray(1), gray(200), gray(2)], normalize=False)
     assert list(caught.value.failures) == [1]
 
 
@@ -309,10 +309,10 @@ def test_text_only_model_refuses_images(runtime: FakeRuntime) -> None:
     encoder = make_encoder(runtime, with_images=False)
     assert encoder.image_size is None
     with pytest.raises(ConfigError, match="fake embeds texts only"):
-        encoder.encode_image([grey(1)])
+        encoder.encode_image([gray(1)])
     with pytest.raises(ConfigError, match="embeds texts only"):
-        encoder.stream([grey(1)], kind="image")
-    first, second = encoder.stream(["a", grey(1)])
+        encoder.stream([gray(1)], kind="image")
+    first, second = encoder.stream(["a", gray(1)])
     assert first.vector is not None
     assert "embeds texts only" in str(second.error)
 
@@ -330,8 +330,8 @@ def test_a_source_that_breaks_is_the_callers_error(encoder: Encoder) -> None:
 
 
 def test_stream_mixes_kinds_and_errors(encoder: Encoder, tmp_path: Path) -> None:
-    grey(5).save(tmp_path / "grey.png")
-    items: list[Any] = ["a", grey(5), str(tmp_path / "grey.png"), None, "the house", "mistyped.jpg", "see cat.jpg"]
+    gray(5).save(tmp_path / "gray.png")
+    items: list[Any] = ["a", gray(5), str(tmp_path / "gray.png"), None, "the house", "mistyped.jpg", "see cat.jpg"]
     results = list(encoder.stream(items, normalize=False))
     assert [item.index for item in results] == list(range(7))
     assert [item.error is None for item in results] == [True, True, True, False, True, False, True]
@@ -365,7 +365,7 @@ def test_stream_of_images_holds_few(encoder: Encoder) -> None:
         nonlocal taken
         while True:
             taken += 1
-            image = grey(taken % 255)
+            image = gray(taken % 255)
             alive.append(weakref.ref(image))
             yield image
 
@@ -431,7 +431,7 @@ def test_decoding_overlaps_with_the_model(
 
     monkeypatch.setattr(ImagePreparer, "__call__", count)
     runtime.run_images = slow  # type: ignore[method-assign]
-    vectors = encoder.encode_image([grey(i % 255) for i in range(300)])
+    vectors = encoder.encode_image([gray(i % 255) for i in range(300)])
     assert len(vectors) == prepared == 300
     assert sum(seen) > 0
 
@@ -441,7 +441,7 @@ def test_decoding_overlaps_with_the_model(
 
 def test_progress_goes_to_stderr(encoder: Encoder, capsys: pytest.CaptureFixture[str]) -> None:
     encoder.encode_text(["a"] * 5, progress=True)
-    encoder.encode_image((grey(i) for i in range(3)), progress=True)
+    encoder.encode_image((gray(i) for i in range(3)), progress=True)
     assert capsys.readouterr().out == ""
 
 

@@ -1,4 +1,4 @@
-"""Finishing, comparing, ranking and quantising vectors."""
+"""Finishing, comparing, ranking and quantizing vectors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def random_rows(rows: int, width: int, seed: int = 0) -> np.ndarray[Any, np.dtyp
     return (np.random.default_rng(seed).normal(size=(rows, width)) * 15).astype(np.float32)
 
 
-def test_finish_cuts_then_normalises() -> None:
+def test_finish_cuts_then_normalizes() -> None:
     raw = random_rows(5, 64)
     for dim in (1, 7, 32, 64):
         found = finish(raw, dim)
@@ -27,7 +27,7 @@ def test_finish_cuts_then_normalises() -> None:
         expected = raw[:, :dim].astype(np.float64)
         expected /= np.linalg.norm(expected, axis=1, keepdims=True)
         np.testing.assert_allclose(found, expected, atol=1e-6)
-        np.testing.assert_allclose(finish(finish(raw), dim), found, atol=1e-6)  # a prefix of the long one, renormalised
+        np.testing.assert_allclose(finish(finish(raw), dim), found, atol=1e-6)  # a prefix of the long one, renormalized
     np.testing.assert_array_equal(finish(raw, 7, normalize=False), raw[:, :7])
 
 
@@ -82,7 +82,7 @@ def test_similarity_of_single_vectors_zero_and_nan() -> None:
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "binary", "ubinary"])
-def test_similarity_refuses_quantised_forms_and_other_widths(kind: Any) -> None:
+def test_similarity_refuses_quantized_forms_and_other_widths(kind: Any) -> None:
     rows = random_rows(3, 8)
     with pytest.raises(ConfigError, match="vectors of floats"):
         similarity(quantize(rows, kind), quantize(rows, kind))
@@ -132,7 +132,7 @@ def test_bits_come_back_and_zero_is_not_positive() -> None:
     assert quantize(np.full((1, 8), 1.0), "binary").tolist() == [[127]]
 
 
-def test_int8_is_127_times_the_normalised_vector_rounded() -> None:
+def test_int8_is_127_times_the_normalized_vector_rounded() -> None:
     vectors = finish(random_rows(50, 256))
     expected = np.round(127 * vectors)
     for scale in (1, 20, 0.001):  # the length of the vector does not matter
@@ -153,7 +153,7 @@ def test_int8_at_its_ends() -> None:
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "binary", "ubinary"])
-def test_what_cannot_be_quantised(kind: Any) -> None:
+def test_what_cannot_be_quantized(kind: Any) -> None:
     for value in (np.nan, np.inf):
         with pytest.raises(ConfigError, match="NaN or infinity"):
             quantize(np.array([[1.0, value]]), kind)

@@ -22,7 +22,7 @@ class CardFacts:
     license: str  # as the Hub spells it: apache-2.0, cc-by-nc-4.0, ...
     summary: str  # one or two sentences
     languages: Sequence[str] = ()  # codes
-    parents: Sequence[str] = ()  # pretrained parts: name, origin, licence; one line each
+    parents: Sequence[str] = ()  # pretrained parts: name, origin, license; one line each
     data: Sequence[str] = ()  # what it was trained on and under which terms; one line each
     results: Sequence[tuple[str, str]] = ()  # (what, figure)
     limits: Sequence[str] = ()  # what it cannot do; one line each
@@ -42,7 +42,7 @@ def make_card(
             parts.append(f"## {heading}\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
     if facts.notice:
         parts.append(f"## Notice\n\n{facts.notice}\n")
-    parts.append(f"## Licence\n\n{facts.license}\n")
+    parts.append(f"## License\n\n{facts.license}\n")
     return "\n".join(parts)
 
 

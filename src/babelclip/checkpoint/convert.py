@@ -128,7 +128,7 @@ def _reader(index: Mapping[str, TensorEntry], dtype: torch.dtype) -> Callable[[s
 
 
 def read_torch(index: Mapping[str, TensorEntry], name: str) -> Tensor:
-    """A tensor by our name as stored, mapped from the file (copy-on-write); quantised ones come as float32."""
+    """A tensor by our name as stored, mapped from the file (copy-on-write); quantized ones come as float32."""
     entry = index[name]
     if is_quantized(entry.dtype):
         return torch.from_numpy(read_float32(index, name))

@@ -41,7 +41,7 @@ from babelclip.user_folders import user_cache
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub first does something
 
 REQUIRED = (CONFIG, TOKENIZER)
-OPTIONAL = (TOKENIZER_CONFIG, PREPROCESSOR_CONFIG, PREPROCESSING, "checksums.json", CARD)
+_OPTIONAL = (TOKENIZER_CONFIG, PREPROCESSOR_CONFIG, PREPROCESSING, "checksums.json", CARD)
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -117,7 +117,7 @@ def fetch_model(
 
 
 def _resolve(repository: str, revision: str | None, say: Callable[[str], None]) -> dict[str, Any]:
-    """Ask the hub what a name means now: commit, files, licence."""
+    """Ask the hub what a name means now: commit, files, license."""
     info = huggingface_hub.model_info(repository, revision=revision)
     if info.sha is None or not _COMMIT.fullmatch(info.sha):
         raise FetchError(f"the hub gave no commit for {repository} (got {info.sha!r}), so nothing can be pinned")
@@ -126,7 +126,7 @@ def _resolve(repository: str, revision: str | None, say: Callable[[str], None]) 
     license_name = str(stated or KNOWN_LICENSES.get(repository, "not stated"))
     terms = " (no commercial use without the makers' consent)" if "-nc" in license_name else ""
     endpoint = hub_module("constants").ENDPOINT
-    say(f"babelclip: {repository} at {info.sha[:12]}; licence: {license_name}{terms}; see {endpoint}/{repository}")
+    say(f"babelclip: {repository} at {info.sha[:12]}; license: {license_name}{terms}; see {endpoint}/{repository}")
     return {"revision": info.sha, "license": license_name, "files": _needed(repository, files)}
 
 
@@ -141,7 +141,7 @@ def _needed(repository: str, files: list[str]) -> list[str]:
     if missing:
         shown = ", ".join(sorted(files)[:12]) or "nothing"
         raise FetchError(f"{repository} has no {', no '.join(missing)}, so babelclip cannot read it; it has {shown}")
-    return [*REQUIRED, *(name for name in OPTIONAL if name in files), *weights]
+    return [*REQUIRED, *(name for name in _OPTIONAL if name in files), *weights]
 
 
 def _download(repository: str, pin: dict[str, Any]) -> Path:

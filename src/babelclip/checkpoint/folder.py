@@ -76,7 +76,7 @@ class ModelFolder:
         return fingerprint([*self.config_files, self.tokenizer_file, *self.weight_files])
 
     def tensor_index(self) -> dict[str, TensorEntry]:
-        """Our name -> place on disk, for every tensor of the model (and the scales of quantised ones).
+        """Our name -> place on disk, for every tensor of the model (and the scales of quantized ones).
 
         Raises:
             WeightsError: a broken file, or tensors that are missing, left over or of another shape, all listed.
@@ -174,10 +174,10 @@ def _weight_files(path: Path) -> tuple[Path, ...]:
         others = [file.name for file in path.iterdir() if file.suffix in (".bin", ".pt", ".onnx")]
         hint = f" (it has {', '.join(sorted(others))}, which babelclip does not read)" if others else ""
         raise FolderError(f"{path} has neither {WEIGHTS} nor {WEIGHTS_INDEX}{hint}")
-    places = index.get("weight_map")
-    if not isinstance(places, dict) or not places:
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
         raise FolderError(f"{path / WEIGHTS_INDEX} has no weight_map")
-    names = sorted(set(places.values()))
+    names = sorted(set(weight_map.values()))
     if any(Path(name).name != name for name in names):
         raise FolderError(f"{path / WEIGHTS_INDEX} names files outside the folder: {', '.join(names)}")
     absent = [name for name in names if not (path / name).is_file()]
@@ -298,9 +298,9 @@ def read_logit_scale(folder: ModelFolder) -> float | None:
 
 def as_entries(stored: Mapping[str, StoredTensor]) -> dict[str, TensorEntry]:
     """Tensors in memory, in the form that `match_tensors` compares."""
-    place = Path("memory")
+    nowhere = Path("memory")
     return {
-        name: TensorEntry(place, tensor.dtype, tensor.array.shape, 0, tensor.array.nbytes, name)
+        name: TensorEntry(nowhere, tensor.dtype, tensor.array.shape, 0, tensor.array.nbytes, name)
         for name, tensor in stored.items()
     }
 

@@ -18,7 +18,7 @@ from babelclip.towers.config import ConvTrunkConfig, DualConfig, LinearPatchesCo
 
 Layout = Literal["babelclip", "jina_clip", "jina_embeddings_v3"]
 
-Kind = Literal[
+_Kind = Literal[
     "linear",  # weight (out, in) with adapters, and bias
     "embedding",  # weight (num, dim) with adapters
     "layer",  # weight and bias, never adapters (norms, convolutions, the image tower's Linears)
@@ -28,56 +28,56 @@ Kind = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LayerName:
     """One layer in both languages. Shape letters are explained in ``_text_sizes`` and ``_vision_sizes``."""
 
     ours: str
     published: str
-    kind: Kind
+    kind: _Kind
     shape: str
 
 
 TEXT_ROWS = (
-    Row("embeddings.word", "embeddings.word_embeddings", "embedding", "V D"),
-    Row("embeddings.token_type", "embeddings.token_type_embeddings", "embedding", "Y D"),
-    Row("embeddings.norm", "emb_ln", "layer", "D"),
+    LayerName("embeddings.word", "embeddings.word_embeddings", "embedding", "V D"),
+    LayerName("embeddings.token_type", "embeddings.token_type_embeddings", "embedding", "Y D"),
+    LayerName("embeddings.norm", "emb_ln", "layer", "D"),
 )
 TEXT_BLOCK_ROWS = (
-    Row("blocks.{i}.attention.qkv", "encoder.layers.{i}.mixer.Wqkv", "linear", "3D D"),
-    Row("blocks.{i}.attention.out", "encoder.layers.{i}.mixer.out_proj", "linear", "D D"),
-    Row("blocks.{i}.norm1", "encoder.layers.{i}.norm1", "layer", "D"),
-    Row("blocks.{i}.feed_forward.up", "encoder.layers.{i}.mlp.fc1", "linear", "F D"),
-    Row("blocks.{i}.feed_forward.down", "encoder.layers.{i}.mlp.fc2", "linear", "D F"),
-    Row("blocks.{i}.norm2", "encoder.layers.{i}.norm2", "layer", "D"),
+    LayerName("blocks.{i}.attention.qkv", "encoder.layers.{i}.mixer.Wqkv", "linear", "3D D"),
+    LayerName("blocks.{i}.attention.out", "encoder.layers.{i}.mixer.out_proj", "linear", "D D"),
+    LayerName("blocks.{i}.norm1", "encoder.layers.{i}.norm1", "layer", "D"),
+    LayerName("blocks.{i}.feed_forward.up", "encoder.layers.{i}.mlp.fc1", "linear", "F D"),
+    LayerName("blocks.{i}.feed_forward.down", "encoder.layers.{i}.mlp.fc2", "linear", "D F"),
+    LayerName("blocks.{i}.norm2", "encoder.layers.{i}.norm2", "layer", "D"),
 )
-POOLER_ROW = Row("pooler", "pooler.dense", "linear", "D D")
-PROJECTION_ROW = Row("projection", "proj", "matrix", "E D")  # beside the transformer, not inside
+POOLER_ROW = LayerName("pooler", "pooler.dense", "linear", "D D")
+PROJECTION_ROW = LayerName("projection", "proj", "matrix", "E D")  # beside the transformer, not inside
 
 VISION_ROWS = (
-    Row("cls_token", "cls_token", "tensor", "1 1 D"),
-    Row("position_embedding", "pos_embed", "tensor", "1 T D"),
-    Row("norm", "norm", "layer", "D"),
+    LayerName("cls_token", "cls_token", "tensor", "1 1 D"),
+    LayerName("position_embedding", "pos_embed", "tensor", "1 T D"),
+    LayerName("norm", "norm", "layer", "D"),
 )
 VISION_BLOCK_ROWS = (
-    Row("blocks.{i}.norm1", "blocks.{i}.norm1", "layer", "D"),
-    Row("blocks.{i}.attention.query", "blocks.{i}.attn.q_proj", "matrix", "D D"),
-    Row("blocks.{i}.attention.key", "blocks.{i}.attn.k_proj", "matrix", "D D"),
-    Row("blocks.{i}.attention.value", "blocks.{i}.attn.v_proj", "matrix", "D D"),
-    Row("blocks.{i}.attention.query_bias", "blocks.{i}.attn.q_bias", "tensor", "D"),
-    Row("blocks.{i}.attention.value_bias", "blocks.{i}.attn.v_bias", "tensor", "D"),
-    Row("blocks.{i}.attention.inner_norm", "blocks.{i}.attn.inner_attn_ln", "layer", "D"),
-    Row("blocks.{i}.attention.out", "blocks.{i}.attn.proj", "layer", "D D"),
-    Row("blocks.{i}.norm2", "blocks.{i}.norm2", "layer", "D"),
-    Row("blocks.{i}.feed_forward.gate", "blocks.{i}.mlp.w1", "layer", "F D"),
-    Row("blocks.{i}.feed_forward.up", "blocks.{i}.mlp.w2", "layer", "F D"),
-    Row("blocks.{i}.feed_forward.norm", "blocks.{i}.mlp.ffn_ln", "layer", "F"),
-    Row("blocks.{i}.feed_forward.down", "blocks.{i}.mlp.w3", "layer", "D F"),
+    LayerName("blocks.{i}.norm1", "blocks.{i}.norm1", "layer", "D"),
+    LayerName("blocks.{i}.attention.query", "blocks.{i}.attn.q_proj", "matrix", "D D"),
+    LayerName("blocks.{i}.attention.key", "blocks.{i}.attn.k_proj", "matrix", "D D"),
+    LayerName("blocks.{i}.attention.value", "blocks.{i}.attn.v_proj", "matrix", "D D"),
+    LayerName("blocks.{i}.attention.query_bias", "blocks.{i}.attn.q_bias", "tensor", "D"),
+    LayerName("blocks.{i}.attention.value_bias", "blocks.{i}.attn.v_bias", "tensor", "D"),
+    LayerName("blocks.{i}.attention.inner_norm", "blocks.{i}.attn.inner_attn_ln", "layer", "D"),
+    LayerName("blocks.{i}.attention.out", "blocks.{i}.attn.proj", "layer", "D D"),
+    LayerName("blocks.{i}.norm2", "blocks.{i}.norm2", "layer", "D"),
+    LayerName("blocks.{i}.feed_forward.gate", "blocks.{i}.mlp.w1", "layer", "F D"),
+    LayerName("blocks.{i}.feed_forward.up", "blocks.{i}.mlp.w2", "layer", "F D"),
+    LayerName("blocks.{i}.feed_forward.norm", "blocks.{i}.mlp.ffn_ln", "layer", "F"),
+    LayerName("blocks.{i}.feed_forward.down", "blocks.{i}.mlp.w3", "layer", "D F"),
 )
-LINEAR_PATCHES_ROW = Row("patches.projection", "patch_embed.proj", "layer", "D 3 p p")
-TRUNK_PATCHES_ROW = Row("patches.projection", "", "layer", "D C")  # no published model has a trunk
+LINEAR_PATCHES_ROW = LayerName("patches.projection", "patch_embed.proj", "layer", "D 3 p p")
+TRUNK_PATCHES_ROW = LayerName("patches.projection", "", "layer", "D C")  # no published model has a trunk
 TRUNK_CLASSES_ROWS = (
-    Row("patches.classifier", "", "layer", "K C"),
-    Row("patches.class_embedding", "", "matrix", "D K"),
+    LayerName("patches.classifier", "", "layer", "K C"),
+    LayerName("patches.class_embedding", "", "matrix", "D K"),
 )
 
 _PUBLISHED_PREFIX: dict[Layout, str] = {
@@ -195,12 +195,12 @@ def _trunk_specs(config: ConvTrunkConfig) -> Iterator[TensorSpec]:
     yield from layer("head", config.head_width, width, 1)
 
 
-def _numbered(row: Row, i: int) -> Row:
-    return Row(row.ours.replace("{i}", str(i)), row.published.replace("{i}", str(i)), row.kind, row.shape)
+def _numbered(row: LayerName, i: int) -> LayerName:
+    return LayerName(row.ours.replace("{i}", str(i)), row.published.replace("{i}", str(i)), row.kind, row.shape)
 
 
 def _spell(
-    row: Row, ours: str, published: str, sizes: Mapping[str, int], text: TextTowerConfig | None
+    row: LayerName, ours: str, published: str, sizes: Mapping[str, int], text: TextTowerConfig | None
 ) -> Iterator[TensorSpec]:
     """The tensors of one row; `text` is the configuration whose adapters apply."""
     name, other = ours + row.ours, published + row.published if row.published else ""
@@ -230,7 +230,7 @@ def match_tensors(
 ) -> dict[str, TensorEntry]:
     """Our name -> entry for everything in a file: every tensor used, every one of ours filled, shapes equal.
 
-    Quantised tensors bring their scale along as ``<name>.scale`` (our layout only).
+    Quantized tensors bring their scale along as ``<name>.scale`` (our layout only).
 
     Raises:
         WeightsError: lists what the file lacks, what it has and nothing takes, and shapes that differ.

@@ -15,7 +15,7 @@ from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
 from babelclip.towers.config import DualConfig
 
 MODEL_TYPE: Final = "babelclip"
-FORMAT = 1
+_FORMAT = 1
 """Version of the folder. A reader refuses a folder of a later version than its own."""
 
 
@@ -29,7 +29,7 @@ class Preprocessing:
 
 def config_to_json(name: str, config: DualConfig) -> dict[str, Any]:
     """Content of config.json."""
-    return {"model_type": MODEL_TYPE, "format": FORMAT, "name": name, **encode(config)}
+    return {"model_type": MODEL_TYPE, "format": _FORMAT, "name": name, **encode(config)}
 
 
 def config_from_json(data: Mapping[str, Any]) -> tuple[str, DualConfig]:
@@ -42,8 +42,8 @@ def config_from_json(data: Mapping[str, Any]) -> tuple[str, DualConfig]:
     if rest.pop("model_type", None) != MODEL_TYPE:
         raise ConfigError(f'config.json: model_type must be "{MODEL_TYPE}"')
     version = rest.pop("format", None)
-    if type(version) is not int or version != FORMAT:
-        raise ConfigError(f"config.json: format {version!r}, this babelclip reads format {FORMAT}; update babelclip")
+    if type(version) is not int or version != _FORMAT:
+        raise ConfigError(f"config.json: format {version!r}, this babelclip reads format {_FORMAT}; update babelclip")
     name = rest.pop("name", None)
     if not isinstance(name, str) or not name:
         raise ConfigError("config.json: name must be a text that is not empty")

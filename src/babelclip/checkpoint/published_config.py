@@ -93,7 +93,7 @@ def read_embeddings_config(
 
 
 def read_image_prepare(preprocessor: Mapping[str, Any] | None, image_size: int) -> ImagePrepareConfig:
-    """From preprocessor_config.json; without one, the published behaviour at the configuration's image size.
+    """From preprocessor_config.json; without one, the published behavior at the configuration's image size.
 
     Raises:
         ConfigError: an option that is unknown, missing or not supported, or a size that the image tower does not take.
@@ -115,7 +115,7 @@ def read_image_prepare(preprocessor: Mapping[str, Any] | None, image_size: int) 
         raise ConfigError(f"{where}: interpolation = {interpolation!r}; known are bicubic, bilinear, random")
     fill = preprocessor["fill_color"]
     if not isinstance(fill, int) or isinstance(fill, bool) or not 0 <= fill <= 255:
-        raise ConfigError(f"{where}: fill_color = {fill!r}; expected a grey value from 0 to 255")
+        raise ConfigError(f"{where}: fill_color = {fill!r}; expected a gray value from 0 to 255")
     return ImagePrepareConfig(
         size=image_size,
         resize_mode=mode,

@@ -87,9 +87,9 @@ def quantize_int4(table: NDArray[np.floating[Any]]) -> tuple[NDArray[np.uint8], 
     if table.ndim != 2 or table.shape[1] % BLOCK:
         raise WeightsError(f"int4 stores tables whose rows are a multiple of {BLOCK} long, not {list(table.shape)}")
     blocks = np.asarray(table, np.float32).reshape(len(table), -1, BLOCK)
-    place = np.abs(blocks).argmax(axis=2, keepdims=True)
+    furthest = np.abs(blocks).argmax(axis=2, keepdims=True)
     with np.errstate(over="ignore"):
-        scale = (np.take_along_axis(blocks, place, axis=2) / -8.0).astype(np.float16)
+        scale = (np.take_along_axis(blocks, furthest, axis=2) / -8.0).astype(np.float16)
     if not np.isfinite(scale).all():
         raise WeightsError("a table with values beyond float16 cannot be stored as int4")
     divisor = np.where(scale == 0, 1.0, scale.astype(np.float32))

@@ -111,7 +111,7 @@ def read_tensor(entry: TensorEntry) -> NDArray[Any]:
 
 
 def read_float32(index: Mapping[str, TensorEntry], name: str) -> NDArray[np.float32]:
-    """A tensor by our name as float32; quantised ones are multiplied by their scale."""
+    """A tensor by our name as float32; quantized ones are multiplied by their scale."""
     entry = index[name]
     if not is_quantized(entry.dtype):
         return np.asarray(read_tensor(entry), np.float32)

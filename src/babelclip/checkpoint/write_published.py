@@ -49,7 +49,7 @@ def write_published(
 ) -> ModelFolder:
     """Write the layout of jina-clip-v2 (or of jina-embeddings-v3 for a text-only model), whole or not at all.
 
-    `tensors` as for `write_folder`; dtypes and bits are kept, quantised ones become float32. A model without adapters
+    `tensors` as for `write_folder`; dtypes and bits are kept, quantized ones become float32. A model without adapters
     (merged) gets one of rank 1 that is all zeros, because the published code always has one: the sum is the same.
     tokenizer_config.json and special_tokens_map.json are taken along where they lie beside `tokenizer_file`.
 

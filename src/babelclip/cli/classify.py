@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from babelclip.search.store import Row
 
 DEFAULT_PROMPT = "{}"
-STEP = 2048  # indexed photos that are held at once
+_STEP = 2048  # indexed photos that are held at once
 INDEXED = Parameter(group=group_for("Index", "--indexed"))
 
 
@@ -82,7 +82,7 @@ def classify(
         scores = vectors @ finish(label_rows, vectors.shape[1]).T
         for number, image, row, chances in zip(numbers, shown, scores, softmax(scores * logit_scale), strict=True):
             order = (-chances).argsort(kind="stable")[:top]
-            show(number, image, [(names[i], float(chances[i]), float(row[i])) for i in order], json_lines)
+            _show(number, image, [(names[i], float(chances[i]), float(row[i])) for i in order], json_lines)
 
     if indexed:
         for first, rows in indexed_photos(index, encoder, inside):
@@ -114,8 +114,8 @@ def indexed_photos(url: str | None, encoder: AnyEncoder, inside: tuple[Path, ...
     with Index.open(index_url(url), encoder) as opened:
         store = opened.store()
         rows = iter(()) if store is None else store.rows(chosen if folders is None else And((chosen, folders)))
-        for first in count(0, STEP):
-            part = list(islice(rows, STEP))
+        for first in count(0, _STEP):
+            part = list(islice(rows, _STEP))
             if not part:
                 return
             yield first, part
@@ -148,7 +148,7 @@ def label_vectors(encoder: AnyEncoder, names: list[str], prompts: list[str]) -> 
     return finish(vectors.mean(axis=1), None, True)
 
 
-def show(index: int, image: str, rows: list[tuple[str, float, float]], json_lines: bool) -> None:
+def _show(index: int, image: str, rows: list[tuple[str, float, float]], json_lines: bool) -> None:
     """One image and its labels (label, probability, cosine), best first."""
     if json_lines:
         found: list[dict[str, Any]] = [

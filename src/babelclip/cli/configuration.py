@@ -35,7 +35,7 @@ CHOSEN_EACH_TIME = {"model": ("train", "serve"), "device": ("train",)}
 """Verbs that such an option of all verbs does not reach: what a run starts from, what a server answers with."""
 
 
-class Setting(NamedTuple):
+class _Setting(NamedTuple):
     """A value that is in force where the command line does not say otherwise, and who says it."""
 
     where: str  # "all.index", "search.top", "BABELCLIP_INDEX"
@@ -110,7 +110,7 @@ def apply_configuration(app: App, commands: tuple[str, ...], options: ArgumentCo
     Dict(values, source=str(path))(app, commands, options)
 
 
-def settings_in_force() -> list[Setting]:
+def settings_in_force() -> list[_Setting]:
     """What the environment and the file say, checked for every verb.
 
     Raises:
@@ -120,7 +120,7 @@ def settings_in_force() -> list[Setting]:
     from babelclip.cli.main import VERBS, app
 
     names = [variable.name for variable in VARIABLES if variable.name in os.environ]
-    settings = [Setting(name, _shown(name), "environment") for name in names if name.startswith("BABELCLIP_")]
+    settings = [_Setting(name, _shown(name), "environment") for name in names if name.startswith("BABELCLIP_")]
     path = file_in_force()
     if path is None:
         return settings
@@ -136,7 +136,7 @@ def settings_in_force() -> list[Setting]:
                     covered |= {f"{ALL}.{flag}": name, ".".join((*commands, flag)): name}
     for where, value in _flat(content):
         source = f"{path}, but {covered[where]} comes first" if where in covered else str(path)
-        settings.append(Setting(where, value, source))
+        settings.append(_Setting(where, value, source))
     return settings
 
 

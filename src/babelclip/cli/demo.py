@@ -21,7 +21,7 @@ from babelclip.cli.options import ModelOptions, OpenPageOption, QuietOption, She
 if TYPE_CHECKING:
     from babelclip.demo.results import QueryResult, RankedPhoto
 
-SHOWN = 3  # photos per query in the terminal
+_SHOWN = 3  # photos per query in the terminal
 
 
 def demo(
@@ -86,13 +86,13 @@ def table(title: str, results: tuple[QueryResult, ...]) -> Table:
     """
     grid = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 2, 1, 0))
     grid.add_column("query", ratio=5)
-    for place in ("first", "second", "third")[:SHOWN]:
-        grid.add_column(place, ratio=3)
+    for rank in ("first", "second", "third")[:_SHOWN]:
+        grid.add_column(rank, ratio=3)
     for result in results:
         query = result.query
         asked = Text(query.text, style="bold")
         asked.append("\n" + query.language + (f": {query.english}" if query.english else ""), style="not bold dim")
-        grid.add_row(asked, *(cell(ranked) for ranked in result.photos[:SHOWN]))
+        grid.add_row(asked, *(cell(ranked) for ranked in result.photos[:_SHOWN]))
     return grid
 
 

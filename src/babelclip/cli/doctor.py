@@ -13,7 +13,7 @@ from babelclip.cli.options import JsonOption
 
 CORE = ("numpy", "pillow", "tokenizers", "safetensors", "onnxruntime", "huggingface-hub")
 # Distribution -> what it is for, and the extra that brings it.
-OPTIONAL = {
+_OPTIONAL = {
     "torch": ("runs any model folder", "torch"),
     "onnx": ("exports model folders", "export"),
     "onnxscript": ("exports model folders", "export"),
@@ -38,7 +38,7 @@ def doctor(*, json_lines: JsonOption = False) -> int:
         print(json.dumps(found, ensure_ascii=False))
     else:
         for name, value in found.items():
-            show(name, value)
+            _show(name, value)
     return 0 if found["bundled model"]["works"] else 1
 
 
@@ -54,11 +54,11 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "machine": platform.machine(),
-        "cores": usable_cores(),
+        "cores": _usable_cores(),
         "packages": {name: version_of(name) or "missing" for name in CORE},
         "optional": {
             name: version_of(name) or f"not installed ({use}: {install_line(extra)})"
-            for name, (use, extra) in OPTIONAL.items()
+            for name, (use, extra) in _OPTIONAL.items()
         },
         "runtimes": runtimes(),
         "bundled model": try_bundled_model(),
@@ -70,7 +70,7 @@ def examine() -> dict[str, Any]:
     }
 
 
-def show(name: str, value: Any) -> None:
+def _show(name: str, value: Any) -> None:
     """One fact, with those below it indented."""
     if isinstance(value, dict):
         print(f"{name}:")
@@ -87,7 +87,7 @@ def plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def usable_cores() -> int:
+def _usable_cores() -> int:
     """Cores that this process may use; a container or taskset may allow fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

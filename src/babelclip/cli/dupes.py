@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 from babelclip.cli.options import IndexOption, InsideOption, JsonOption, QuietOption, SheetOption
 
 if TYPE_CHECKING:
-    from babelclip.search.doubles import Group
+    from babelclip.search.near_duplicates import Group
 
 
 def dupes(
@@ -35,16 +35,16 @@ def dupes(
     from babelclip.cli.filters import lies_in
     from babelclip.cli.search import as_row, write_sheet
     from babelclip.progress import show_progress
-    from babelclip.search.doubles import find_doubles
     from babelclip.search.filters import of_kind
     from babelclip.search.index import Index
+    from babelclip.search.near_duplicates import find_near_duplicates
     from babelclip.search.open_store import index_url
 
     where = lies_in(inside)
     with Index.open(index_url(index), None) as opened:
         photos = opened.count(of_kind("image", where))
         with show_progress("comparing", photos, show=not quiet) as meter:
-            groups = find_doubles(opened, threshold, where, meter.advance)
+            groups = find_near_duplicates(opened, threshold, where, meter.advance)
         if html is not None:
             title = f"Photos that look the same: cosine of {threshold} or more"
             write_sheet(opened, title, [group.hits for group in groups], html)

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from babelclip.cli.options import ErrorsToOption, KindOptions, ModelOptions, QuietOption
 
-Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
+_Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 
 
 def embed(
@@ -19,7 +19,7 @@ def embed(
     *,
     stdin: Annotated[bool, Parameter(name=("--stdin", "-"))] = False,
     dim: int | None = None,
-    precision: Precision = "float32",
+    precision: _Precision = "float32",
     task: str | None = None,
     max_tokens: int | None = None,
     out: Path | None = None,
@@ -46,7 +46,7 @@ def embed(
             babelclip[parquet]); JSON lines on stdout when left out.
     """
     from babelclip.cli.encode import FailureList, encode_items
-    from babelclip.cli.items import read_items
+    from babelclip.cli.items import read_input_items
     from babelclip.cli.output import open_output, row_of
     from babelclip.errors import BabelclipError
     from babelclip.progress import show_progress
@@ -55,7 +55,7 @@ def embed(
 
     if out is not None:
         check_table_file(out)
-    todo = read_items(items or [], kinds.forced, stdin=stdin)
+    todo = read_input_items(items or [], kinds.forced, stdin=stdin)
     encoder = model.open()
     num_good = 0
     with (

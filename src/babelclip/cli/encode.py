@@ -16,55 +16,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from babelclip.atomic_write import atomic_path
-from babelclip.cli.items import Item
+from babelclip.cli.items import InputItem
 from babelclip.errors import ItemsError
 from babelclip.prepare.kinds import Kind
 
 if TYPE_CHECKING:
     from babelclip.cli.options import AnyEncoder
 
-STEP = 256  # items that are held at once
+_STEP = 256  # items that are held at once
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """An item with its vector, or with the reason why there is none."""
 
-    item: Item
+    item: InputItem
     vector: NDArray[np.float32] | None  # (E,), of length one
     problem: str | None = None
 
 
 def encode_items(
     encoder: AnyEncoder,
-    items: Iterable[Item],
+    items: Iterable[InputItem],
     *,
     dim: int | None = None,
     task: str | None = None,
     max_tokens: int | None = None,
 ) -> Iterator[Encoded]:
-    """Encode items in order. Memory is bounded by ``STEP`` items however many there are.
+    """Encode items in order. Memory is bounded by ``_STEP`` items however many there are.
 
     Raises:
         ConfigError: the model does not have that width.
         UnknownTask: the model does not know that task.
     """
     waiting = iter(items)
-    while step := list(islice(waiting, STEP)):
+    while step := list(islice(waiting, _STEP)):
         done: dict[int, Encoded] = {item.index: Encoded(item, None, item.problem) for item in step if item.problem}
         kinds: tuple[Kind, Kind] = ("text", "image")
         for kind in kinds:
             chosen = [item for item in step if item.kind == kind and item.problem is None]
             if chosen:
                 vectors, failures = _encode_kind(encoder, kind, chosen, dim, task, max_tokens)
-                for place, item in enumerate(chosen):
-                    problem = failures.get(place)
-                    done[item.index] = Encoded(item, None if problem else vectors[place], problem)
+                for position, item in enumerate(chosen):
+                    problem = failures.get(position)
+                    done[item.index] = Encoded(item, None if problem else vectors[position], problem)
         yield from (done[item.index] for item in step)
 
 
 def _encode_kind(
-    encoder: AnyEncoder, kind: Kind, items: list[Item], dim: int | None, task: str | None, max_tokens: int | None
+    encoder: AnyEncoder, kind: Kind, items: list[InputItem], dim: int | None, task: str | None, max_tokens: int | None
 ) -> tuple[NDArray[np.float32], dict[int, str]]:
     """Vectors (N, dim) of items of one kind, and the reasons of those that failed."""
     try:
@@ -123,8 +123,8 @@ class FailureList:
 
 
 def encode_all(
-    encoder: AnyEncoder, items: Iterable[Item], failures: FailureList
-) -> tuple[list[Item], NDArray[np.float32]]:
+    encoder: AnyEncoder, items: Iterable[InputItem], failures: FailureList
+) -> tuple[list[InputItem], NDArray[np.float32]]:
     """The items that could be encoded and their vectors (N, E); the others are reported."""
     good: list[Encoded] = []
     for encoded in encode_items(encoder, items):

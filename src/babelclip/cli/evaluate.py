@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from babelclip.cli.options import ModelOptions, QuietOption
 
-NO_MODEL_OPTIONS = ModelOptions()
+_NO_MODEL_OPTIONS = ModelOptions()
 
 
 def evaluate(
@@ -25,7 +25,7 @@ def evaluate(
     precisions: list[Literal["int8", "binary"]] | None = None,
     seed: int = 0,
     quiet: QuietOption = False,
-    options: ModelOptions = NO_MODEL_OPTIONS,
+    options: ModelOptions = _NO_MODEL_OPTIONS,
 ) -> int:
     """Measure a model: retrieval, recognition by name, sentence similarity, translations, topics; per language.
 
@@ -41,7 +41,7 @@ def evaluate(
         language: Of their captions or class names.
         dim: Width of the vectors; the model's own when left out.
         dims: Measure the vectors cut to these widths too; each text and image is encoded once.
-        precisions: Measure them quantised too, at every width.
+        precisions: Measure them quantized too, at every width.
         seed: Of the bootstrap intervals; it changes no score.
     """
     from babelclip.errors import ConfigError
@@ -49,9 +49,9 @@ def evaluate(
 
     with needed_for("evaluating", "evaluate"):
         from babelclip.evaluate.suites import open_clip_benchmarks, open_suite
-    from babelclip.evaluate.encode import Form, Precision
+    from babelclip.evaluate.encode import Precision, VectorForm
     from babelclip.evaluate.run import run_suite
-    from babelclip.evaluate.tables import bars_table, forms_table, tasks_table
+    from babelclip.evaluate.tables import forms_table, targets_table, tasks_table
     from babelclip.progress import show_progress
 
     if clip_benchmark:
@@ -62,7 +62,7 @@ def evaluate(
         raise ConfigError("expected --data for a suite, or --clip-benchmark with folders in that layout; found neither")
     kinds: list[Precision] = ["float32", *(precisions or [])]
     cuts = dict.fromkeys((None, *(dims or []), *chosen.widths))
-    forms = [Form(width, precision) for width in cuts for precision in kinds]
+    forms = [VectorForm(width, precision) for width in cuts for precision in kinds]
     encoder = options.open()
     with show_progress("reading", show=not quiet) as meter:
         result = run_suite(
@@ -76,8 +76,8 @@ def evaluate(
             progress=lambda what, done, total: meter.update(done, total, what=what),
             say=meter.say,
         )
-    if result.bars:
-        print(bars_table([result]))
+    if result.targets:
+        print(targets_table([result]))
         print()
     print(tasks_table(result))
     if len(forms) > 1:

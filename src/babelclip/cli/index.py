@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from babelclip.search.indexing import Failure, Report
     from babelclip.search.walk import Wanted
 
-SHOWN = 20  # failures that are named one by one
+_SHOWN = 20  # failures that are named one by one
 
 
 def index(
@@ -42,7 +42,7 @@ def index(
 
     babelclip index ~/Photos
 
-    What is unchanged is left alone, what has moved is recognised, what is gone is taken out; a run that is stopped goes
+    What is unchanged is left alone, what has moved is recognized, what is gone is taken out; a run that is stopped goes
     on at the next one. Exit code 3 says that some files could not be indexed.
 
     Args:
@@ -92,7 +92,7 @@ def run_once(index: Index, photos: list[Path], wanted: Wanted | None, reembed: b
         report = index.add(photos, wanted, progress=meter.update, reembed=reembed)
     tell(index, report, telling)
     if telling.errors_to is not None:
-        write_failures(report.failures, telling.errors_to)
+        _write_failures(report.failures, telling.errors_to)
     return PARTLY if report.failures else DONE
 
 
@@ -102,14 +102,14 @@ def tell(index: Index, report: Report, telling: Telling) -> None:
 
     failures = [failure for failure in report.failures if failure not in telling.failures]
     telling.failures.update(failures)
-    for failure in failures[:SHOWN]:
+    for failure in failures[:_SHOWN]:
         print(f"babelclip: not indexed: {failure.path}: {failure.reason}", file=sys.stderr)
-    if len(failures) > SHOWN:
-        print(f"babelclip: and {len(failures) - SHOWN} more (--errors-to FILE lists them all)", file=sys.stderr)
+    if len(failures) > _SHOWN:
+        print(f"babelclip: and {len(failures) - _SHOWN} more (--errors-to FILE lists them all)", file=sys.stderr)
     for extra, count in report.missing_extras.items():
         print(f"babelclip: {count} {extra} files need: {install_line(extra)}", file=sys.stderr)
     if telling.json_lines:
-        print(json.dumps(as_row(index, report), ensure_ascii=False), flush=True)
+        print(json.dumps(_as_row(index, report), ensure_ascii=False), flush=True)
         return
     parts = [
         f"{count:,} {what}"
@@ -126,7 +126,7 @@ def tell(index: Index, report: Report, telling: Telling) -> None:
     print(f"{report.indexed:,} files indexed: {done} in {report.seconds:.1f} s{rate}", flush=True)
 
 
-def as_row(index: Index, report: Report) -> dict[str, Any]:
+def _as_row(index: Index, report: Report) -> dict[str, Any]:
     """A run as data."""
     return {
         "index": index.database.url,
@@ -141,7 +141,7 @@ def as_row(index: Index, report: Report) -> dict[str, Any]:
     }
 
 
-def write_failures(failures: list[Failure], path: Path) -> None:
+def _write_failures(failures: list[Failure], path: Path) -> None:
     """One JSON object a failed file."""
     lines = [json.dumps({key: value for key, value in asdict(each).items() if value != -1}) for each in failures]
     write_text(path, "".join(f"{line}\n" for line in lines))
@@ -188,5 +188,5 @@ def refresh(index: Index, folders: list[Path], unsettled: Iterable[Path], tellin
     if done or not telling.failures.issuperset(report.failures):
         tell(index, report, telling)
     if telling.errors_to is not None:
-        write_failures(list(read_failures(index.database).values()), telling.errors_to)
+        _write_failures(list(read_failures(index.database).values()), telling.errors_to)
     return True

@@ -12,11 +12,11 @@ from typing import Any
 from babelclip.errors import ConfigError
 from babelclip.prepare.kinds import IMAGE_SUFFIXES, Kind, kind_of
 
-SHOWN = 80  # characters of an input that messages and result lines repeat of a data URI
+_SHOWN = 80  # characters of an input that messages and result lines repeat of a data URI
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class InputItem:
     """One thing to embed. ``problem`` is set where it could not even be read; ``source`` is then what was there."""
 
     index: int
@@ -33,7 +33,7 @@ class Item:
     @property
     def shown(self) -> str:
         """The input as results repeat it: a data URI is cut, it may be megabytes."""
-        return self.source[:SHOWN] + "..." if self.is_data_uri else self.source
+        return self.source[:_SHOWN] + "..." if self.is_data_uri else self.source
 
 
 def kind_of_argument(argument: str) -> Kind:
@@ -43,7 +43,7 @@ def kind_of_argument(argument: str) -> Kind:
     return "image" if is_file else kind_of(argument)
 
 
-def from_arguments(arguments: Sequence[str], forced: Kind | None) -> list[Item]:
+def from_arguments(arguments: Sequence[str], forced: Kind | None) -> list[InputItem]:
     """The arguments of a command in their order.
 
     Raises:
@@ -54,11 +54,11 @@ def from_arguments(arguments: Sequence[str], forced: Kind | None) -> list[Item]:
         kind = forced or kind_of_argument(argument)
         if forced is None and len(argument) < 255 and Path(argument).is_dir() and "/" in argument:
             raise ConfigError(f"{argument} is a folder; name its files, for instance {argument.rstrip('/')}/*.jpg")
-        items.append(Item(index, kind, argument))
+        items.append(InputItem(index, kind, argument))
     return items
 
 
-def from_json_lines(lines: Iterable[str], forced: Kind | None) -> Iterator[Item]:
+def from_json_lines(lines: Iterable[str], forced: Kind | None) -> Iterator[InputItem]:
     """One item per non-empty line: a JSON string, ``{"text": ...}`` or ``{"image": ...}``, with an optional ``"id"``.
 
     A line in another form becomes an item with a problem; it never stops the others.
@@ -68,19 +68,19 @@ def from_json_lines(lines: Iterable[str], forced: Kind | None) -> Iterator[Item]
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            yield Item(index, "text", line.strip()[:SHOWN], problem=f"not a line of JSON: {error}")
+            yield InputItem(index, "text", line.strip()[:_SHOWN], problem=f"not a line of JSON: {error}")
             continue
         if isinstance(row, str):
-            yield Item(index, forced or kind_of_argument(row), row)
+            yield InputItem(index, forced or kind_of_argument(row), row)
             continue
         given = [kind for kind in ("text", "image") if isinstance(row, dict) and isinstance(row.get(kind), str)]
         if given == ["text"]:
-            yield Item(index, "text", row["text"], row.get("id"))
+            yield InputItem(index, "text", row["text"], row.get("id"))
         elif given == ["image"]:
-            yield Item(index, "image", row["image"], row.get("id"))
+            yield InputItem(index, "image", row["image"], row.get("id"))
         else:
             problem = 'expected a string, {"text": "..."} or {"image": "path or data URI"}'
-            yield Item(index, "text", line.strip()[:SHOWN], problem=problem)
+            yield InputItem(index, "text", line.strip()[:_SHOWN], problem=problem)
 
 
 def read_lines(path: Path) -> list[str]:
@@ -95,7 +95,7 @@ def read_lines(path: Path) -> list[str]:
         raise ConfigError(f"{path} is not text in UTF-8: {error}") from error
 
 
-def read_items(arguments: Sequence[str], forced: Kind | None, *, stdin: bool) -> Iterable[Item]:
+def read_input_items(arguments: Sequence[str], forced: Kind | None, *, stdin: bool) -> Iterable[InputItem]:
     """Items of a command line: its arguments, or JSON lines from stdin.
 
     Raises:

@@ -76,7 +76,7 @@ def topup(key_id: str, tokens: Annotated[int, AtLeastOne], /, *, keys: Path) -> 
     from babelclip.serve.access.keys import KeyFile
 
     with KeyFile(keys) as file:
-        show(file.top_up(key_id, tokens))
+        _show(file.top_up(key_id, tokens))
     return 0
 
 
@@ -113,7 +113,7 @@ def change(
             concurrency=_changed(concurrency, now.concurrency),
         )
         width = key.default_dim if dim is None else None if dim == "model" else dim
-        show(file.change(key_id, default_dim=width, rates=rates))
+        _show(file.change(key_id, default_dim=width, rates=rates))
     return 0
 
 
@@ -133,7 +133,7 @@ def list_keys(*, keys: Path, json_lines: JsonOption = False) -> int:
         if json_lines:
             print(json.dumps(settings(key), ensure_ascii=False))
         else:
-            show(key)
+            _show(key)
     return 0
 
 
@@ -148,7 +148,7 @@ def revoke(key_id: str, /, *, keys: Path) -> int:
     from babelclip.serve.access.keys import KeyFile
 
     with KeyFile(keys) as file:
-        show(file.revoke(key_id))
+        _show(file.revoke(key_id))
     return 0
 
 
@@ -211,7 +211,7 @@ def used(key: Key) -> dict[str, Any]:
     }
 
 
-def show(key: Key) -> None:
+def _show(key: Key) -> None:
     """A key to read."""
     state = "in force" if key.revoked is None else f"revoked {when(key.revoked)}"
     print(f"{key.id}  {key.label}  ({state})")

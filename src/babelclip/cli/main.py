@@ -61,8 +61,8 @@ VERBS = {
     "completion": ("completion:completion", "Make a shell complete verbs and options."),
     "help": ("help:help_", "Explain a verb, or what the environment may say."),
 }
-for place, (verb, (target, summary)) in enumerate(VERBS.items()):
-    app.command(f"babelclip.cli.{target}", name=verb, help=summary, sort_key=place)
+for position, (verb, (target, summary)) in enumerate(VERBS.items()):
+    app.command(f"babelclip.cli.{target}", name=verb, help=summary, sort_key=position)
 
 
 def show_warning(

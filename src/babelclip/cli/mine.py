@@ -9,7 +9,7 @@ from pathlib import Path
 from babelclip.atomic_write import write_text
 from babelclip.cli.options import ModelOptions
 
-NO_MODEL_OPTIONS = ModelOptions()
+_NO_MODEL_OPTIONS = ModelOptions()
 
 
 def mine(
@@ -20,7 +20,7 @@ def mine(
     negatives: int = 7,
     below: float = 0.95,
     corpus: Path | None = None,
-    options: ModelOptions = NO_MODEL_OPTIONS,
+    options: ModelOptions = _NO_MODEL_OPTIONS,
 ) -> int:
     """Find hard negatives, passages that look right to a model and are not.
 

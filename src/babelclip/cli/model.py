@@ -135,10 +135,10 @@ def export(
     if not can_export():
         raise missing_package("an export", "torch, onnx or onnxscript", "export")
     from babelclip.runtime.export import export_model
-    from babelclip.runtime.exported import read_manifest
+    from babelclip.runtime.exported import read_graph_manifest
 
     for made in export_model(open_any(model, revision), None if tower is None else [tower], out):
-        facts = read_manifest(made.graph.parent)[made.tower]
+        facts = read_graph_manifest(made.graph.parent)[made.tower]
         print(f"{made.graph}  (off by {facts.max_difference:.1e}, cosine at least {facts.min_cosine:.7f}, from torch)")
     return 0
 
@@ -194,6 +194,6 @@ def calibrate(model: Path, photos: list[Path], /, *, quiet: QuietOption = False)
 
     with needed_for("calibration", "train"):
         from babelclip.train.calibrate import calibrate as fit
-    reading = fit(model, photos, progress=not quiet)
-    print(f"fitted on {reading.texts:,} captions of {reading.photos:,} photos: {model / 'reading.json'}")
+    calibration = fit(model, photos, progress=not quiet)
+    print(f"fitted on {calibration.texts:,} captions of {calibration.photos:,} photos: {model / 'reading.json'}")
     return 0

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from babelclip.cli.items import Item
+from babelclip.cli.items import InputItem
 from babelclip.vector_table import Column, LinesWriter, Table, Writer, open_table
 
 TABLE = Table((Column("index", "integer"), Column("kind"), Column("input"), Column("id", optional=True)))
 
 
-def row_of(item: Item) -> dict[str, Any]:
+def row_of(item: InputItem) -> dict[str, Any]:
     """What stands beside an item's vector."""
     row: dict[str, Any] = {"index": item.index, "kind": item.kind, "input": item.shown}
     return row if item.id is None else {**row, "id": item.id}

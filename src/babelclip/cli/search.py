@@ -75,7 +75,7 @@ def search(
         hits = find(asked[0])
         if html is not None:
             write_sheet(opened, " ".join(query or []), [hits], html)
-        show(opened, hits, "null" if null else "paths" if paths else "json" if json_lines else "table")
+        _show(opened, hits, "null" if null else "paths" if paths else "json" if json_lines else "table")
     return 0
 
 
@@ -106,7 +106,7 @@ def as_row(hit: Hit) -> dict[str, Any]:
     return row | {name: value for name, value in hit.metadata.items() if name not in NOT_SHOWN}
 
 
-def show(index: Index, hits: Sequence[Hit], form: Literal["null", "paths", "json", "table"]) -> None:
+def _show(index: Index, hits: Sequence[Hit], form: Literal["null", "paths", "json", "table"]) -> None:
     """Hits on stdout, best first."""
     from babelclip.search.walk import exact_path
 

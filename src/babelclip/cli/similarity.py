@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from babelclip.cli.options import TOP, ErrorsToOption, JsonOption, KindOptions, ModelOptions
 
 if TYPE_CHECKING:
-    from babelclip.cli.items import Item
+    from babelclip.cli.items import InputItem
 
 
 def similarity(
@@ -53,11 +53,11 @@ def similarity(
         itself = item.index if not right else None
         matches = [(other, float(score)) for other, score in zip(right_good, row, strict=True) if other.index != itself]
         matches.sort(key=lambda match: -match[1])
-        show(item, matches[:top], json_lines)
+        _show(item, matches[:top], json_lines)
     return failures.exit_code(len(left_good))
 
 
-def show(item: Item, matches: list[tuple[Item, float]], json_lines: bool) -> None:
+def _show(item: InputItem, matches: list[tuple[InputItem, float]], json_lines: bool) -> None:
     """One item and its matches, best first."""
     if json_lines:
         rows: list[dict[str, Any]] = [

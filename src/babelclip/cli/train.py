@@ -61,20 +61,20 @@ def train(
         from babelclip.train.run import train as run_recipe
         from babelclip.train.start_model import start_model
     path = find_recipe(recipe)
-    chosen, place = read_recipe(path), out or Path("runs") / path.stem
+    chosen, out_folder = read_recipe(path), out or Path("runs") / path.stem
     if trial is not None:
-        chosen, place = chosen.trial(trial), place.with_name(f"{place.name}-trial")
+        chosen, out_folder = chosen.trial(trial), out_folder.with_name(f"{out_folder.name}-trial")
     named = None if model is None else open_folder(bundled_folder() if model == "bundled" else model)
     tokenizer = bundled_folder() / "tokenizer.json"
     if dry_run:
         return _print_estimate(chosen, named, tokenizer, data)
     chosen_device = choose_device(device)
     with open_process_group(chosen_device) as group:
-        start = start_model(chosen, named, tokenizer, data, place / "start", group)
+        start = start_model(chosen, named, tokenizer, data, out_folder / "start", group)
         options = RunOptions(
             resume=resume, device=chosen_device, group=group, strategy=strategy, tensorboard=tensorboard, say=_say
         )
-        folder = run_recipe(chosen, start, data, place, options)
+        folder = run_recipe(chosen, start, data, out_folder, options)
     if group.is_first:  # it says where the model is
         print(folder)
     return 0

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from babelclip.evaluate.read_pack import Photo
+from babelclip.evaluate.read_pack import PackPhoto
 
-Writer = Literal["human", "human_translation", "machine", "mixed"]
-WRITERS: tuple[Writer, ...] = ("human", "human_translation", "machine", "mixed")
+_Writer = Literal["human", "human_translation", "machine", "mixed"]
+WRITERS: tuple[_Writer, ...] = ("human", "human_translation", "machine", "mixed")
 MACHINE_MARKS = ("_mt", "generated")  # in the name of a source
 TRANSLATION_MARK = "human_translation"
 
 
-def written_by(photos: Sequence[Photo], languages: Iterable[str]) -> dict[str, list[str]]:
+def written_by(photos: Sequence[PackPhoto], languages: Iterable[str]) -> dict[str, list[str]]:
     """``captions_<writer>`` -> languages, for the settings of a task; empty where the records name no sources.
 
     A language is of one kind when all its captions are; captions of several kinds make it ``mixed``.
@@ -25,7 +25,7 @@ def written_by(photos: Sequence[Photo], languages: Iterable[str]) -> dict[str, l
     found: dict[str, list[str]] = {}
     for language in languages:
         kinds = {
-            kind_of(source)
+            writers_of(source)
             for photo in photos
             if photo.captions.get(language)
             for source in photo.record.get("caption_sources", {}).get(language, ())
@@ -35,7 +35,7 @@ def written_by(photos: Sequence[Photo], languages: Iterable[str]) -> dict[str, l
     return found
 
 
-def kind_of(source: str) -> Writer:
+def writers_of(source: str) -> _Writer:
     """By the name of a source, such as ``multi30k_t1_human_translation`` or ``multiscript30k_mt``."""
     if any(mark in source for mark in MACHINE_MARKS):
         return "machine"

@@ -15,12 +15,12 @@ from babelclip.vectors import finish, quantize
 if TYPE_CHECKING:
     from babelclip.encodes import Encodes
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 Precision = Literal["float32", "int8", "binary"]
-Progress = Callable[[str, int, int], None]
+EncodingProgress = Callable[[str, int, int], None]
 """Called with what is being encoded ("texts" or "images"), how many are done, and how many there are."""
 
-TEXTS_AT_ONCE = 4096
+_TEXTS_AT_ONCE = 4096
 """Large, so that the encoder can batch texts of like length; small enough for a progress bar that moves."""
 IMAGES_AT_ONCE = 128
 
@@ -30,7 +30,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class VectorForm:
     """What is kept of a vector: its first numbers, in what precision."""
 
     dim: int | None = None  # None: as the encoder gives it
@@ -49,7 +49,7 @@ class Form:
         return finish(np.where(cut > 0, 1.0, -1.0))
 
 
-WHOLE = Form()
+WHOLE_VECTORS = VectorForm()
 
 
 class EncodeOnce:
@@ -62,9 +62,9 @@ class EncodeOnce:
         self,
         encoder: Encodes,
         dim: int | None = None,
-        progress: Progress = silent,
+        progress: EncodingProgress = silent,
         *,
-        form: Form = WHOLE,
+        form: VectorForm = WHOLE_VECTORS,
         memory: dict[str | bytes, Vectors] | None = None,
     ) -> None:
         self._encoder = encoder
@@ -81,7 +81,7 @@ class EncodeOnce:
         vectors = self._remembered(
             distinct,
             lambda new: self._in_parts(
-                "texts", new, new, TEXTS_AT_ONCE, lambda part: self._encoder.encode_text(part, dim=self._dim)
+                "texts", new, new, _TEXTS_AT_ONCE, lambda part: self._encoder.encode_text(part, dim=self._dim)
             ),
         )
         return self._form(vectors)[[rows[text] for text in texts]]
@@ -101,7 +101,7 @@ class EncodeOnce:
         )
         return self._form(vectors)
 
-    def _remembered(self, items: Sequence[Item], encode: Callable[[Sequence[Item]], Vectors]) -> Vectors:
+    def _remembered(self, items: Sequence[_Item], encode: Callable[[Sequence[_Item]], Vectors]) -> Vectors:
         """Vectors of all items; those that the memory has are not asked for."""
         memory: Any = self._memory
         if memory is None:
@@ -114,10 +114,10 @@ class EncodeOnce:
     def _in_parts(
         self,
         what: str,
-        items: Sequence[Item],
+        items: Sequence[_Item],
         names: Sequence[str],
         size: int,
-        encode: Callable[[Sequence[Item]], Vectors],
+        encode: Callable[[Sequence[_Item]], Vectors],
     ) -> Vectors:
         if not items:
             raise DatasetError(f"there are no {what} to encode")

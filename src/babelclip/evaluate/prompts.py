@@ -92,7 +92,7 @@ def tidy(template: str) -> str:
     return re.sub(r" (?=[.,;:!?。।])", "", single)
 
 
-def fill(template: str, name: str) -> str:
+def fill_template(template: str, name: str) -> str:
     """The template with the name in its place. Braces inside a name stay as they are."""
     before, _, after = template.partition("{}")
     return f"{before}{name}{after}"

@@ -17,7 +17,7 @@ from typing import Any
 
 from babelclip.errors import DatasetError
 from babelclip.evaluate.prompts import tidy
-from babelclip.evaluate.read_pack import Pack, Photo
+from babelclip.evaluate.read_pack import Pack, PackPhoto
 from babelclip.evaluate.task import DataFile, Task
 from babelclip.evaluate.tasks.crossmodal import CrossmodalRetrieval
 from babelclip.evaluate.tasks.names import NameRecognition
@@ -55,7 +55,7 @@ def _read_shards(folder: Path, split: str, suffix: str, language: str) -> Pack:
     names = [f"{split}/{number}.tar" for number in range(int(count))]
     files = [_data_file(folder, name) for name in names]
     samples = (sample for name in names for sample in read_samples(folder / name, (suffix,)))
-    photos = tuple(Photo(each.key, each.image.read(), _record(each.note, language)) for each in samples)
+    photos = tuple(PackPhoto(each.key, each.image.read(), _record(each.note, language)) for each in samples)
     if not photos:
         raise DatasetError(f"{folder / split} has no photos")
     return Pack(tuple(files), photos)

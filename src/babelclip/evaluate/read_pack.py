@@ -23,7 +23,7 @@ PSEUDO_LANGUAGES = frozenset({"en_alt"})
 
 
 @dataclass(frozen=True, slots=True)
-class Photo:
+class PackPhoto:
     """One image of a pack, still encoded, with its record."""
 
     key: str
@@ -42,11 +42,11 @@ class Pack:
     """All images of a set in the order of its files."""
 
     files: tuple[DataFile, ...]
-    photos: tuple[Photo, ...]
+    photos: tuple[PackPhoto, ...]
 
     @property
-    def licences(self) -> tuple[str, ...]:
-        """The distinct licence texts of the records."""
+    def licenses(self) -> tuple[str, ...]:
+        """The distinct license texts of the records."""
         return tuple(sorted({photo.record["licence"] for photo in self.photos if "licence" in photo.record}))
 
 
@@ -74,17 +74,17 @@ def read_pack(folder: Path, path: str) -> Pack:
     """
     _, file = read_data_file(folder, path)
     samples = read_samples(folder / path, (".json",))
-    photos = tuple(Photo(each.key, each.image.read(), each.note.record()) for each in samples)
+    photos = tuple(PackPhoto(each.key, each.image.read(), each.note.record()) for each in samples)
     if not photos:
         raise DatasetError(f"{path} has no image at all")
     return Pack((file,), photos)
 
 
-Names = dict[str, dict[str, str]]
+NamesByLabel = dict[str, dict[str, str]]
 """Label -> language -> name. Labels keep the order of the file."""
 
 
-def read_names(folder: Path, path: str, prefix: str) -> tuple[Names, DataFile]:
+def read_names(folder: Path, path: str, prefix: str) -> tuple[NamesByLabel, DataFile]:
     """Class names of the labels that start with ``prefix``, without pseudo-languages.
 
     Raises:
@@ -92,7 +92,7 @@ def read_names(folder: Path, path: str, prefix: str) -> tuple[Names, DataFile]:
     """
     content, file = read_data_file(folder, path)
     try:
-        table: Names = json.loads(gzip.decompress(content))
+        table: NamesByLabel = json.loads(gzip.decompress(content))
     except (OSError, EOFError, ValueError) as error:
         raise DatasetError(f"{path} is not gzipped JSON: {error}") from error
     names = {

@@ -17,11 +17,11 @@ import numpy as np
 
 from babelclip.atomic_write import write_text
 from babelclip.errors import DatasetError
-from babelclip.evaluate.bars import BarResult
+from babelclip.evaluate.targets import TargetResult
 from babelclip.evaluate.task import DataFile, Score, TaskFacts
 from babelclip.version import __version__
 
-FORMAT = 1
+_FORMAT = 1
 PACKAGE = Path(__file__).resolve().parents[1]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -59,7 +59,7 @@ class Result:
     finished: bool
     width: int | None  # numbers in a vector, as measured
     tasks: tuple[TaskResult, ...]
-    bars: tuple[BarResult, ...]
+    targets: tuple[TargetResult, ...]
 
     def task(self, name: str) -> TaskResult:
         """The result of one task.
@@ -89,7 +89,7 @@ def now() -> str:
 def write_result(result: Result, path: Path) -> None:
     """Write as JSON; the file is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"format": FORMAT, **asdict(result)}, ensure_ascii=False, indent=1, default=str)
+    text = json.dumps({"format": _FORMAT, **asdict(result)}, ensure_ascii=False, indent=1, default=str)
     write_text(path, text + "\n")
 
 
@@ -108,17 +108,17 @@ def read_result(path: Path) -> Result:
     except ValueError as error:
         raise DatasetError(f"{path} is not a result file: {error}") from error
     found = content.pop("format", None) if isinstance(content, dict) else None
-    if found != FORMAT:
-        raise DatasetError(f"{path}: expected result format {FORMAT}, found {found}")
+    if found != _FORMAT:
+        raise DatasetError(f"{path}: expected result format {_FORMAT}, found {found}")
     try:
         return Result(
             origin=Origin(**content.pop("origin")),
             tasks=tuple(_task_result(task) for task in content.pop("tasks")),
-            bars=tuple(BarResult(**bar) for bar in content.pop("bars")),
+            targets=tuple(TargetResult(**target) for target in content.pop("targets")),
             **content,
         )
     except (TypeError, KeyError) as error:
-        raise DatasetError(f"{path} is not a result file of format {FORMAT}: {error}") from error
+        raise DatasetError(f"{path} is not a result file of format {_FORMAT}: {error}") from error
 
 
 def _task_result(content: dict[str, Any]) -> TaskResult:
@@ -128,7 +128,7 @@ def _task_result(content: dict[str, Any]) -> TaskResult:
             name=facts["name"],
             family=facts["family"],
             data=tuple(DataFile(**file) for file in facts["data"]),
-            licences=tuple(facts["licences"]),
+            licenses=tuple(facts["licenses"]),
             settings=facts["settings"],
         ),
         seconds=content["seconds"],

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from babelclip.arrays import Vectors
-from babelclip.evaluate.bars import BarResult, judge
-from babelclip.evaluate.encode import WHOLE, EncodeOnce, Form, Progress, silent
+from babelclip.evaluate.encode import WHOLE_VECTORS, EncodeOnce, EncodingProgress, VectorForm, silent
 from babelclip.evaluate.results import Result, TaskResult, describe_origin, now, read_result, write_result
 from babelclip.evaluate.suites import Suite
+from babelclip.evaluate.targets import TargetResult, judge
 from babelclip.evaluate.task import Score, Task
 
 if TYPE_CHECKING:
     from babelclip.encodes import Encodes
 
-Say = Callable[[str], None]
+_Say = Callable[[str], None]
 
 
 def say_nothing(message: str) -> None:
@@ -28,11 +28,11 @@ def say_nothing(message: str) -> None:
 def run_task(
     task: Task,
     encoder: Encodes,
-    forms: Sequence[Form] = (WHOLE,),
+    forms: Sequence[VectorForm] = (WHOLE_VECTORS,),
     *,
     dim: int | None = None,
     seed: int = 0,
-    progress: Progress = silent,
+    progress: EncodingProgress = silent,
 ) -> tuple[TaskResult, int | None]:
     """Scores of one task in every form, with the time that they took; and the width of the encoder's vectors."""
     began = time.perf_counter()
@@ -53,10 +53,10 @@ def run_suite(
     *,
     out: Path | None = None,
     dim: int | None = None,
-    forms: Sequence[Form] = (WHOLE,),
+    forms: Sequence[VectorForm] = (WHOLE_VECTORS,),
     seed: int = 0,
-    progress: Progress = silent,
-    say: Say = say_nothing,
+    progress: EncodingProgress = silent,
+    say: _Say = say_nothing,
 ) -> Result:
     """Run every task of a suite and judge its bars.
 
@@ -88,17 +88,17 @@ def run_suite(
         result = Result(origin, result.date, False, width, tasks, ())
         if out is not None:
             write_result(result, out)
-    result = replace(result, finished=True, bars=_judge_all(suite, result))
+    result = replace(result, finished=True, targets=_judge_all(suite, result))
     if out is not None:
         write_result(result, out)
     return result
 
 
-def _judge_all(suite: Suite, result: Result) -> tuple[BarResult, ...]:
-    return tuple(judge(bar, result.task(bar.task).scores) for bar in suite.bars)
+def _judge_all(suite: Suite, result: Result) -> tuple[TargetResult, ...]:
+    return tuple(judge(target, result.task(target.task).scores) for target in suite.targets)
 
 
-def _unfinished(out: Path | None, fresh: Result, say: Say) -> Result | None:
+def _unfinished(out: Path | None, fresh: Result, say: _Say) -> Result | None:
     """The run that was cut off, if it had the same origin. Anything else is measured anew."""
     if out is None or not out.exists():
         return None

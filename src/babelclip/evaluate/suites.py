@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from babelclip.errors import ConfigError
-from babelclip.evaluate.bars import Bar
 from babelclip.evaluate.read_clip_benchmark import open_clip_benchmark
+from babelclip.evaluate.targets import Target
 from babelclip.evaluate.task import Task
 from babelclip.evaluate.tasks.bitext import BitextMining
 from babelclip.evaluate.tasks.crossmodal import CrossmodalRetrieval
@@ -20,46 +20,46 @@ FLICKR_OTHERS = ("de", "fr", "pt", "cs", "zh", "es", "ar", "uk")
 XFLICKR_HUMAN = ("en", "de", "es", "id", "ja", "nl", "pt", "ru", "tr", "zh")
 """Languages of xflickr243 in which people wrote the captions."""
 T2I, I2T = ("text_to_image_recall@5",), ("image_to_text_recall@5",)
-ENGLISH = ("en",)
+_ENGLISH = ("en",)
 CUTS = (96, 64)  # a quarter of the small model's width, and the shortest that is promised
 
-FLICKR_BARS = (
-    Bar("flickr8k_test text-to-image R@5, English", "flickr8k_test", T2I, 55.0, ENGLISH, aim=68.0),
-    Bar("flickr8k_test image-to-text R@5, English", "flickr8k_test", I2T, 58.0, ENGLISH, aim=72.0),
-    Bar("flickr8k_test text-to-image R@5, mean of 8 others", "flickr8k_test", T2I, 46.0, FLICKR_OTHERS, aim=64.0),
-    Bar(
+FLICKR_TARGETS = (
+    Target("flickr8k_test text-to-image R@5, English", "flickr8k_test", T2I, 55.0, _ENGLISH, aim=68.0),
+    Target("flickr8k_test image-to-text R@5, English", "flickr8k_test", I2T, 58.0, _ENGLISH, aim=72.0),
+    Target("flickr8k_test text-to-image R@5, mean of 8 others", "flickr8k_test", T2I, 46.0, FLICKR_OTHERS, aim=64.0),
+    Target(
         "flickr8k_test text-to-image R@5, worst of them",
         "flickr8k_test", T2I, 36.0, FLICKR_OTHERS, of="worst", aim=58.0,
     ),
 )  # fmt: skip
-CIFAR_BAR = Bar("CIFAR-10 by name, top-1, English", "cifar10", ("top1",), 65.0, ENGLISH, aim=85.0)
-STS_BARS = (
-    Bar("STS-B Spearman, English", "stsb", ("spearman",), 0.78, ENGLISH, aim=0.84),
-    Bar("STS-B Spearman, mean of 10 others", "stsb", ("spearman",), 0.72, others=10, aim=0.80),
+CIFAR_TARGET = Target("CIFAR-10 by name, top-1, English", "cifar10", ("top1",), 65.0, _ENGLISH, aim=85.0)
+STS_TARGETS = (
+    Target("STS-B Spearman, English", "stsb", ("spearman",), 0.78, _ENGLISH, aim=0.84),
+    Target("STS-B Spearman, mean of 10 others", "stsb", ("spearman",), 0.72, others=10, aim=0.80),
 )
-SMALL_BARS = (
-    *FLICKR_BARS,
-    Bar("xflickr243 R@5 both ways, mean of 10 languages as people wrote", "xflickr243", T2I + I2T, 55.0,
+SMALL_TARGETS = (
+    *FLICKR_TARGETS,
+    Target("xflickr243 R@5 both ways, mean of 10 languages as people wrote", "xflickr243", T2I + I2T, 55.0,
         XFLICKR_HUMAN, aim=75.0),
-    Bar("COCO (473 photos) text-to-image R@5, English", "coco", T2I, 50.0, ENGLISH, aim=65.0),
-    CIFAR_BAR,
-    Bar("Imagenette by name, top-1, English", "imagenette", ("top1",), 92.0, ENGLISH, aim=98.0),
-    Bar("Tiny-ImageNet by name, top-1, English", "tinyimagenet", ("top1",), 45.0, ENGLISH, aim=65.0),
-    Bar("Caltech-101 by name, top-1, English", "caltech101", ("top1",), 65.0, ENGLISH, aim=82.0),
-    Bar("five flowers by name, top-1, English", "flowers5", ("top1",), 70.0, ENGLISH, aim=85.0),
-    Bar("998 photos among 1,000 names, top-1, English", "nips2017", ("top1",), 82.0, ENGLISH, aim=89.0),
-    Bar("998 photos by name, top-1, mean of 40 other languages", "nips2017", ("top1",), 48.0, others=40, aim=72.0),
-    Bar("emoji of unseen concepts by name, R@5, mean of all languages", "emoji", T2I, 25.0, aim=50.0),
-    Bar("tuxpaint text-to-image R@5, mean of languages with 400 captions", "tuxpaint", T2I, 20.0,
-        least_count=350, aim=40.0),  # repeats are no queries: of 400 captions at least 356 remain, of fewer at most 322
-    *STS_BARS,
-    Bar("Tatoeba accuracy to English, mean of 74 languages", "tatoeba", ("to_english",), 70.0, others=74, aim=85.0),
-    Bar("Tatoeba, share of languages above 50%", "tatoeba", ("to_english",), 80.0, others=74,
+    Target("COCO (473 photos) text-to-image R@5, English", "coco", T2I, 50.0, _ENGLISH, aim=65.0),
+    CIFAR_TARGET,
+    Target("Imagenette by name, top-1, English", "imagenette", ("top1",), 92.0, _ENGLISH, aim=98.0),
+    Target("Tiny-ImageNet by name, top-1, English", "tinyimagenet", ("top1",), 45.0, _ENGLISH, aim=65.0),
+    Target("Caltech-101 by name, top-1, English", "caltech101", ("top1",), 65.0, _ENGLISH, aim=82.0),
+    Target("five flowers by name, top-1, English", "flowers5", ("top1",), 70.0, _ENGLISH, aim=85.0),
+    Target("998 photos among 1,000 names, top-1, English", "nips2017", ("top1",), 82.0, _ENGLISH, aim=89.0),
+    Target("998 photos by name, top-1, mean of 40 other languages", "nips2017", ("top1",), 48.0, others=40, aim=72.0),
+    Target("emoji of unseen concepts by name, R@5, mean of all languages", "emoji", T2I, 25.0, aim=50.0),
+    Target("tuxpaint text-to-image R@5, mean of languages with 400 captions", "tuxpaint", T2I, 20.0,
+        min_count=350, aim=40.0),  # repeats are no queries: of 400 captions at least 356 remain, of fewer at most 322
+    *STS_TARGETS,
+    Target("Tatoeba accuracy to English, mean of 74 languages", "tatoeba", ("to_english",), 70.0, others=74, aim=85.0),
+    Target("Tatoeba, share of languages above 50%", "tatoeba", ("to_english",), 80.0, others=74,
         of="share above 50", aim=95.0),
-    Bar("flickr8k_test R@5, English, both ways: 96 of 384 dimensions keep", "flickr8k_test", T2I + I2T, 98.0,
-        ENGLISH, dim=96, keeps=True, aim=99.0),
-    Bar("the same: 64 dimensions keep", "flickr8k_test", T2I + I2T, 88.0, ENGLISH, dim=64, keeps=True, aim=93.0),
-    Bar("flickr8k_test text-to-image R@5, English, 64 dimensions", "flickr8k_test", T2I, 48.0, ENGLISH,
+    Target("flickr8k_test R@5, English, both ways: 96 of 384 dimensions keep", "flickr8k_test", T2I + I2T, 98.0,
+        _ENGLISH, dim=96, keeps=True, aim=99.0),
+    Target("the same: 64 dimensions keep", "flickr8k_test", T2I + I2T, 88.0, _ENGLISH, dim=64, keeps=True, aim=93.0),
+    Target("flickr8k_test text-to-image R@5, English, 64 dimensions", "flickr8k_test", T2I, 48.0, _ENGLISH,
         dim=64, aim=63.0),
 )  # fmt: skip
 """What the small model is to reach and what it aims for (docs/reference/evaluation.md#targets)."""
@@ -71,7 +71,7 @@ class Suite:
 
     name: str
     tasks: tuple[Task, ...]
-    bars: tuple[Bar, ...]
+    targets: tuple[Target, ...]
     widths: tuple[int, ...] = ()  # that its bars ask for, besides whole vectors
 
 
@@ -117,7 +117,7 @@ def _small(folder: Path) -> Suite:
             SentenceSimilarity("stsb", folder, "eval/text/stsb_test.parquet"),
             BitextMining("tatoeba", folder, "eval/text/tatoeba_en_xx.parquet"),
         ),
-        SMALL_BARS,
+        SMALL_TARGETS,
         widths=CUTS,
     )
 
@@ -143,7 +143,7 @@ def _quick(folder: Path) -> Suite:
             ),
             SentenceSimilarity("stsb", folder, "eval/text/stsb_test.parquet"),
         ),
-        (*FLICKR_BARS, CIFAR_BAR, *STS_BARS),
+        (*FLICKR_TARGETS, CIFAR_TARGET, *STS_TARGETS),
     )
 
 

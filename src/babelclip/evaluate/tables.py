@@ -10,9 +10,9 @@ from babelclip.evaluate.caption_sources import WRITERS
 from babelclip.evaluate.results import Result, TaskResult
 from babelclip.evaluate.task import Score, whole
 
-Tongue = Literal["en", "zh"]
+TableLocale = Literal["en", "zh"]
 
-WORDS: dict[str, dict[Tongue, str]] = {
+HEADINGS: dict[str, dict[TableLocale, str]] = {
     "what": {"en": "what", "zh": "指标"},
     "at_least": {"en": "at least", "zh": "目标下限"},
     "aim": {"en": "aim", "zh": "追求"},
@@ -43,7 +43,7 @@ LEADING = {
     "bitext": ("to_english", "from_english"),
     "topics": ("top1",),
 }
-BARS_ZH = {
+TARGETS_ZH = {
     "flickr8k_test text-to-image R@5, English": "flickr8k_test 文搜图 R@5 · 英语",
     "flickr8k_test text-to-image R@5, mean of 8 others": "flickr8k_test 文搜图 R@5 · 其他 8 种语言平均",
     "flickr8k_test text-to-image R@5, worst of them": "flickr8k_test 文搜图 R@5 · 其中最低",
@@ -69,7 +69,7 @@ BARS_ZH = {
 }
 
 
-def bars_table(results: Sequence[Result], tongue: Tongue = "en") -> str:
+def targets_table(results: Sequence[Result], locale: TableLocale = "en") -> str:
     """One row per bar, one column per result. All results must be of one suite.
 
     Raises:
@@ -77,39 +77,43 @@ def bars_table(results: Sequence[Result], tongue: Tongue = "en") -> str:
     """
     if not results or any(not result.finished for result in results):
         raise ValueError("expected finished results; run `babelclip evaluate` again to finish one that was cut off")
-    names = [[bar.name for bar in result.bars] for result in results]
+    names = [[target.name for target in result.targets] for result in results]
     if any(other != names[0] for other in names):
         raise ValueError("results of different suites have different bars and share no table")
-    has_aims = any(bar.aim is not None for bar in results[0].bars)
-    aims = [WORDS["aim"][tongue]] if has_aims else []
-    titles = [column_title(result, tongue) for result in results]
-    head = [WORDS["what"][tongue], WORDS["at_least"][tongue], *aims, *titles]
+    has_aims = any(target.aim is not None for target in results[0].targets)
+    aims = [HEADINGS["aim"][locale]] if has_aims else []
+    titles = [column_title(result, locale) for result in results]
+    head = [HEADINGS["what"][locale], HEADINGS["at_least"][locale], *aims, *titles]
     rows = [
         [
-            BARS_ZH[bar.name] if tongue == "zh" else bar.name,
-            figure(bar.at_least, bar.at_least),
-            *(["-" if bar.aim is None else figure(bar.aim, bar.at_least)] if has_aims else []),
-            *(_bar_cell(result, position, tongue) for result in results),
+            TARGETS_ZH[target.name] if locale == "zh" else target.name,
+            figure(target.at_least, target.at_least),
+            *(["-" if target.aim is None else figure(target.aim, target.at_least)] if has_aims else []),
+            *(_target_cell(result, position, locale) for result in results),
         ]
-        for position, bar in enumerate(results[0].bars)
+        for position, target in enumerate(results[0].targets)
     ]
     return markdown(head, rows)
 
 
-def languages_table(result: Result, task: str, tongue: Tongue = "en") -> str:
+def languages_table(result: Result, task: str, locale: TableLocale = "en") -> str:
     """One row per language of a task, one column per metric; R@5, top-1 and Spearman with their 95% interval."""
     found = result.task(task)
     metrics = list(dict.fromkeys(score.metric for score in found.scores))
-    head = [WORDS["language"][tongue], WORDS["count"][tongue], *(_metric_title(metric, tongue) for metric in metrics)]
+    head = [
+        HEADINGS["language"][locale],
+        HEADINGS["count"][locale],
+        *(_metric_title(metric, locale) for metric in metrics),
+    ]
     rows = []
     for language, scores in _by_language(found).items():
         rows.append([language, f"{scores[metrics[0]].count:,}", *(_score_cell(scores[metric]) for metric in metrics)])
     return markdown(head, rows)
 
 
-def tasks_table(result: Result, tongue: Tongue = "en") -> str:
+def tasks_table(result: Result, locale: TableLocale = "en") -> str:
     """One row per task and leading metric: English, and the mean over all languages that were measured."""
-    head = ["", *(WORDS[word][tongue] for word in ("languages", "english", "mean"))]
+    head = ["", *(HEADINGS[word][locale] for word in ("languages", "english", "mean"))]
     rows = []
     for task in result.tasks:
         for metric in LEADING[task.facts.family]:
@@ -117,13 +121,13 @@ def tasks_table(result: Result, tongue: Tongue = "en") -> str:
             decimals = 3 if task.facts.family == "sts" else 1
             english = f"{values['en']:.{decimals}f}" if "en" in values else "-"
             mean = f"{sum(values.values()) / len(values):.{decimals}f}"
-            title = f"{task.facts.name}: {_metric_title(metric, tongue)}"
+            title = f"{task.facts.name}: {_metric_title(metric, locale)}"
             rows.append([title, str(len(values)), english, mean])
             for writer in WRITERS:
                 some = [values[lang] for lang in _languages_of(task, writer) if lang in values]
                 if some and len(some) < len(values):
                     apart = f"{sum(some) / len(some):.{decimals}f}"
-                    rows.append([f"{title}, {WORDS[writer][tongue]}", str(len(some)), "", apart])
+                    rows.append([f"{title}, {HEADINGS[writer][locale]}", str(len(some)), "", apart])
     return markdown(head, rows)
 
 
@@ -132,7 +136,7 @@ def _languages_of(task: TaskResult, writer: str) -> list[str]:
     return [str(language) for language in found] if isinstance(found, list) else []
 
 
-def forms_table(result: Result, tongue: Tongue = "en") -> str:
+def forms_table(result: Result, locale: TableLocale = "en") -> str:
     """One row per task and leading metric, one column per form: the mean over languages, and what is kept of it."""
     names = list(dict.fromkeys((score.dim, score.precision) for task in result.tasks for score in task.scores))
     rows = []
@@ -142,9 +146,9 @@ def forms_table(result: Result, tongue: Tongue = "en") -> str:
             decimals = 3 if task.facts.family == "sts" else 1
             cells = [f"{means[0]:.{decimals}f}"]
             cells += [f"{mean:.{decimals}f} ({100 * mean / means[0]:.0f}%)" for mean in means[1:]]
-            rows.append([f"{task.facts.name}: {_metric_title(metric, tongue)}", *cells])
-    titles = [f"{dim or result.width} {WORDS['dim'][tongue]} {precision}" for dim, precision in names]
-    return markdown([WORDS["mean"][tongue], *titles], rows)
+            rows.append([f"{task.facts.name}: {_metric_title(metric, locale)}", *cells])
+    titles = [f"{dim or result.width} {HEADINGS['dim'][locale]} {precision}" for dim, precision in names]
+    return markdown([HEADINGS["mean"][locale], *titles], rows)
 
 
 def _mean_of(task: TaskResult, metric: str, dim: int | None, precision: str) -> float:
@@ -152,23 +156,23 @@ def _mean_of(task: TaskResult, metric: str, dim: int | None, precision: str) -> 
     return sum(values) / len(values)
 
 
-def column_title(result: Result, tongue: Tongue = "en") -> str:
+def column_title(result: Result, locale: TableLocale = "en") -> str:
     """Model name, width and weight type of a result."""
     model = result.origin.model
     name = str(model.get("model") or model.get("name") or "model")
     dtype = [str(model["dtype"])] if "dtype" in model else []
-    return ", ".join([name, f"{result.width} {WORDS['dim'][tongue]}", *dtype])
+    return ", ".join([name, f"{result.width} {HEADINGS['dim'][locale]}", *dtype])
 
 
-def figure(value: float, bar: float) -> str:
+def figure(value: float, target: float) -> str:
     """Percent with one decimal, correlations with three: a bar of 1 or less is one of a correlation."""
-    return f"{value:.3f}" if bar <= 1.0 else f"{value:.1f}"
+    return f"{value:.3f}" if target <= 1.0 else f"{value:.1f}"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table that can be read as it is; the first column to the left, the others to the right."""
     cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
-    widths = [max(3, *(_columns(row[place]) for row in cells)) for place in range(len(head))]
+    widths = [max(3, *(_columns(row[column]) for row in cells)) for column in range(len(head))]
 
     def line(row: Sequence[str]) -> str:
         blanks = [" " * (width - _columns(cell)) for cell, width in zip(row, widths, strict=True)]
@@ -184,17 +188,17 @@ def _columns(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
-def _bar_cell(result: Result, position: int, tongue: Tongue) -> str:
-    bar = result.bars[position]
-    if bar.value is None:
-        return f"{WORDS['not_measured'][tongue]} ({bar.note})"
-    shown = figure(bar.value, bar.at_least) + (f" ({bar.note})" if bar.note else "")
-    return shown if bar.met else f"{shown}, **{WORDS['missed'][tongue]}**"
+def _target_cell(result: Result, position: int, locale: TableLocale) -> str:
+    target = result.targets[position]
+    if target.value is None:
+        return f"{HEADINGS['not_measured'][locale]} ({target.note})"
+    shown = figure(target.value, target.at_least) + (f" ({target.note})" if target.note else "")
+    return shown if target.met else f"{shown}, **{HEADINGS['missed'][locale]}**"
 
 
-def _metric_title(metric: str, tongue: Tongue) -> str:
+def _metric_title(metric: str, locale: TableLocale) -> str:
     way, _, cutoff = metric.partition("_recall@")
-    words = WORDS.get(way, {"en": way, "zh": way})[tongue]
+    words = HEADINGS.get(way, {"en": way, "zh": way})[locale]
     return f"{words} R@{cutoff}" if cutoff else words
 
 

@@ -40,7 +40,7 @@ class TaskFacts:
     name: str
     family: str  # crossmodal | names | sts | bitext | topics
     data: tuple[DataFile, ...]
-    licences: tuple[str, ...] = ()
+    licenses: tuple[str, ...] = ()
     settings: dict[str, Setting] = field(default_factory=dict)
 
 

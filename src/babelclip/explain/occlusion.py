@@ -101,8 +101,8 @@ def where_seen(
 
 def _regions(cells: int, share: float) -> list[Region]:
     side = min(max(1, round(share * cells)), cells - 1)
-    places = range(cells - side + 1)
-    return [Region(row, column, side) for row in places for column in places]
+    starts = range(cells - side + 1)
+    return [Region(row, column, side) for row in starts for column in starts]
 
 
 def _covered(image: Image.Image, covers: Iterable[Region], cells: int) -> Iterator[Image.Image]:
@@ -138,8 +138,8 @@ def draw_heat(seen: Seen) -> bytes:
     stops = [stop for stop, _ in PALETTE]
     color = np.stack([np.interp(level, stops, [rgb[channel] for _, rgb in PALETTE]) for channel in range(3)], axis=-1)
     strength = (0.35 + 0.25 * level)[..., None]
-    grey = np.asarray(seen.image.convert("L").convert("RGB"), np.float32)
-    mixed = Image.fromarray(((1 - strength) * grey + strength * color).astype(np.uint8))
+    gray = np.asarray(seen.image.convert("L").convert("RGB"), np.float32)
+    mixed = Image.fromarray(((1 - strength) * gray + strength * color).astype(np.uint8))
     file = io.BytesIO()
     mixed.save(file, "PNG")
     return file.getvalue()

@@ -38,14 +38,14 @@ def prepare_ahead(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def windows(texts: Iterable[object], most: int, most_characters: int) -> Iterator[list[object]]:
-    """Pieces of at most ``most`` texts, or fewer where they are long: enough to sort, little enough to hold."""
+def windows(texts: Iterable[object], max_texts: int, max_characters: int) -> Iterator[list[object]]:
+    """Pieces of at most ``max_texts`` texts, or fewer where they are long: enough to sort, little enough to hold."""
     window: list[object] = []
     characters = 0
     for text in texts:
         window.append(text)
         characters += len(text) if isinstance(text, str) else 0
-        if len(window) >= most or characters >= most_characters:
+        if len(window) >= max_texts or characters >= max_characters:
             yield window
             window, characters = [], 0
     if window:

@@ -40,6 +40,6 @@ class ImagePrepareConfig:
     interpolation: Interpolation = "bicubic"
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
-    fill: int = 0  # grey value of the padding in mode "longest"
-    alpha: Literal["drop", "white"] = "drop"  # "drop" shows hidden colours, as published
+    fill: int = 0  # gray value of the padding in mode "longest"
+    alpha: Literal["drop", "white"] = "drop"  # "drop" shows hidden colors, as published
     orientation: Literal["ignore", "upright"] = "ignore"  # what to do with an EXIF orientation

@@ -1,4 +1,4 @@
-"""Images become pixels: shaped to the model's square, then normalised.
+"""Images become pixels: shaped to the model's square, then normalized.
 
 Source of the arithmetic: docs/reference/published-model.md#image-preparation.
 """
@@ -53,7 +53,7 @@ class ImagePreparer:
         return ImagePreparer(replace(self.config, orientation="upright"), self.limits)
 
     def crop(self, source: ImageSource) -> NDArray[np.uint8]:
-        """The square that the model sees, before it is normalised: (S, S, 3)."""
+        """The square that the model sees, before it is normalized: (S, S, 3)."""
         config = self.config
         image = open_image(source, self.limits, orientation=config.orientation, alpha=config.alpha)
         return np.asarray(shape_to_square(image, config))
@@ -76,7 +76,7 @@ def shape_to_square(image: Image.Image, config: ImagePrepareConfig) -> Image.Ima
 
     - ``shortest``: the shorter side becomes S, the middle is cut out;
     - ``squash``: both sides become S;
-    - ``longest``: the longer side becomes S (the shorter at least 1), centered on a square of the fill's grey.
+    - ``longest``: the longer side becomes S (the shorter at least 1), centered on a square of the fill's gray.
     """
     side, resampling = config.size, RESAMPLING[config.interpolation]
     if config.resize_mode == "squash":
@@ -110,4 +110,4 @@ def _check_config(config: ImagePrepareConfig) -> None:
     if len(config.mean) != 3 or len(config.std) != 3 or min(config.std) <= 0:
         raise ConfigError(f"mean and std must be 3 numbers each, std above 0: found {config.mean} and {config.std}")
     if not 0 <= config.fill <= 255:
-        raise ConfigError(f"fill must be a grey value from 0 to 255, found {config.fill}")
+        raise ConfigError(f"fill must be a gray value from 0 to 255, found {config.fill}")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 
 def batches_by_length(
-    lengths: Sequence[int], token_budget: int, max_rows: int | None = None, most_padding: int | None = None
+    lengths: Sequence[int], token_budget: int, max_rows: int | None = None, max_padding: int | None = None
 ) -> list[list[int]]:
     """Positions grouped so that texts of like length share a batch, longest first.
 
@@ -20,12 +20,12 @@ def batches_by_length(
     Args:
         token_budget: most tokens of a batch, padding included.
         max_rows: most texts of a batch; None: as many as the budget holds.
-        most_padding: most tokens of a batch that are padding, because more would cost more than another batch does;
+        max_padding: most tokens of a batch that are padding, because more would cost more than another batch does;
             None: as many as the budget holds.
     """
     order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
     most_rows = len(order) if max_rows is None else max_rows
-    allowed = token_budget if most_padding is None else most_padding
+    allowed = token_budget if max_padding is None else max_padding
     batches: list[list[int]] = []
     rows_left = padding = longest = 0
     for position in order:

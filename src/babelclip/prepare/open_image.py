@@ -95,9 +95,9 @@ def open_image(
     *,
     orientation: Literal["ignore", "upright"] = "ignore",
     alpha: Literal["drop", "white"] = "drop",
-    least: int | None = None,
+    min_side: int | None = None,
 ) -> Image.Image:
-    """Decode ``source`` to an RGB image (the first frame of several). Pillow clips 16-bit grey at 255.
+    """Decode ``source`` to an RGB image (the first frame of several). Pillow clips 16-bit gray at 255.
 
     Args:
         source: a path, the bytes of an image file, a binary file object, a PIL image, an array (H, W, 3) of uint8, or a
@@ -105,20 +105,20 @@ def open_image(
         limits: what is refused before it is decoded.
         orientation: "ignore", or "upright" to turn a photo as its EXIF data say.
         alpha: "drop" shows the colors under transparent pixels, as published; "white" puts the image on white paper.
-        least: for images to look at only: JPEG is decoded smaller, and quicker, no side below so many pixels.
+        min_side: for images to look at only: JPEG is decoded smaller, and quicker, no side below so many pixels.
 
     Raises:
         ImageError: names the item and the reason.
     """
-    name = describe(source)
+    name = _describe(source)
     if isinstance(source, np.ndarray):
         return _from_array(source, limits, name)
     if isinstance(source, Image.Image):
         _check_pixels(source.size, limits, name)
         return to_rgb(source, orientation, alpha, name, owned=False)
     image = _open_header(_read_bytes(source, limits, name), limits, name)
-    if least is not None:
-        image.draft(None, (least, least))
+    if min_side is not None:
+        image.draft(None, (min_side, min_side))
     return to_rgb(image, orientation, alpha, name, owned=True)
 
 
@@ -128,12 +128,12 @@ def stated_size(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> tu
     Raises:
         ImageError: as ``open_image``, but for what only decoding shows.
     """
-    name = describe(source)
+    name = _describe(source)
     with _open_header(_read_bytes(source, limits, name), limits, name) as image:
         return image.size
 
 
-def describe(source: object) -> str:
+def _describe(source: object) -> str:
     """A short name of an item for messages; never its content."""
     if isinstance(source, bytes | bytearray | memoryview):
         return f"image of {memoryview(source).nbytes:,} bytes"
@@ -155,7 +155,7 @@ def read_file(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> byte
     Raises:
         ImageError: they cannot be read, or are too many.
     """
-    return _read_bytes(source, limits, describe(source))
+    return _read_bytes(source, limits, _describe(source))
 
 
 def _read_bytes(source: object, limits: ImageLimits, name: str) -> bytes:
@@ -238,7 +238,7 @@ def _from_array(array: NDArray[Any], limits: ImageLimits, name: str) -> Image.Im
     if array.ndim != 3 or array.shape[2] != 3:
         advice = ""
         if array.ndim == 2:
-            advice = "; grey becomes RGB with np.repeat(array[..., None], 3, axis=2)"
+            advice = "; gray becomes RGB with np.repeat(array[..., None], 3, axis=2)"
         elif array.ndim == 3 and array.shape[0] == 3:
             advice = "; channels go last: array.transpose(1, 2, 0)"
         elif array.ndim == 4:
@@ -249,7 +249,7 @@ def _from_array(array: NDArray[Any], limits: ImageLimits, name: str) -> Image.Im
 
 
 def _open_header(data: bytes, limits: ImageLimits, name: str) -> Image.Image:
-    """Recognise the format and check the size that the header states. No pixel is decoded yet."""
+    """Recognize the format and check the size that the header states. No pixel is decoded yet."""
     try:
         image = Image.open(io.BytesIO(data), formats=limits.formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -263,7 +263,7 @@ def _open_header(data: bytes, limits: ImageLimits, name: str) -> Image.Image:
 
 
 def _why_unknown(head: bytes, limits: ImageLimits) -> str:
-    """What a file that was not recognised seems to be, by its first bytes."""
+    """What a file that was not recognized seems to be, by its first bytes."""
     accepted = ", ".join(limits.formats)
     for name, start in _SIGNATURES:
         if re.match(start, head, re.S):

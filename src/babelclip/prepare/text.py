@@ -128,14 +128,14 @@ class TextPreparer:
         return task
 
     def _limit(self, max_tokens: int | None) -> int:
-        most = self.config.max_tokens
+        whole_context = self.config.max_tokens
         if max_tokens is None:
-            return most
+            return whole_context
         whole = isinstance(max_tokens, int | np.integer) and not isinstance(max_tokens, bool)
-        if not whole or not SMALLEST_MAX_TOKENS <= max_tokens <= most:
+        if not whole or not SMALLEST_MAX_TOKENS <= max_tokens <= whole_context:
             raise ConfigError(
                 f"max_tokens must be a whole number from {SMALLEST_MAX_TOKENS} (two special ones and one more) "
-                f"to this model's {most}, found {max_tokens!r}"
+                f"to this model's {whole_context}, found {max_tokens!r}"
             )
         return int(max_tokens)
 

@@ -77,7 +77,7 @@ class RemoteEncoder(ItemEncoder):
         self.dim = int(card["dimensions"])
         self.dims = tuple(card.get("matryoshka") or (self.dim,))
         self.logit_scale: float | None = card.get("logit_scale")
-        self.reading = None  # what scores mean is with the model's folder, which lies elsewhere
+        self.calibration = None  # what scores mean is with the model's folder, which lies elsewhere
         self._facts = dict(card.get("facts") or {})
         self.max_tokens: int | None = card.get("max_tokens")
         self._tasks: tuple[str, ...] | None = None if "tasks" not in card else tuple(card["tasks"])

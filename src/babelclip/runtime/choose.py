@@ -13,7 +13,7 @@ from babelclip.runtime.runtime import Runtime
 
 RuntimeName = Literal["auto", "onnx", "torch"]
 
-logger = logging.getLogger("babelclip")
+_logger = logging.getLogger("babelclip")
 
 
 def open_runtime(
@@ -60,7 +60,7 @@ def _open_auto(folder: ModelFolder, threads: int | None) -> Runtime:
     except RuntimeUnavailable as error:
         if not is_installed("torch"):
             raise
-        logger.warning("%s runs in torch: %s", folder.name, error)
+        _logger.warning("%s runs in torch: %s", folder.name, error)
         return _open_torch(folder, None, None, threads)
 
 
@@ -87,7 +87,7 @@ def _export(folder: ModelFolder, stale: list[Stale]) -> list[Export]:
         )
     from babelclip.runtime.export import export_model
 
-    logger.warning("exporting %s for ONNX Runtime, once (%s)", folder.name, reasons)
+    _logger.warning("exporting %s for ONNX Runtime, once (%s)", folder.name, reasons)
     return export_model(folder, [item.tower for item in stale])
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from babelclip.arrays import NO_ADAPTER, ImageBatch, TextBatch, Vectors
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.errors import ConfigError, FolderError, RuntimeUnavailable
-from babelclip.runtime.exported import Export, GraphFacts, Tower, graph_name, keep_graphs, places, towers_of
+from babelclip.runtime.exported import Export, GraphFacts, Tower, graph_folders, graph_name, keep_graphs, towers_of
 from babelclip.runtime.graph import point_to_weights, write_graph
 from babelclip.runtime.onnx_runtime import OnnxRuntime
 from babelclip.runtime.torch_runtime import TorchRuntime, open_torch
@@ -41,13 +41,15 @@ _SEED = 20240917
 _LONGEST = 300  # tokens in the comparison; the rotary table has to grow with the input
 
 
-def export_model(folder: ModelFolder, towers: Sequence[Tower] | None = None, place: Path | None = None) -> list[Export]:
+def export_model(
+    folder: ModelFolder, towers: Sequence[Tower] | None = None, graph_folder: Path | None = None
+) -> list[Export]:
     """Write the graphs of a folder, beside the weights or, where that cannot be written, into the user's cache.
 
     Args:
         folder: of the model.
         towers: which; None: all that the model has.
-        place: another folder for them, where ``open_runtime`` does not look.
+        graph_folder: another folder for them, where ``open_runtime`` does not look.
 
     Raises:
         ConfigError: a tower that the model does not have.
@@ -76,7 +78,7 @@ def export_model(folder: ModelFolder, towers: Sequence[Tower] | None = None, pla
                     made_with=f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}",
                 ),
             )
-    words, kept_in = _keep(folder, place, made)
+    words, kept_in = _keep(folder, graph_folder, made)
     return [Export(tower, kept_in / graph_name(tower), words) for tower in chosen]
 
 
@@ -121,7 +123,7 @@ def _trace(tower: nn.Module, inputs: Mapping[str, Tensor], dynamic: Mapping[str,
                 output_names=["vectors"],
                 dynamic_shapes=shapes,
                 opset_version=_OPSET,
-                optimize=False,  # it would rewrite the weights that have to stay recognisable
+                optimize=False,  # it would rewrite the weights that have to stay recognizable
                 external_data=False,
                 verbose=False,
             )
@@ -143,14 +145,14 @@ def _agreement(folder: ModelFolder, reference: TorchRuntime, export: Export) -> 
         difference, cosine = _compare(found, expected)
         differences.append(difference)
         cosines.append(cosine)
-    worst, least = max(differences), min(cosines)
-    if not (worst <= MAX_DIFFERENCE and least >= MIN_COSINE):  # NaN fails too
+    worst, lowest = max(differences), min(cosines)
+    if not (worst <= MAX_DIFFERENCE and lowest >= MIN_COSINE):  # NaN fails too
         raise RuntimeUnavailable(
             f"the exported {export.tower} graph of {folder.name} does not agree with torch: difference {worst:.2g} "
-            f"(at most {MAX_DIFFERENCE:g}), cosine {least:.7f} (at least {MIN_COSINE}). It was not kept. "
+            f"(at most {MAX_DIFFERENCE:g}), cosine {lowest:.7f} (at least {MIN_COSINE}). It was not kept. "
             "Use runtime='torch', and report this with the versions of torch and onnxruntime."
         )
-    return worst, least
+    return worst, lowest
 
 
 def _compare(found: Vectors, expected: Vectors) -> tuple[float, float]:
@@ -178,7 +180,7 @@ def _text_batches(folder: ModelFolder) -> Iterator[TextBatch]:
 
 
 def _image_batches(folder: ModelFolder) -> Iterator[ImageBatch]:
-    """Random pixels, normalised, alone and in batches."""
+    """Random pixels, normalized, alone and in batches."""
     random = np.random.default_rng(_SEED)
     assert folder.config.vision is not None
     size = folder.config.vision.image_size
@@ -186,10 +188,14 @@ def _image_batches(folder: ModelFolder) -> Iterator[ImageBatch]:
         yield ImageBatch(random.standard_normal((rows, 3, size, size)).astype(np.float32))
 
 
-def _keep(folder: ModelFolder, place: Path | None, made: dict[Tower, tuple[bytes, GraphFacts]]) -> tuple[str, Path]:
+def _keep(
+    folder: ModelFolder, graph_folder: Path | None, made: dict[Tower, tuple[bytes, GraphFacts]]
+) -> tuple[str, Path]:
     """Write to the first place that can be written; returns it in words and as a path."""
     reasons = []
-    for words, candidate in ({str(place): place} if place is not None else places(folder)).items():
+    for words, candidate in (
+        {str(graph_folder): graph_folder} if graph_folder is not None else graph_folders(folder)
+    ).items():
         try:
             keep_graphs(candidate, made)
         except OSError as error:

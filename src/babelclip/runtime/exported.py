@@ -38,7 +38,7 @@ class Export:
 
     tower: Tower
     graph: Path
-    place: str  # in words: "beside the weights", "in the user's cache"
+    location: str  # in words: "beside the weights", "in the user's cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def graph_name(tower: Tower) -> str:
     return f"{tower}.onnx"
 
 
-def places(folder: ModelFolder) -> dict[str, Path]:
+def graph_folders(folder: ModelFolder) -> dict[str, Path]:
     """Where a folder's exports may lie, in the order that they are looked at: words -> path."""
     return {"beside the weights": folder.path, "in the user's cache": user_cache() / "exports" / folder.fingerprint()}
 
@@ -85,20 +85,20 @@ def places(folder: ModelFolder) -> dict[str, Path]:
 def find_export(folder: ModelFolder, tower: Tower) -> Export | Stale:
     """The current graph of a tower, beside the weights or in the cache, or why there is none."""
     reasons = []
-    for words, place in places(folder).items():
-        reason = _why_unusable(place, tower, folder)
+    for words, graph_folder in graph_folders(folder).items():
+        reason = _why_unusable(graph_folder, tower, folder)
         if reason is None:
-            return Export(tower, place / graph_name(tower), words)
+            return Export(tower, graph_folder / graph_name(tower), words)
         reasons.append(reason)
     return Stale(tower, "; ".join(reasons))
 
 
-def _why_unusable(place: Path, tower: Tower, folder: ModelFolder) -> str | None:
-    graph = place / graph_name(tower)
+def _why_unusable(graph_folder: Path, tower: Tower, folder: ModelFolder) -> str | None:
+    graph = graph_folder / graph_name(tower)
     if not graph.is_file():
-        return f"no {graph_name(tower)} in {place}"
+        return f"no {graph_name(tower)} in {graph_folder}"
     try:
-        facts = read_manifest(place).get(tower)
+        facts = read_graph_manifest(graph_folder).get(tower)
     except FolderError as error:
         return str(error)
     if facts is None:
@@ -110,13 +110,13 @@ def _why_unusable(place: Path, tower: Tower, folder: ModelFolder) -> str | None:
     return None
 
 
-def read_manifest(place: Path) -> Mapping[Tower, GraphFacts]:
+def read_graph_manifest(graph_folder: Path) -> Mapping[Tower, GraphFacts]:
     """What is known about the graphs of a place; empty where nothing was exported.
 
     Raises:
         FolderError: the manifest is broken or of another format; every field of it is required.
     """
-    file = place / MANIFEST
+    file = graph_folder / MANIFEST
     if not file.is_file():
         return {}
     try:
@@ -129,20 +129,20 @@ def read_manifest(place: Path) -> Mapping[Tower, GraphFacts]:
         raise FolderError(f"{file} does not describe the graphs beside it ({error})") from error
 
 
-def keep_graphs(place: Path, made: Mapping[Tower, tuple[bytes, GraphFacts]]) -> None:
+def keep_graphs(graph_folder: Path, made: Mapping[Tower, tuple[bytes, GraphFacts]]) -> None:
     """Write graphs and manifest so that a reader sees old or new, never half. Graphs of the same model stay.
 
     Raises:
         OSError: the place cannot be written.
     """
-    place.mkdir(parents=True, exist_ok=True)
+    graph_folder.mkdir(parents=True, exist_ok=True)
     fingerprints = {facts.fingerprint for _, facts in made.values()}
     try:
-        before = read_manifest(place)
+        before = read_graph_manifest(graph_folder)
     except FolderError:  # it is replaced
         before = {}
     kept = {tower: facts for tower, facts in before.items() if facts.fingerprint in fingerprints}
     for tower, (content, facts) in made.items():
-        write_bytes(place / graph_name(tower), content)
+        write_bytes(graph_folder / graph_name(tower), content)
         kept[tower] = facts
-    write_json(place / MANIFEST, encode(_Manifest(FORMAT, dict(sorted(kept.items())))))
+    write_json(graph_folder / MANIFEST, encode(_Manifest(FORMAT, dict(sorted(kept.items())))))

@@ -1,6 +1,6 @@
 """A graph that owns no weights: every weight is read from the model's safetensors files.
 
-The tower has been traced with float32 weights (``export``); here each weight's initialiser is exchanged for the tensor
+The tower has been traced with float32 weights (``export``); here each weight's initializer is exchanged for the tensor
 as it is stored, followed by what makes it float32:
 
     F32         the stored tensor itself
@@ -78,7 +78,7 @@ def write_graph(model: ir.Model, path: Path) -> None:
 def _exchange(
     graph: ir.Graph, value: ir.Value, name: str, index: Mapping[str, TensorEntry], stored: dict[str, ir.Value]
 ) -> None:
-    """Replace every use of a float32 initialiser by the stored tensor made float32."""
+    """Replace every use of a float32 initializer by the stored tensor made float32."""
     if name not in index:
         raise WeightsError(f"the graph needs {name}, which the model's files do not hold")
     entry = index[name]
@@ -151,8 +151,8 @@ def _gather_then_unpack(graph: ir.Graph, gather: ir.Node, table: ir.Value, scale
     low = add("BitwiseAnd", [packed, constant([15], ir.DataType.UINT8)])
     high = add("BitShift", [packed, constant([4], ir.DataType.UINT8)], direction="RIGHT")
     nibbles = add("Cast", [add("Concat", [low, high], axis=-1)], to=ir.DataType.FLOAT)
-    centred = add("Sub", [nibbles, constant([8.0], ir.DataType.FLOAT)])
-    blocks = add("Reshape", [centred, constant([0, 0, -1, BLOCK], ir.DataType.INT64)])
+    centered = add("Sub", [nibbles, constant([8.0], ir.DataType.FLOAT)])
+    blocks = add("Reshape", [centered, constant([0, 0, -1, BLOCK], ir.DataType.INT64)])
     scales = add("Cast", [add("Gather", [scale, ids], axis=0)], to=ir.DataType.FLOAT)
     column = add("Unsqueeze", [scales, constant([-1], ir.DataType.INT64)])
     rows = add("Reshape", [add("Mul", [blocks, column]), constant([0, 0, -1], ir.DataType.INT64)])

@@ -7,13 +7,13 @@ from typing import TypeVar
 
 from babelclip.errors import BabelclipError, InputError
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def run_isolated(
-    run: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item | Exception]
-) -> list[Result | Exception]:
+    run: Callable[[Sequence[_Item]], Sequence[_Result]], items: Sequence[_Item | Exception]
+) -> list[_Result | Exception]:
     """The result of each item, in order; where a batch fails, its halves are tried, so that only the culprit fails.
 
     ``run`` gives one result for each item it gets. Items that are exceptions already stay as they are.
@@ -22,7 +22,7 @@ def run_isolated(
     return [item if isinstance(item, Exception) else next(results) for item in items]
 
 
-def _run_good(run: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]) -> list[Result | Exception]:
+def _run_good(run: Callable[[Sequence[_Item]], Sequence[_Result]], items: Sequence[_Item]) -> list[_Result | Exception]:
     if not items:
         return []
     try:

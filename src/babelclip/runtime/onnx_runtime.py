@@ -38,7 +38,7 @@ class OnnxRuntime:
         self._exports = tuple(exports)
         self._graphs: dict[Tower, Path] = {export.tower: export.graph for export in exports}
         self._weight_files = folder.weight_files
-        self._threads = threads or usable_cores()
+        self._threads = threads or _usable_cores()
         self._towers: dict[Tower, _OpenTower] = {}
         self._opening = threading.Lock()
 
@@ -64,7 +64,7 @@ class OnnxRuntime:
             "device": "cpu",
             "dtype": "float32",
             "threads": self._threads,
-            "graphs": ", ".join(sorted({export.place for export in self._exports})),
+            "graphs": ", ".join(sorted({export.location for export in self._exports})),
         }
 
     def _open(self, name: Tower) -> _OpenTower:
@@ -102,7 +102,7 @@ class _OpenTower:
         return vectors
 
 
-def usable_cores() -> int:
+def _usable_cores() -> int:
     """Physical cores that this process may use; ``OMP_NUM_THREADS`` where it is set to a number."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdigit() and int(asked) > 0:

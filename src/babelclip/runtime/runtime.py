@@ -11,7 +11,7 @@ from babelclip.arrays import ImageBatch, TextBatch, Vectors
 
 
 class Runtime(Protocol):
-    """Runs prepared batches. Vectors come back raw: full width, not normalised, float32."""
+    """Runs prepared batches. Vectors come back raw: full width, not normalized, float32."""
 
     def run_text(self, batch: TextBatch) -> Vectors:
         """(B, T) token ids -> (B, E)."""

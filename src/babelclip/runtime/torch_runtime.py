@@ -15,7 +15,7 @@ from babelclip.checkpoint.folder import ModelFolder
 from babelclip.errors import ConfigError, RuntimeUnavailable
 from babelclip.towers.dual import DualEncoder
 
-logger = logging.getLogger("babelclip")
+_logger = logging.getLogger("babelclip")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -65,7 +65,7 @@ class TorchRuntime:
         self._process = os.getpid()
         if torch.get_num_threads() > 1:
             torch.set_num_threads(1)
-            logger.warning(
+            _logger.warning(
                 "torch computes in one thread in process %d, because it was forked after the model had been opened; "
                 "workers that are spawned, or that load the model themselves, use more",
                 self._process,
@@ -102,7 +102,7 @@ def open_torch(
     """
     if dtype not in (None, *DTYPES):
         raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, found {dtype!r}")
-    place = _device(device)
+    chosen = _device(device)
     towers = load_towers(folder, adapters=adapters, dtype=DTYPES[dtype or "float32"])
     prepare = folder.text_prepare
     is_merged = folder.config.text.adapters is not None and towers.config.text.adapters is None
@@ -110,7 +110,7 @@ def open_torch(
     if is_merged:
         assert prepare.always_adapter is not None
         merged = prepare.adapters.index(prepare.always_adapter)
-    return TorchRuntime(towers, place, merged)
+    return TorchRuntime(towers, chosen, merged)
 
 
 def _device(name: str | None) -> torch.device:

@@ -13,16 +13,16 @@ from babelclip.search.index_notes import ModelNote
 from babelclip.search.store import Row
 from babelclip.vector_table import Column, LinesWriter, Table, Writer, open_table
 
-FORMAT = 1
+_FORMAT = 1
 """Of what is told beside the rows."""
-COLUMNS = (Column("id"), Column("path"), Column("kind"), Column("metadata", "json"))
+_COLUMNS = (Column("id"), Column("path"), Column("kind"), Column("metadata", "json"))
 
 
 def table_of(note: ModelNote) -> Table:
     """The table of rows whose vectors a model made."""
     told: dict[str, str | int] = {"model": note.model, "fingerprint": note.fingerprint, "dim": note.dim}
-    about = {"babelclip_export": FORMAT, **told, "orientation": note.orientation}
-    return Table(COLUMNS, about, note.dim, in_every_line=told)
+    about = {"babelclip_export": _FORMAT, **told, "orientation": note.orientation}
+    return Table(_COLUMNS, about, note.dim, in_every_line=told)
 
 
 def export_rows(rows: Iterable[Row], note: ModelNote, path: Path, each: Callable[[], object] = lambda: None) -> int:

@@ -1,4 +1,6 @@
-"""Hits of several kinds in one order: by how far each cosine lies above what its kind gives by chance (``cohort.py``).
+"""Hits of several kinds in one order: by how far each cosine lies above what its kind gives by chance.
+
+What chance gives is told by ``score_normalization.py``.
 
 A text is closer to any text than to the best photo, so plain cosines let texts crowd out photos. Taking away the means
 alone does not mend it, because a query's cosines with texts also vary more (lab/LOG.md). Within a kind the order stays
@@ -15,13 +17,13 @@ from itertools import islice
 import numpy as np
 
 from babelclip.arrays import Vectors
-from babelclip.cohort import Cohort
+from babelclip.score_normalization import ScoreNormalization
 from babelclip.search.filters import Eq
 from babelclip.search.store import Scored, VectorStore
 
-SAMPLE = 5000
+_SAMPLE = 5000
 """Rows of a kind that a cohort is taken over."""
-GROWTH = 4
+_GROWTH = 4
 """A cohort is taken anew when its kind has so many times more rows."""
 LEAST = 100
 """Fewer rows make no cohort; more make one that comes before the model's, which knows nothing of what is indexed."""
@@ -31,7 +33,7 @@ LEAST = 100
 class OwnCohorts:
     """Those of an index's kinds, and of how many rows there were when each was taken."""
 
-    cohorts: Mapping[str, Cohort] = field(default_factory=dict)
+    cohorts: Mapping[str, ScoreNormalization] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> str:
@@ -46,9 +48,11 @@ class OwnCohorts:
         if text is None:
             return cls()
         stored = json.loads(text)
-        return cls({kind: Cohort.from_json(cohort) for kind, cohort in stored["cohorts"].items()}, stored["counts"])
+        return cls(
+            {kind: ScoreNormalization.from_json(cohort) for kind, cohort in stored["cohorts"].items()}, stored["counts"]
+        )
 
-    def with_those(self, of_model: Mapping[str, Cohort], width: int) -> dict[str, Cohort]:
+    def with_those(self, of_model: Mapping[str, ScoreNormalization], width: int) -> dict[str, ScoreNormalization]:
         """One cohort a kind: the index's own, else the model's, cut to the ``width`` of the index's vectors."""
         cut = {kind: cohort.at(width) for kind, cohort in of_model.items()}
         if "image" in cut:
@@ -61,13 +65,15 @@ def taken_cohorts(store: VectorStore, before: OwnCohorts, kinds: Sequence[str]) 
     cohorts, counts = dict(before.cohorts), dict(before.counts)
     for kind in kinds:
         count = store.count(Eq("kind", kind))
-        if count >= max(LEAST, GROWTH * counts.get(kind, 0)):
-            sample = np.stack([row.vector for row in islice(store.rows(Eq("kind", kind)), SAMPLE)])
-            cohorts[kind], counts[kind] = Cohort.of(sample), count
+        if count >= max(LEAST, _GROWTH * counts.get(kind, 0)):
+            sample = np.stack([row.vector for row in islice(store.rows(Eq("kind", kind)), _SAMPLE)])
+            cohorts[kind], counts[kind] = ScoreNormalization.of(sample), count
     return OwnCohorts(cohorts, counts)
 
 
-def in_one_order(found: Sequence[Sequence[Scored]], query: Vectors, cohorts: Mapping[str, Cohort]) -> list[Scored]:
+def in_one_order(
+    found: Sequence[Sequence[Scored]], query: Vectors, cohorts: Mapping[str, ScoreNormalization]
+) -> list[Scored]:
     """Hits of several kinds, best first by their standard scores; by plain cosine where a kind has no cohort."""
     every = [hit for hits in found for hit in hits]
     if any(hit.kind not in cohorts for hit in every):
@@ -80,6 +86,6 @@ def in_one_order(found: Sequence[Sequence[Scored]], query: Vectors, cohorts: Map
     return [hit for _, hit in sorted(ranked, key=lambda pair: -pair[0])]
 
 
-def _standard_scores(hits: Sequence[Scored], query: Vectors, cohorts: Mapping[str, Cohort]) -> Vectors:
+def _standard_scores(hits: Sequence[Scored], query: Vectors, cohorts: Mapping[str, ScoreNormalization]) -> Vectors:
     cosines = np.array([hit.score for hit in hits], np.float32)
     return cohorts[hits[0].kind].standard_scores(query, cosines) if hits else cosines

@@ -11,9 +11,9 @@ from types import TracebackType
 import numpy as np
 
 from babelclip.arrays import Vectors
-from babelclip.cohort import Cohort
 from babelclip.encodes import Encodes
 from babelclip.errors import ConfigError, ModelDiffers, StoreError
+from babelclip.score_normalization import ScoreNormalization
 from babelclip.search.filters import Eq, Filter, Metadata, Prefix, of_kind
 from babelclip.search.fuse import OwnCohorts, in_one_order, taken_cohorts
 from babelclip.search.index_notes import (
@@ -63,7 +63,7 @@ class Index:
         """``open`` checks the model too; without that check an index of another one can be embedded anew."""
         self.database = database
         self._encoder = None if encoder is None else encoder.upright()
-        self._reading = None if encoder is None else encoder.reading
+        self._reading = None if encoder is None else encoder.calibration
         self._dim = dim
         self._lock = threading.Lock()
         self._opened: tuple[str, VectorStore] | None = None
@@ -258,7 +258,7 @@ class Index:
             for rank, (scored, chance) in enumerate(zip(ordered, chances, strict=False), start=1)
         ]
 
-    def _cohorts(self, width: int) -> dict[str, Cohort]:
+    def _cohorts(self, width: int) -> dict[str, ScoreNormalization]:
         notes = self.database.notes()
         own = OwnCohorts.from_json(notes.get(cohorts_note(notes[ANSWERING])))
         return own.with_those({} if self._reading is None else self._reading.cohorts, width)

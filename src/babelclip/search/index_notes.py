@@ -11,7 +11,7 @@ from babelclip.errors import StoreError
 from babelclip.search.walk import Wanted
 from babelclip.version import __version__
 
-FORMAT = 2
+_FORMAT = 2
 """Of what is noted. In format 1 the model's fingerprint left out how it prepares texts and images, so that nobody can
 tell any more whether another encoder's vectors fit.
 """
@@ -32,11 +32,11 @@ class ModelNote:
     dim: int
     orientation: str = "upright"  # photos are turned as their EXIF data say
     babelclip: str = __version__
-    format: int = FORMAT
+    format: int = _FORMAT
 
     def differs(self, asked: ModelNote) -> list[str]:
         """Why vectors of both may not be mixed: what differs, in words."""
-        if self.format < FORMAT:
+        if self.format < _FORMAT:
             return [f"babelclip {self.babelclip} did not note how that model prepares texts and images"]
         compared = ("fingerprint", "dim", "orientation")
         mine, other = asdict(self), asdict(asked)
@@ -66,8 +66,8 @@ def read_model(notes: Mapping[str, str], name: str) -> ModelNote:
     try:
         stored: dict[str, Any] = json.loads(notes[model_note(name)])
         format = int(stored.get("format", 1))
-        if format > FORMAT:
-            raise StoreError(f"the index has format {format}, this version of babelclip knows {FORMAT}: update it")
+        if format > _FORMAT:
+            raise StoreError(f"the index has format {format}, this version of babelclip knows {_FORMAT}: update it")
         return ModelNote(**{**stored, "format": format})
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise StoreError(f"the index does not tell which model made its vectors ({error!r}): make it anew") from error

@@ -24,9 +24,9 @@ from babelclip.search.drives import drives_away, note_drives
 from babelclip.search.filters import Metadata, Scalar
 from babelclip.search.known_files import KnownFiles, is_below, row_id
 from babelclip.search.optional_formats import missing_extra
-from babelclip.search.read_file import Loaded, Part, file_facts, load_file
+from babelclip.search.read_file import FilePart, Loaded, file_facts, load_file
 from babelclip.search.store import Database, Row, VectorStore
-from babelclip.search.walk import FoundFile, Unreadable, Wanted, path_id, path_text, walk
+from babelclip.search.walk import FoundFile, UnreadablePath, Wanted, path_id, path_text, walk
 
 FAILURES = "failures"
 """The note of files that failed."""
@@ -105,7 +105,7 @@ def bring_up_to_date(
     keep = {failure.path: failure for failure in run.report.failures}
     roots = [path_text(root) for root in folders]
     others = {path: each for path, each in failed_before.items() if not any(is_below(path, root) for root in roots)}
-    write_failures(database, {**others, **keep})
+    _write_failures(database, {**others, **keep})
     note_drives(database, folders, away)
     return run.report
 
@@ -116,7 +116,7 @@ def read_failures(database: Database) -> dict[str, Failure]:
     return {each[0]: Failure(*each) for each in stored}
 
 
-def write_failures(database: Database, failures: Mapping[str, Failure]) -> None:
+def _write_failures(database: Database, failures: Mapping[str, Failure]) -> None:
     """Remember files that failed."""
     listed = [[each.path, each.reason, each.size, each.mtime_ns] for each in failures.values()]
     database.note({FAILURES: json.dumps(listed)})
@@ -145,8 +145,8 @@ class _Run:
         """Files that have to be read."""
         todo = []
         for root, wanted in folders.items():
-            for found in [Unreadable(root, "its drive is not there")] if root in away else walk(root, wanted):
-                if isinstance(found, Unreadable):
+            for found in [UnreadablePath(root, "its drive is not there")] if root in away else walk(root, wanted):
+                if isinstance(found, UnreadablePath):
                     self.report.failures.append(Failure(path_text(found.path), found.reason))
                     self._not_looked_at.append(path_text(found.path))
                 elif path_id(found.path) not in self._seen:
@@ -171,8 +171,8 @@ class _Run:
 
     def embed(self, encoder: Encodes, kind: Literal["image", "text"], files: Sequence[FoundFile]) -> None:
         """Embed the parts of files; the rows of a file wait together to be written."""
-        waiting: deque[tuple[Loaded, Part]] = deque()
-        gathered: list[tuple[Part, StreamItem]] = []
+        waiting: deque[tuple[Loaded, FilePart]] = deque()
+        gathered: list[tuple[FilePart, StreamItem]] = []
         for item in encoder.stream(self._sources(files, waiting), kind=kind, dim=self._store.dim):
             loaded, part = waiting.popleft()
             gathered.append((part, item))
@@ -180,7 +180,9 @@ class _Run:
                 self._finished(loaded, gathered)
                 gathered = []
 
-    def _sources(self, files: Sequence[FoundFile], waiting: deque[tuple[Loaded, Part]]) -> Iterator[ImageSource | str]:
+    def _sources(
+        self, files: Sequence[FoundFile], waiting: deque[tuple[Loaded, FilePart]]
+    ) -> Iterator[ImageSource | str]:
         """What has to be embedded, while threads read on; what need not be is dealt with here."""
         load = partial(_load, self._known.digests)
         for loaded in prepare_ahead(load, files, workers=READERS, ahead=AHEAD):
@@ -195,7 +197,7 @@ class _Run:
                 waiting.append((loaded, part))
                 yield part.source
 
-    def _finished(self, loaded: Loaded, gathered: list[tuple[Part, StreamItem]]) -> None:
+    def _finished(self, loaded: Loaded, gathered: list[tuple[FilePart, StreamItem]]) -> None:
         errors = [item.error for _, item in gathered if item.error is not None]
         if errors:
             self._failed(loaded.file, errors[0])

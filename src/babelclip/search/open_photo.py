@@ -18,19 +18,19 @@ from babelclip.search.walk import exact_path
 _HEIF_START = re.compile(rb"....ftyp(heic|heix|hevc|mif1|msf1)", re.DOTALL)
 
 
-def open_photo(photo: Path | bytes, least: int | None = None) -> Image.Image:
+def open_photo(photo: Path | bytes, min_side: int | None = None) -> Image.Image:
     """An RGB image, upright, what is transparent on white.
 
     Args:
         photo: a path, or a file's bytes.
-        least: as for ``open_image``.
+        min_side: as for ``open_image``.
 
     Raises:
         ImageError: it cannot be opened, or is a HEIC photo and its extra is not installed: the index may have been
             made where it was.
     """
     if not _is_heif(photo):
-        return open_image(photo, orientation="upright", alpha="white", least=least)
+        return open_image(photo, orientation="upright", alpha="white", min_side=min_side)
     extra = missing_extra("heif")
     if extra is not None:
         raise ImageError(f"HEIC photo: {install_line(extra)}")
@@ -50,7 +50,7 @@ def open_page(document: Path, number: int) -> Image.Image:
     return open_image(pdf_page(read_file(document), number))
 
 
-def open_indexed(kind: str, metadata: Metadata, least: int | None = None) -> Image.Image:
+def open_indexed(kind: str, metadata: Metadata, min_side: int | None = None) -> Image.Image:
     """The picture of a row of kind image or page, from its file as it is now.
 
     Raises:
@@ -58,7 +58,7 @@ def open_indexed(kind: str, metadata: Metadata, least: int | None = None) -> Ima
     """
     if kind == "page":
         return open_page(exact_path(metadata), int(metadata["page"]))
-    return open_photo(exact_path(metadata), least)
+    return open_photo(exact_path(metadata), min_side)
 
 
 def for_encoder(image: ImageSource) -> ImageSource:

@@ -21,7 +21,7 @@ FORMS = """\
   qdrant:FOLDER                     Qdrant in one process
   qdrant:http://HOST:6333/NAME      a Qdrant server, its key in QDRANT_API_KEY
   lance:FOLDER                      LanceDB, also s3://..., many readers"""
-EXTRAS = {"postgresql": "postgres", "qdrant": "qdrant", "lance": "lance"}
+_EXTRAS = {"postgresql": "postgres", "qdrant": "qdrant", "lance": "lance"}
 """Scheme -> its extra."""
 INDEX_VARIABLE = "BABELCLIP_INDEX"
 
@@ -65,11 +65,11 @@ def open_database(url: str, *, create: bool = False) -> Database:
         StoreError: there is none, or it cannot be used.
     """
     scheme, colon, rest = url.partition(":")
-    if not colon or not rest or scheme not in ("sqlite", *EXTRAS):
+    if not colon or not rest or scheme not in ("sqlite", *_EXTRAS):
         raise ConfigError(f"{url!r} is no address of an index; known are\n{FORMS}")
     if scheme == "sqlite":
         return _opened(scheme, rest, url, create)
-    with needed_for(f"an index in {scheme}", EXTRAS[scheme]):
+    with needed_for(f"an index in {scheme}", _EXTRAS[scheme]):
         return _opened(scheme, rest, url, create)
 
 

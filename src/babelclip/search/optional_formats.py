@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
     from babelclip.search.walk import FileKind
 
-EXTRAS: dict[FileKind, tuple[str, str]] = {"heif": ("heif", "pillow_heif"), "pdf": ("pdf", "pypdfium2")}
+_EXTRAS: dict[FileKind, tuple[str, str]] = {"heif": ("heif", "pillow_heif"), "pdf": ("pdf", "pypdfium2")}
 """Kind of file -> its extra and the package that it brings."""
 PAGE_SIDE = 1024
 """Pixels of a page's longer side."""
-MOST_PAGES = 2000
+MAX_PAGES = 2000
 """All pages of a document are held until it is whole, a hundred kilobytes each."""
 _ONE_DOCUMENT = threading.Lock()  # pdfium is not made for threads
 
 
 def missing_extra(kind: FileKind) -> str | None:
     """The extra that a kind of file needs and that is not installed."""
-    extra, package = EXTRAS.get(kind, ("", ""))
+    extra, package = _EXTRAS.get(kind, ("", ""))
     return extra if extra and not is_installed(package) else None
 
 
@@ -63,10 +63,10 @@ def pdf_pages(content: bytes) -> Iterator[bytes]:
     """
     with _opened_pdf(content) as document:
         count = len(document)
-        if count > MOST_PAGES:
-            raise ImageError(f"PDF document: has {count:,} pages, the limit is {MOST_PAGES:,}: split it")
-        for place in range(count):
-            yield _drawn_page(document, place)
+        if count > MAX_PAGES:
+            raise ImageError(f"PDF document: has {count:,} pages, the limit is {MAX_PAGES:,}: split it")
+        for index in range(count):
+            yield _drawn_page(document, index)
 
 
 def pdf_page(content: bytes, number: int) -> bytes:
@@ -98,16 +98,16 @@ def _opened_pdf(content: bytes) -> Iterator[PdfDocument]:
             document.close()
 
 
-def _drawn_page(document: PdfDocument, place: int) -> bytes:
+def _drawn_page(document: PdfDocument, index: int) -> bytes:
     try:
         with _ONE_DOCUMENT:
-            page = document[place]
+            page = document[index]
             longest = max(page.get_size())
             scale = PAGE_SIDE / longest if math.isfinite(longest) and longest > 0 else 1.0
             image = page.render(scale=scale).to_pil().convert("RGB")
             page.close()
     except Exception as error:
-        raise ImageError(f"PDF document: its page {place + 1} is broken") from error
+        raise ImageError(f"PDF document: its page {index + 1} is broken") from error
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=1)
     return file.getvalue()

@@ -46,9 +46,9 @@ def _facts(image: Image.Image) -> dict[str, Scalar]:
         facts["turned"] = orientation
     taken = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
     facts |= _optional("taken", _moment(taken)) | _optional("camera", _camera(exif))
-    place = exif.get_ifd(ExifTags.IFD.GPSInfo)
-    latitude = _degrees(place.get(ExifTags.GPS.GPSLatitude), place.get(ExifTags.GPS.GPSLatitudeRef), "S", 90)
-    longitude = _degrees(place.get(ExifTags.GPS.GPSLongitude), place.get(ExifTags.GPS.GPSLongitudeRef), "W", 180)
+    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+    latitude = _degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef), "S", 90)
+    longitude = _degrees(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef), "W", 180)
     if latitude is not None and longitude is not None and (latitude, longitude) != (0.0, 0.0):
         facts |= {"latitude": latitude, "longitude": longitude}
     return facts
@@ -78,12 +78,12 @@ def _plain(value: Any) -> str:
     return "".join(letter for letter in value if letter.isprintable()).strip() if isinstance(value, str) else ""
 
 
-def _degrees(parts: Any, side: Any, negative: str, most: int) -> float | None:
+def _degrees(parts: Any, side: Any, negative: str, limit: int) -> float | None:
     try:
         degrees, minutes, seconds = (float(part) for part in parts)
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     value = degrees + minutes / 60 + seconds / 3600
-    if not math.isfinite(value) or value > most:
+    if not math.isfinite(value) or value > limit:
         return None
     return round(-value if side == negative else value, 6)

@@ -23,7 +23,7 @@ _WEIGHT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?):(?=\S)")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class QueryPart:
     """A text or an image of a query."""
 
     source: str | ImageSource
@@ -35,7 +35,7 @@ class Part:
 class Query:
     """Parts that are added up."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[QueryPart, ...]
 
     @property
     def is_one_text(self) -> bool:
@@ -45,12 +45,12 @@ class Query:
     @classmethod
     def of(cls, text: str) -> Query:
         """A lone text, whatever it looks like."""
-        return cls((Part(text, "text"),))
+        return cls((QueryPart(text, "text"),))
 
     @classmethod
     def image(cls, source: ImageSource) -> Query:
         """A lone image."""
-        return cls((Part(source, "image"),))
+        return cls((QueryPart(source, "image"),))
 
     @classmethod
     def parse(cls, words: Sequence[str], *, files: bool = True) -> Query:
@@ -85,22 +85,24 @@ class Query:
         return cls(tuple(part for sign, group in groups for part in _parts(sign, group, files)))
 
 
-def _parts(sign: float, words: list[str], files: bool) -> list[Part]:
+def _parts(sign: float, words: list[str], files: bool) -> list[QueryPart]:
     """A group's image files are parts of their own, the words between them texts."""
-    parts: list[Part] = []
+    parts: list[QueryPart] = []
     text: list[str] = []
 
     def end_text() -> None:
         if text:
             weight, rest = _weighted(" ".join(text))
-            parts.append(Part(rest, "text", sign * weight))
+            parts.append(QueryPart(rest, "text", sign * weight))
             text.clear()
 
     for word in words:
         weight, name = _weighted(word)
         if files and _is_image(name):
             end_text()
-            parts.append(Part(name if name[:5].lower() == "data:" else Path(name).expanduser(), "image", sign * weight))
+            parts.append(
+                QueryPart(name if name[:5].lower() == "data:" else Path(name).expanduser(), "image", sign * weight)
+            )
         else:
             text.append(word)
     end_text()
@@ -132,7 +134,7 @@ def query_vector(encoder: Encodes, query: Query) -> Vectors:
     return total / np.float32(norm)
 
 
-def _vector(encoder: Encodes, part: Part) -> Vectors:
+def _vector(encoder: Encodes, part: QueryPart) -> Vectors:
     try:
         if part.kind == "text":
             return encoder.encode_text(str(part.source))

@@ -22,7 +22,7 @@ LARGEST_TEXT = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FilePart:
     """One thing to embed: it becomes a row."""
 
     number: int  # within its file
@@ -37,7 +37,7 @@ class Loaded:
 
     file: FoundFile
     digest: str  # of its bytes: a moved or copied file is known by it
-    parts: list[Part] = field(default_factory=list)  # none where the digest was known
+    parts: list[FilePart] = field(default_factory=list)  # none where the digest was known
 
 
 def load_file(file: FoundFile, known: Container[str]) -> Loaded:
@@ -52,7 +52,8 @@ def load_file(file: FoundFile, known: Container[str]) -> Loaded:
         return Loaded(file, digest)
     shared = file_facts(file) | {"digest": digest}
     parts = [
-        Part(number, kind, source, shared | facts) for number, (kind, source, facts) in enumerate(_parts(file, content))
+        FilePart(number, kind, source, shared | facts)
+        for number, (kind, source, facts) in enumerate(_parts(file, content))
     ]
     for part in parts:
         part.metadata["parts"] = len(parts)

@@ -46,7 +46,7 @@ class FoundFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadablePath:
     """A file or folder that could not be looked at. What is known of files below it stays."""
 
     path: Path
@@ -63,17 +63,17 @@ def path_text(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace").replace("\x00", "")
 
 
-def walk(root: Path, wanted: Wanted) -> Iterator[FoundFile | Unreadable]:
+def walk(root: Path, wanted: Wanted) -> Iterator[FoundFile | UnreadablePath]:
     """All files below a folder (or the file itself), by name within each folder; each folder once, links followed."""
     if not root.exists():
-        yield Unreadable(root, "is not there")
+        yield UnreadablePath(root, "is not there")
     elif root.is_dir():
         yield from _below(root, wanted)
     else:
         yield from _file(root, wanted)
 
 
-def _below(root: Path, wanted: Wanted) -> Iterator[FoundFile | Unreadable]:
+def _below(root: Path, wanted: Wanted) -> Iterator[FoundFile | UnreadablePath]:
     entered: set[tuple[int, int]] = set()
     waiting = [root]  # deep trees must not exhaust the stack
     while waiting:
@@ -86,7 +86,7 @@ def _below(root: Path, wanted: Wanted) -> Iterator[FoundFile | Unreadable]:
             with os.scandir(folder) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            yield Unreadable(folder, error.strerror or type(error).__name__)
+            yield UnreadablePath(folder, error.strerror or type(error).__name__)
             continue
         folders = []
         for entry in listed:
@@ -96,7 +96,7 @@ def _below(root: Path, wanted: Wanted) -> Iterator[FoundFile | Unreadable]:
             try:
                 is_folder = entry.is_dir()
             except OSError as error:  # a link into itself, among others
-                yield Unreadable(path, error.strerror or type(error).__name__)
+                yield UnreadablePath(path, error.strerror or type(error).__name__)
                 continue
             if is_folder:
                 if entry.name not in SKIPPED_FOLDERS:
@@ -106,14 +106,14 @@ def _below(root: Path, wanted: Wanted) -> Iterator[FoundFile | Unreadable]:
         waiting.extend(reversed(folders))
 
 
-def _file(path: Path, wanted: Wanted) -> Iterator[FoundFile | Unreadable]:
+def _file(path: Path, wanted: Wanted) -> Iterator[FoundFile | UnreadablePath]:
     kind = kind_of_file(path, wanted)
     if kind is None:
         return
     try:
         found = path.stat()
     except OSError as error:
-        yield Unreadable(path, error.strerror or type(error).__name__)
+        yield UnreadablePath(path, error.strerror or type(error).__name__)
         return
     if stat.S_ISREG(found.st_mode):  # pipes and devices would never end
         yield FoundFile(path, kind, found.st_size, found.st_mtime_ns)

@@ -27,7 +27,7 @@ from babelclip.serve.pricing import PricedImage, PricedItem, PricedText, Usage, 
 
 OnError = Literal["fail", "item"]
 """Whether one bad item fails its request, or is answered by an error of its own."""
-Stage = Literal["fetch", "prepare", "model"]
+_Stage = Literal["fetch", "prepare", "model"]
 """Images read from elsewhere; headers read and tokens counted; queues and towers."""
 
 
@@ -55,10 +55,10 @@ class Timings:
     """Seconds by stage, in the order in which they began."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}  # by ``Stage``
+        self.seconds: dict[str, float] = {}  # by ``_Stage``
 
     @contextmanager
-    def measure(self, stage: Stage) -> Iterator[None]:
+    def measure(self, stage: _Stage) -> Iterator[None]:
         """Measure what happens inside, adding to what the stage has taken already."""
         started = time.perf_counter()
         try:

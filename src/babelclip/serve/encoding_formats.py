@@ -19,7 +19,7 @@ from babelclip.vectors import finish, quantize
 
 EncodingFormat = Literal["float", "base64", "binary", "ubinary", "int8", "uint8"]
 FORMATS: tuple[EncodingFormat, ...] = get_args(EncodingFormat)
-Asked = str | Sequence[str] | None
+RequestedFormats = str | Sequence[str] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +40,7 @@ class Encoding:
 
 
 def read_formats(
-    embedding_type: Asked, encoding_type: Asked = None, encoding_format: Asked = None
+    embedding_type: RequestedFormats, encoding_type: RequestedFormats = None, encoding_format: RequestedFormats = None
 ) -> tuple[tuple[EncodingFormat, ...], bool]:
     """The formats that are meant, and whether they were named as a list.
 

@@ -18,7 +18,7 @@ from babelclip.checkpoint.fetch import open_folder
 from babelclip.checkpoint.folder import ModelFolder, read_logit_scale
 from babelclip.errors import ConfigError
 from babelclip.prepare.text import TextPreparer
-from babelclip.reading import read_reading
+from babelclip.score_calibration import read_calibration
 from babelclip.serve.access.keys import KeyFile
 from babelclip.serve.access_log import LOGGER
 from babelclip.serve.app import MountApp, application, authenticator_for
@@ -136,8 +136,8 @@ async def _serve(
             mounted = None
             if mount is not None:
                 first, loop = folders[0], asyncio.get_running_loop()
-                reading = read_reading(first.path, first.fingerprint())
-                mounted = mount(InProcessEncoder(models[first.name], loop, reading))
+                calibration = read_calibration(first.path, first.fingerprint())
+                mounted = mount(InProcessEncoder(models[first.name], loop, calibration))
             if address.shows_photos_to_others:
                 said = "whoever reaches this server sees the indexed photos: the page asks for no key and no password"
                 LOGGER.warning("page_open_to_all", extra={"fields": {"host": address.host, "means": said}})

@@ -1,6 +1,6 @@
 """Rotary positions (Su et al. 2021). The towers rotate differently: two functions, not one with a flag.
 
-Text rotates the two halves of a head against each other along one axis; images rotate neighbouring pairs along two.
+Text rotates the two halves of a head against each other along one axis; images rotate neighboring pairs along two.
 """
 
 from __future__ import annotations

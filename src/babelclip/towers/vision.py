@@ -106,7 +106,7 @@ class VisionTower(nn.Module):
         self.register_buffer("rotary_sin", sin, persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Raw vectors, not normalised: (B, 3, S, S) -> (B, E)."""
+        """Raw vectors, not normalized: (B, 3, S, S) -> (B, E)."""
         size = self.config.image_size
         if pixels.shape[-2] != size or pixels.shape[-1] != size:
             raise ConfigError(f"this image tower takes {size}x{size} pixels, got {tuple(pixels.shape)}")

@@ -13,12 +13,19 @@ from babelclip.encoder import Encoder, open_encoder
 from babelclip.encodes import StreamItem
 from babelclip.errors import DatasetError, FolderError
 from babelclip.progress import show_progress
-from babelclip.reading import READING, Pool, Reading, fit_reading, read_reading, write_reading
+from babelclip.score_calibration import (
+    CALIBRATION,
+    Pool,
+    ScoreCalibration,
+    fit_calibration,
+    read_calibration,
+    write_calibration,
+)
 from babelclip.train.data.captioned_images import CaptionedImages, all_captions, open_captioned_images
 
 
-def calibrate(model: Path, pools: Sequence[Path], *, progress: bool = False) -> Reading:
-    """Write ``reading.json`` into a model folder.
+def calibrate(model: Path, pools: Sequence[Path], *, progress: bool = False) -> ScoreCalibration:
+    """Write ``calibration.json`` into a model folder.
 
     Args:
         model: The folder.
@@ -34,16 +41,16 @@ def calibrate(model: Path, pools: Sequence[Path], *, progress: bool = False) -> 
     folder = read_folder(model)
     fingerprint = folder.fingerprint()
     try:
-        read_reading(folder.path, fingerprint)
+        read_calibration(folder.path, fingerprint)
     except FolderError:  # one of another model, which would keep the model from opening
-        (folder.path / READING).unlink()
+        (folder.path / CALIBRATION).unlink()
     encoder = open_encoder(model)
     embedded = [embed_pool(encoder, open_captioned_images(pool), str(pool), progress) for pool in pools]
-    reading = fit_reading(fingerprint, embedded, folder.config.dims)
-    write_reading(folder.path, reading)
+    calibration = fit_calibration(fingerprint, embedded, folder.config.dims)
+    write_calibration(folder.path, calibration)
     if (folder.path / CHECKSUMS).is_file():
         write_checksums(folder.path)
-    return reading
+    return calibration
 
 
 def embed_pool(encoder: Encoder, images: CaptionedImages, name: str, progress: bool = False) -> Pool:

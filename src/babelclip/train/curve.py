@@ -70,7 +70,7 @@ def run_names(logs: Sequence[Path]) -> list[str]:
 def draw_curve(logs: Sequence[Path], picture: Path) -> None:
     """One row of panels per stage, one panel per figure.
 
-    Of one run, grey is the raw value and black the smoothed one; several runs have a color each, smoothed.
+    Of one run, gray is the raw value and black the smoothed one; several runs have a color each, smoothed.
 
     Raises:
         DatasetError: There is no log.

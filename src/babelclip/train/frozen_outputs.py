@@ -25,7 +25,7 @@ from babelclip.errors import ConfigError
 
 GIB = 2**30
 PART_BYTES = 64 * 2**20  # of outputs that are written to disk at a time
-Compute = Callable[[Sequence[int]], Tensor]
+_Compute = Callable[[Sequence[int]], Tensor]
 """Positions of items -> their outputs, (len, ...)."""
 
 
@@ -60,7 +60,7 @@ class FrozenOutputs:
     def __contains__(self, key: str) -> bool:
         return key in self._held or (self._disk is not None and key in self._disk)
 
-    def of(self, keys: Sequence[str], compute: Compute, dtype: torch.dtype, at_once: int = 32) -> Tensor:
+    def of(self, keys: Sequence[str], compute: _Compute, dtype: torch.dtype, at_once: int = 32) -> Tensor:
         """Outputs of items by key: those that are not kept are computed, some at a time.
 
         Args:
@@ -69,13 +69,13 @@ class FrozenOutputs:
             dtype: Of what is kept, and returned: also where nothing is kept, so that both ways give the same.
             at_once: Items that are computed together.
         """
-        new = list({key: place for place, key in enumerate(keys) if key not in self}.values())
+        new = list({key: index for index, key in enumerate(keys) if key not in self}.values())
         fresh: dict[str, NDArray[np.generic]] = {}
         for start in range(0, len(new), at_once):
             some = new[start : start + at_once]
             with torch.no_grad():
                 outputs = compute(some).to("cpu", dtype).numpy()
-            fresh |= {keys[place]: output.copy() for place, output in zip(some, outputs, strict=True)}
+            fresh |= {keys[index]: output.copy() for index, output in zip(some, outputs, strict=True)}
         found = np.stack([fresh[key] if key in fresh else self._kept(key) for key in keys])
         for key, output in fresh.items():
             self._keep(key, output)

@@ -13,7 +13,7 @@ from babelclip.errors import ItemsError
 from babelclip.evaluate.metrics import best_ranks, hits_at, interval_of_mean
 from babelclip.train.data.captioned_images import CaptionedImages
 
-CUTOFFS = (1, 5, 10)
+_CUTOFFS = (1, 5, 10)
 FEW = 100
 """Of fewer images, recall is uncertain by ten points and more: 1.96 * sqrt(0.25 / 100), the widest 95% interval."""
 
@@ -31,7 +31,7 @@ class Measured:
         images = np.arange(len(self.image_ranks))
         ways = (("text_to_image", self.text_ranks, self.owners), ("image_to_text", self.image_ranks, images))
         return {
-            f"{way}_recall@{k}": (100.0 * hits_at(ranks, k), owners) for way, ranks, owners in ways for k in CUTOFFS
+            f"{way}_recall@{k}": (100.0 * hits_at(ranks, k), owners) for way, ranks, owners in ways for k in _CUTOFFS
         }
 
     def figures(self) -> dict[str, float]:

@@ -38,7 +38,7 @@ from babelclip.train.recipe import Recipe, StagePlan
 from babelclip.train.tower_plan import prepare_tower, release_tower
 from babelclip.train.write_model import card_results, check_write, write_model
 
-Say = Callable[[str], None]
+_Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +50,7 @@ class RunOptions:
     group: ProcessGroupInfo = ONE_PROCESS
     strategy: Strategy = "replicate"
     tensorboard: bool = False
-    say: Say = print
+    say: _Say = print
 
 
 def train(recipe: Recipe, start: ModelFolder, data: Path, out: Path, options: RunOptions) -> Path:
@@ -91,7 +91,7 @@ class _Run:
 
     def __init__(self, recipe: Recipe, start: ModelFolder, data: Path, out: Path, options: RunOptions) -> None:
         self._recipe, self._start, self._out, self._options = recipe, start, out, options
-        self.say: Say = options.say if options.group.is_first else lambda line: None
+        self.say: _Say = options.say if options.group.is_first else lambda line: None
         self._log = RunLog(out / "log.jsonl", options.group, tensorboard=options.tensorboard)
         self.workshop = Workshop(
             recipe,

@@ -18,7 +18,7 @@ from babelclip.train.stage_towers import StageTowers
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class DrawnObjective:
     """An objective of one step: where its vectors stand among the batch's, and its labels."""
 
     number: int  # of the objective
@@ -83,16 +83,16 @@ class Stage:
     def draw(self, step: int, group: ProcessGroupInfo) -> Batch:
         """What the objectives that are asked in this step draw."""
         inputs: list[TowerInput] = []
-        asked: list[Asked] = []
+        asked: list[DrawnObjective] = []
         drawn: dict[str, tuple[Drawn, int]] = {}
         for number, objective in enumerate(self._objectives):
             if step % objective.settings.every:
                 continue
-            shared, place = drawn.get(getattr(objective.settings, "images_of", ""), (None, None))
+            shared, shared_input = drawn.get(getattr(objective.settings, "images_of", ""), (None, None))
             found = objective.draw(step, group, shared)
             start = len(inputs)
             inputs += found.inputs
-            asked.append(Asked(number, start, len(inputs), place, found.labels))
+            asked.append(DrawnObjective(number, start, len(inputs), shared_input, found.labels))
             drawn[objective.settings.name] = found, start
         return Batch(tuple(inputs), tuple(asked))
 

@@ -187,7 +187,7 @@ class StageTowers:
         keys = [" ".join(map(str, row)) for row in rows]
 
         def compute(some: Sequence[int]) -> Tensor:
-            return self.uncached_text_vectors([rows[place] for place in some])
+            return self.uncached_text_vectors([rows[index] for index in some])
 
         return self._frozen_texts.of(keys, compute, torch.float32, at_once=max(1, len(rows)))
 
@@ -209,7 +209,7 @@ class StageTowers:
         keys = [self.reader.key(one.view) for one in drawn]
 
         def compute(some: Sequence[int]) -> Tensor:
-            crops = _crops([drawn[place] for place in some])
+            crops = _crops([drawn[index] for index in some])
             return self._below_the_cut(torch.from_numpy(np.stack(crops)).to(self.device))
 
         dtype = torch.float32 if self.cut == "tower" else torch.float16

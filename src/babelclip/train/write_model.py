@@ -26,7 +26,7 @@ TRUNK = "vision.patches.trunk."
 WORDS = "text.embeddings.word.weight"
 SMALL_FILTER = 50_000
 """Weights of a trunk's convolution that stays float16: together half a megabyte, most of the rounding error."""
-Results = Sequence[tuple[str, str]]
+_Results = Sequence[tuple[str, str]]
 """For the card: what, figure."""
 
 
@@ -38,7 +38,7 @@ def write_model(
     data: Path,
     out: Path,
     *,
-    results: Results = (),
+    results: _Results = (),
 ) -> None:
     """Write the trained model.
 
@@ -130,7 +130,7 @@ def _stored(tensors: Mapping[str, Tensor], settings: WriteSettings, start: Model
     return shipped_tensors(tensors, int4_words=storage == "int8_int4_words")
 
 
-def _card(recipe: Recipe, start: ModelFolder, data: Path, results: Results) -> CardFacts:
+def _card(recipe: Recipe, start: ModelFolder, data: Path, results: _Results) -> CardFacts:
     if recipe.write.card:
         file = data / recipe.write.card
         if not file.is_file():

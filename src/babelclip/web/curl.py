@@ -38,8 +38,8 @@ def curl_line(api: Api, model: str, items: Sequence[str | ImageFile], dim: int) 
     address = f"curl {shlex.quote(f'{api.url}/embeddings')} -H 'Content-Type: application/json'{key}"
     parts = [f'{{"model": {_json(model)}, "dimensions": {dim}, "truncate": true, "input": [']
     steps = []
-    for place, item in enumerate(items):
-        comma = ", " if place else ""
+    for index, item in enumerate(items):
+        comma = ", " if index else ""
         if isinstance(item, str):
             parts.append(f'{comma}{{"text": {_json(item)}}}')
         else:

@@ -55,8 +55,8 @@ def compare_items(
     """
     if not items or len(items) > MAX_ITEMS:
         raise ConfigError(f"give from 1 to {MAX_ITEMS} texts and images")
-    texts = {place: item.name for place, item in enumerate(items) if item.image is None}
-    images = {place: item.image for place, item in enumerate(items) if item.image is not None}
+    texts = {index: item.name for index, item in enumerate(items) if item.image is None}
+    images = {index: item.image for index, item in enumerate(items) if item.image is not None}
     vectors = np.empty((len(items), dim), np.float32)
     try:
         if texts:

@@ -13,7 +13,7 @@ from babelclip.web.playground import Comparison
 
 NUM_SHADES = 10
 """Steps of color in the table, from the least to the most alike."""
-MAX_LABEL = 40
+_MAX_LABEL = 40
 """Characters of a text that are shown to tell it from others."""
 
 
@@ -69,7 +69,7 @@ def _compared(comparison: Comparison) -> dict[str, object]:
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL - 2]}…"
+    return label if len(label) <= _MAX_LABEL else f"{label[: _MAX_LABEL - 2]}…"
 
 
 def _shades(comparison: Comparison) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

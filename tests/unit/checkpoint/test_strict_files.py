@@ -17,24 +17,24 @@ from babelclip.checkpoint.folder import CONFIG, PREPROCESSING
 from babelclip.checkpoint.own_config import config_from_json, preprocessing_from_json
 from babelclip.checkpoint.published_config import read_image_prepare
 from babelclip.errors import BabelclipError
-from babelclip.reading import READING, read_reading
-from babelclip.runtime.exported import MANIFEST, read_manifest
+from babelclip.runtime.exported import MANIFEST, read_graph_manifest
+from babelclip.score_calibration import CALIBRATION, read_calibration
 
 Path_ = tuple[str | int, ...]
-FINGERPRINT = json.loads((bundled_folder() / READING).read_text(encoding="utf-8"))["fingerprint"]
-FILES = (CONFIG, PREPROCESSING, MANIFEST, READING, CHECKSUMS, "preprocessor_config.json")
+FINGERPRINT = json.loads((bundled_folder() / CALIBRATION).read_text(encoding="utf-8"))["fingerprint"]
+FILES = (CONFIG, PREPROCESSING, MANIFEST, CALIBRATION, CHECKSUMS, "preprocessor_config.json")
 PUBLISHED = Path(__file__).parents[2] / "fixtures" / "published" / "jina-clip-v2"
 OF_NO_CONSEQUENCE = {"auto_map", "image_processor_type", "processor_class"}
 """What the published file says beside what pixels depend on."""
-KEYS_ARE_DATA = {(READING, ("chances",)), (MANIFEST, ("graphs",)), (CHECKSUMS, ("sha256",))}
+KEYS_ARE_DATA = {(CALIBRATION, ("chances",)), (MANIFEST, ("graphs",)), (CHECKSUMS, ("sha256",))}
 """Tables whose keys are no fields: a width may have no chance, a tower no graph."""
 
 
 def content(name: str) -> dict[str, Any]:
     """A shipped file, small where it repeats itself."""
-    folder = bundled_folder() if name in (CONFIG, PREPROCESSING, MANIFEST, READING, CHECKSUMS) else PUBLISHED
+    folder = bundled_folder() if name in (CONFIG, PREPROCESSING, MANIFEST, CALIBRATION, CHECKSUMS) else PUBLISHED
     found: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
-    if name == READING:
+    if name == CALIBRATION:
         found["chances"] = {"64": found["chances"]["64"]}
     if name == CONFIG:
         found["vision"]["patches"]["stages"] = found["vision"]["patches"]["stages"][:1]
@@ -97,9 +97,9 @@ def read(name: str, found: dict[str, Any], folder: Path) -> None:
     else:
         (folder / name).write_text(json.dumps(found), encoding="utf-8")
         if name == MANIFEST:
-            read_manifest(folder)
-        elif name == READING:
-            read_reading(folder, FINGERPRINT)
+            read_graph_manifest(folder)
+        elif name == CALIBRATION:
+            read_calibration(folder, FINGERPRINT)
         else:
             wrong_checksums(folder)
 
@@ -122,7 +122,7 @@ def test_each_field_counts(name: str, path: Path_, change: Callable[[Any, Any], 
 
 
 @pytest.mark.parametrize("change", [removed, misspelled])
-@pytest.mark.parametrize("listed", [CONFIG, PREPROCESSING, "tokenizer.json", "model.safetensors", READING])
+@pytest.mark.parametrize("listed", [CONFIG, PREPROCESSING, "tokenizer.json", "model.safetensors", CALIBRATION])
 def test_each_file_is_listed(listed: str, change: Callable[[Any, Any], None], tmp_path: Path) -> None:
     for file in bundled_folder().iterdir():
         (tmp_path / file.name).symlink_to(file) if file.name != CHECKSUMS else shutil.copy(file, tmp_path)

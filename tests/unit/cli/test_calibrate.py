@@ -43,12 +43,12 @@ def test_it_is_fitted_on_what_is_given(model: Path, photos: Path, capsys: pytest
     assert "50 captions of 100 photos" in capsys.readouterr().out
     assert wrong_checksums(model) == []
     encoder = babelclip.load(model)
-    assert encoder.reading is not None
-    assert encoder.reading.photos == 100
+    assert encoder.calibration is not None
+    assert encoder.calibration.photos == 100
     lighthouses = [photos / f"lighthouse-{side}.png" for side in ("as-it-is", "mirrored")]
     query = encoder.encode_text("lighthouse")
-    near = encoder.reading.chance(query, encoder.encode_image(lighthouses) @ query)
-    far = encoder.reading.chance(query, encoder.encode_image([photos / "bagel-mirrored.png"]) @ query)
+    near = encoder.calibration.chance(query, encoder.encode_image(lighthouses) @ query)
+    far = encoder.calibration.chance(query, encoder.encode_image([photos / "bagel-mirrored.png"]) @ query)
     assert near is not None
     assert far is not None
     assert np.min(near) > 0.5 > 0.05 > far[0]
@@ -62,7 +62,7 @@ def test_one_of_other_weights_is_refused_and_made_anew(
     assert run(["embed", "a text", "--model", str(model)]) == FAILED
     assert "babelclip model calibrate" in capsys.readouterr().err
     assert run(["model", "calibrate", str(model), str(photos)]) == DONE
-    assert babelclip.load(model).reading is not None
+    assert babelclip.load(model).calibration is not None
 
 
 def test_few_photos_say_too_little(

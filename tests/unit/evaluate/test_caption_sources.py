@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from babelclip.evaluate.caption_sources import kind_of, written_by
-from babelclip.evaluate.read_pack import Photo
+from babelclip.evaluate.caption_sources import writers_of, written_by
+from babelclip.evaluate.read_pack import PackPhoto
 
 
 @pytest.mark.parametrize(
@@ -20,18 +20,18 @@ from babelclip.evaluate.read_pack import Photo
     ],
 )
 def test_kinds_of_sources(source: str, kind: str) -> None:
-    assert kind_of(source) == kind
+    assert writers_of(source) == kind
 
 
 def test_a_language_is_of_one_kind_or_mixed() -> None:
-    def photo(sources: dict[str, list[str]]) -> Photo:
-        return Photo("k", b"", {"captions": {lang: ["x"] for lang in sources}, "caption_sources": sources})
+    def photo(sources: dict[str, list[str]]) -> PackPhoto:
+        return PackPhoto("k", b"", {"captions": {lang: ["x"] for lang in sources}, "caption_sources": sources})
 
     photos = [
         photo({"en": ["flickr8k"], "de": ["a_human_translation", "b_human"], "uk": ["a_mt"]}),
         photo({"en": ["other_human"], "zh": ["a_mt"]}),
         photo({"zh": ["b_human"]}),
-        Photo("k", b"", {"captions": {"fr": ["x"]}}),
+        PackPhoto("k", b"", {"captions": {"fr": ["x"]}}),
     ]
     assert written_by(photos, ["en", "de", "uk", "zh", "fr"]) == {
         "captions_human": ["en"],

@@ -10,9 +10,9 @@ import pytest
 import babelclip
 from babelclip.cli.main import FAILED, USAGE, run
 from babelclip.evaluate import suites
-from babelclip.evaluate.bars import Bar
 from babelclip.evaluate.results import read_result
 from babelclip.evaluate.suites import Suite
+from babelclip.evaluate.targets import Target
 from babelclip.evaluate.tasks.crossmodal import CrossmodalRetrieval
 
 
@@ -32,10 +32,10 @@ class LengthEncoder:
 @pytest.fixture
 def data(tmp_path: Path, write_pack, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_pack("p.tar.gz", {"a": (b"1", {"captions": {"en": ["1"]}}), "b": (b"22", {"captions": {"en": ["22", "3"]}})})
-    bar = Bar("the bar", "set", ("text_to_image_recall@1",), 50.0, ("en",))
+    target = Target("the bar", "set", ("text_to_image_recall@1",), 50.0, ("en",))
 
     def small(folder: Path) -> Suite:
-        return Suite("small", (CrossmodalRetrieval.of_pack("set", folder, "p.tar.gz"),), (bar,))
+        return Suite("small", (CrossmodalRetrieval.of_pack("set", folder, "p.tar.gz"),), (target,))
 
     monkeypatch.setitem(suites.SUITES, "small", small)
     monkeypatch.setattr(babelclip, "load", lambda *a, **k: LengthEncoder(), raising=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from babelclip.errors import DatasetError
-from babelclip.evaluate.prompts import TRANSLATED_PLAIN, Templates, fill, tidy
+from babelclip.evaluate.prompts import TRANSLATED_PLAIN, Templates, fill_template, tidy
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_tidy(written: str, tidied: str) -> None:
 
 
 def test_braces_in_a_name_stay() -> None:
-    assert fill("a {}.", "{odd} {}") == "a {odd} {}."
+    assert fill_template("a {}.", "{odd} {}") == "a {odd} {}."
 
 
 def english_80() -> list[str]:

@@ -25,7 +25,7 @@ def test_a_pack_keeps_order_images_and_records(tmp_path: Path, write_pack) -> No
     assert [photo.image for photo in pack.photos] == [b"IMAGE2", b"IMAGE1"]
     assert pack.photos[0].captions == {"de": ["Haus", "Heim"]}
     assert pack.photos[1].captions == {}
-    assert pack.licences == ("CC BY",)
+    assert pack.licenses == ("CC BY",)
     assert [file.path for file in pack.files] == ["p.tar.gz"]
     assert pack.files[0].sha256 == hashlib.sha256((tmp_path / "p.tar.gz").read_bytes()).hexdigest()
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from babelclip.errors import ConfigError, DatasetError
-from babelclip.evaluate.bars import Bar, judge
-from babelclip.evaluate.encode import EncodeOnce, Form
+from babelclip.evaluate.encode import EncodeOnce, VectorForm
 from babelclip.evaluate.results import read_result, write_result
 from babelclip.evaluate.run import run_suite
 from babelclip.evaluate.suites import SUITES, Suite, open_suite
+from babelclip.evaluate.targets import Target, judge
 from babelclip.evaluate.task import DataFile, Score, TaskFacts
 
 FACTS = {"model": "tiny", "fingerprint": "abc", "dtype": "int8", "threads": 2}
@@ -39,7 +39,7 @@ class FailingTask(CountingTask):
 
 
 def suite(*tasks: CountingTask) -> Suite:
-    return Suite("test", tasks, (Bar("first at 50", "first", ("top1",), 50.0, ("en",)),))
+    return Suite("test", tasks, (Target("first at 50", "first", ("top1",), 50.0, ("en",)),))
 
 
 def test_a_result_comes_back_from_its_file(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_result_comes_back_from_its_file(tmp_path: Path) -> None:
     assert read_result(out) == result
     assert (result.finished, result.width, result.origin.dim, result.origin.seed) == (True, 4, 4, 7)
     assert result.origin.model == FACTS
-    assert result.bars[0].met
+    assert result.targets[0].met
     assert list(out.parent.iterdir()) == [out]  # no half-written file is left
 
 
@@ -59,13 +59,13 @@ def test_every_form_is_measured_and_bars_ask_for_whole_vectors(tmp_path: Path) -
             self.value -= 20
             return scores
 
-    forms = [Form(), Form(2), Form(2, "binary")]
+    forms = [VectorForm(), VectorForm(2), VectorForm(2, "binary")]
     result = run_suite(suite(Falling("first", 61.5)), object(), FACTS, forms=forms, out=tmp_path / "r.json")
     found = [
         (score.dim, score.precision, score.value) for score in result.task("first").scores if score.language == "en"
     ]
     assert found == [(None, "float32", 61.5), (2, "float32", 41.5), (2, "binary", 21.5)]
-    assert (result.bars[0].value, result.bars[0].met) == (61.5, True)
+    assert (result.targets[0].value, result.targets[0].met) == (61.5, True)
     assert read_result(tmp_path / "r.json") == result
 
 
@@ -79,8 +79,8 @@ def test_provenance_is_in_the_file(tmp_path: Path) -> None:
     assert content["origin"]["machine"]["cores"] >= 1
     assert len(content["origin"]["code"]) == 64
     assert content["tasks"][0]["facts"]["data"] == [{"path": "d", "sha256": "deadbeef"}]
-    assert content["tasks"][0]["facts"]["licences"] == ["CC0"]
-    assert not content["bars"][0]["met"]
+    assert content["tasks"][0]["facts"]["licenses"] == ["CC0"]
+    assert not content["targets"][0]["met"]
 
 
 def cut_off(out: Path) -> None:
@@ -132,11 +132,11 @@ def scores(**values: float) -> list[Score]:
 
 def test_bars() -> None:
     measured = scores(en=90.0, de=40.0, fr=20.0, cs=30.0)
-    assert judge(Bar("b", "t", ("m",), 30.0, ("de", "fr")), measured).value == 30.0
-    assert judge(Bar("b", "t", ("m",), 30.0, ("de", "fr")), measured).met  # exactly at the bar
-    worst = judge(Bar("b", "t", ("m",), 21.0, ("de", "fr", "cs"), of="worst"), measured)
+    assert judge(Target("b", "t", ("m",), 30.0, ("de", "fr")), measured).value == 30.0
+    assert judge(Target("b", "t", ("m",), 30.0, ("de", "fr")), measured).met  # exactly at the bar
+    worst = judge(Target("b", "t", ("m",), 21.0, ("de", "fr", "cs"), of="worst"), measured)
     assert (worst.value, worst.met, worst.note) == (20.0, False, "fr")
-    others = judge(Bar("b", "t", ("m",), 31.0, others=3), measured)
+    others = judge(Target("b", "t", ("m",), 31.0, others=3), measured)
     assert (others.value, others.met) == (30.0, False)  # English would have lifted it
 
 
@@ -150,22 +150,22 @@ def test_bars_over_metrics_counts_shares_and_cut_vectors() -> None:
         found("de", "m", 50.0, 3),
         found("en", "m", 60.0, dim=8),
     ]
-    assert judge(Bar("b", "t", ("m", "n"), 1.0, ("en",)), measured).value == 60.0
-    assert judge(Bar("b", "t", ("m", "n"), 1.0, ("de",)), measured).note == "not measured in de"  # n is missing
-    assert judge(Bar("b", "t", ("m",), 1.0), measured).value == 65.0  # English is one of all
-    assert judge(Bar("b", "t", ("m",), 1.0, least_count=4), measured).value == 80.0
-    assert judge(Bar("b", "t", ("m",), 1.0, of="share above 50"), measured).value == 50.0
-    assert judge(Bar("b", "t", ("m",), 1.0, ("en",), dim=8), measured).value == 60.0
-    kept = judge(Bar("b", "t", ("m",), 75.0, ("en",), dim=8, keeps=True, aim=90.0), measured)
+    assert judge(Target("b", "t", ("m", "n"), 1.0, ("en",)), measured).value == 60.0
+    assert judge(Target("b", "t", ("m", "n"), 1.0, ("de",)), measured).note == "not measured in de"  # n is missing
+    assert judge(Target("b", "t", ("m",), 1.0), measured).value == 65.0  # English is one of all
+    assert judge(Target("b", "t", ("m",), 1.0, min_count=4), measured).value == 80.0
+    assert judge(Target("b", "t", ("m",), 1.0, of="share above 50"), measured).value == 50.0
+    assert judge(Target("b", "t", ("m",), 1.0, ("en",), dim=8), measured).value == 60.0
+    kept = judge(Target("b", "t", ("m",), 75.0, ("en",), dim=8, keeps=True, aim=90.0), measured)
     assert (kept.value, kept.met, kept.aim) == (75.0, True, 90.0)
-    assert judge(Bar("b", "t", ("m",), 1.0, dim=4, keeps=True), measured).note == "not measured at 4"
+    assert judge(Target("b", "t", ("m",), 1.0, dim=4, keeps=True), measured).note == "not measured at 4"
 
 
 def test_a_bar_over_languages_that_were_not_measured_is_not_met() -> None:
     measured = scores(en=90.0, de=90.0)
-    missing = judge(Bar("b", "t", ("m",), 1.0, ("de", "fr")), measured)
+    missing = judge(Target("b", "t", ("m",), 1.0, ("de", "fr")), measured)
     assert (missing.value, missing.met, missing.note) == (None, False, "not measured in fr")
-    fewer = judge(Bar("b", "t", ("m",), 1.0, others=40), measured)
+    fewer = judge(Target("b", "t", ("m",), 1.0, others=40), measured)
     assert (fewer.value, fewer.met, fewer.note) == (None, False, "1 other languages, not 40")
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from babelclip.checkpoint.checksums import write_checksums, wrong_checksums
 from babelclip.errors import DatasetError
-from babelclip.evaluate.bars import BarResult
 from babelclip.evaluate.results import Origin, Result, TaskResult, write_result
-from babelclip.evaluate.suites import SMALL_BARS
-from babelclip.evaluate.tables import BARS_ZH, bars_table, forms_table, languages_table, markdown, tasks_table
+from babelclip.evaluate.suites import SMALL_TARGETS
+from babelclip.evaluate.tables import TARGETS_ZH, forms_table, languages_table, markdown, targets_table, tasks_table
+from babelclip.evaluate.targets import TargetResult
 from babelclip.evaluate.task import Score, TaskFacts
 
 ROOT = Path(__file__).parents[3]
@@ -34,16 +34,16 @@ RESULT = Result(
             ),
         ),
     ),
-    bars=(
-        BarResult("STS-B Spearman, English", 0.72, 0.7456, True),
-        BarResult("flickr8k_test text-to-image R@5, worst of them", 22.0, 0.5, False, "uk"),
-        BarResult("STS-B Spearman, mean of 10 others", 0.65, None, False, "1 other languages, not 10"),
+    targets=(
+        TargetResult("STS-B Spearman, English", 0.72, 0.7456, True),
+        TargetResult("flickr8k_test text-to-image R@5, worst of them", 22.0, 0.5, False, "uk"),
+        TargetResult("STS-B Spearman, mean of 10 others", 0.65, None, False, "1 other languages, not 10"),
     ),
 )
 
 
 def test_bars_table() -> None:
-    lines = bars_table([RESULT, replace(RESULT, width=64)]).splitlines()
+    lines = targets_table([RESULT, replace(RESULT, width=64)]).splitlines()
     assert len({len(line) for line in lines}) == 1
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert cells[0] == ["what", "at least", "tiny, 384 dim, int8", "tiny, 64 dim, int8"]
@@ -56,8 +56,8 @@ def test_bars_table() -> None:
 
 
 def test_bars_table_shows_aims_where_there_are_some() -> None:
-    bars = (replace(RESULT.bars[0], aim=0.84), *RESULT.bars[1:])
-    lines = bars_table([replace(RESULT, bars=bars)]).splitlines()
+    targets = (replace(RESULT.targets[0], aim=0.84), *RESULT.targets[1:])
+    lines = targets_table([replace(RESULT, targets=targets)]).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert [row[2] for row in cells] == ["aim", cells[1][2], "0.840", "-", "-"]
 
@@ -73,9 +73,9 @@ def test_forms_table() -> None:
 
 def test_results_that_cannot_be_compared_are_refused() -> None:
     with pytest.raises(ValueError, match="finished"):
-        bars_table([replace(RESULT, finished=False)])
+        targets_table([replace(RESULT, finished=False)])
     with pytest.raises(ValueError, match="different suites"):
-        bars_table([RESULT, replace(RESULT, bars=RESULT.bars[:1])])
+        targets_table([RESULT, replace(RESULT, targets=RESULT.targets[:1])])
 
 
 def test_languages_and_tasks() -> None:
@@ -89,8 +89,8 @@ def test_languages_and_tasks() -> None:
 
 
 def test_chinese_has_every_bar_and_lines_up() -> None:
-    assert BARS_ZH.keys() == {bar.name for bar in SMALL_BARS}
-    assert "未达标" in bars_table([RESULT], "zh")
+    assert TARGETS_ZH.keys() == {target.name for target in SMALL_TARGETS}
+    assert "未达标" in targets_table([RESULT], "zh")
     assert markdown(["语言", "b"], [["en", "1"]]).splitlines() == ["| 语言 |   b |", "| ---- | --: |", "| en   |   1 |"]
 
 
@@ -116,12 +116,16 @@ def test_the_tool_rewrites_marked_blocks_only(tmp_path: Path, tool: ModuleType, 
     write_result(RESULT, tmp_path / "r.json")
     document = tmp_path / "docs" / "page.md"
     document.parent.mkdir()
-    document.write_text("before\n<!-- table: bars | r.json | zh -->\nstale\n<!-- /table -->\nafter\n", encoding="utf-8")
+    document.write_text(
+        "before\n<!-- table: targets | r.json | zh -->\nstale\n<!-- /table -->\nafter\n", encoding="utf-8"
+    )
     assert tool.main(["--root", str(tmp_path), "--check"]) == 1
     assert "page.md" in capsys.readouterr().out
     assert "stale" in document.read_text(encoding="utf-8")
     assert tool.main(["--root", str(tmp_path)]) == 0
-    expected = f"before\n<!-- table: bars | r.json | zh -->\n{bars_table([RESULT], 'zh')}\n<!-- /table -->\nafter\n"
+    expected = (
+        f"before\n<!-- table: targets | r.json | zh -->\n{targets_table([RESULT], 'zh')}\n<!-- /table -->\nafter\n"
+    )
     assert document.read_text(encoding="utf-8") == expected
     assert tool.main(["--root", str(tmp_path), "--check"]) == 0
 
@@ -129,13 +133,13 @@ def test_the_tool_rewrites_marked_blocks_only(tmp_path: Path, tool: ModuleType, 
 @pytest.mark.parametrize(
     "text",
     [
-        "<!-- table: bars | absent.json -->\n<!-- /table -->",
+        "<!-- table: targets | absent.json -->\n<!-- /table -->",
         "<!-- table: bars -->\n<!-- /table -->",
         "<!-- table: charts | r.json -->\n<!-- /table -->",
         "<!-- table: languages:absent | r.json -->\n<!-- /table -->",
-        "<!-- table: bars | r.json | xx -->\n<!-- /table -->",
-        "<!-- table: bars | r.json -->\nnever closed",
-        "<!-- table: bars | r.json -->\n<!-- table: tasks | r.json -->\n<!-- /table -->",
+        "<!-- table: targets | r.json | xx -->\n<!-- /table -->",
+        "<!-- table: targets | r.json -->\nnever closed",
+        "<!-- table: targets | r.json -->\n<!-- table: tasks | r.json -->\n<!-- /table -->",
     ],
 )
 def test_the_tool_refuses_marks_that_it_does_not_understand(
@@ -155,7 +159,7 @@ def test_the_tables_of_this_project_are_current(tool: ModuleType) -> None:
 def test_a_shipped_card_has_its_tables_before_its_limits_once() -> None:
     ship = open_tool("ship_model")
     card = ship.with_results("# m\n\n## Limits\n\n- none\n")
-    assert card.index("<!-- table: bars | benchmarks/results/small.json -->") < card.index("## Limits")
+    assert card.index("<!-- table: targets | benchmarks/results/small.json -->") < card.index("## Limits")
     with pytest.raises(ValueError, match="without results"):
         ship.with_results(card)
 
@@ -164,7 +168,7 @@ def test_a_card_that_changes_keeps_its_checksums_true(tmp_path: Path, tool: Modu
     write_result(RESULT, tmp_path / "r.json")
     folder = tmp_path / "packages" / "m"
     folder.mkdir(parents=True)
-    (folder / "README.md").write_text("<!-- table: bars | r.json -->\n<!-- /table -->\n", encoding="utf-8")
+    (folder / "README.md").write_text("<!-- table: targets | r.json -->\n<!-- /table -->\n", encoding="utf-8")
     (folder / "text.onnx").write_bytes(b"made anew at any time")
     write_checksums(folder)
     before = (folder / "checksums.json").read_text()

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from babelclip.errors import DatasetError, ItemsError
-from babelclip.evaluate.encode import EncodeOnce, Form
+from babelclip.evaluate.encode import EncodeOnce, VectorForm
 from babelclip.evaluate.task import Score
 from babelclip.evaluate.tasks.bitext import BitextMining
 from babelclip.evaluate.tasks.crossmodal import CrossmodalRetrieval
@@ -99,14 +99,14 @@ NAMES = {
 
 
 @pytest.fixture
-def labelled(write_pack, write_labels, write_templates) -> None:
+def labeled(write_pack, write_labels, write_templates) -> None:
     write_pack("p.tar.gz", {k: (k.encode(), {"label": f"c:{k[0]}"}) for k in ("0a", "0b", "1a", "2a")})
     write_labels({**NAMES, "other:1": {"en": "no rival"}})
     write_templates("clip_benchmark_en.json", {"imagenet1k": ["a {c}.", "the {c}."]})
     write_templates("babel_imagenet_nllb_prompts.json", {"DE": ["ein {}"] * 80})
 
 
-def test_names_by_hand(tmp_path: Path, labelled, table_encoder) -> None:
+def test_names_by_hand(tmp_path: Path, labeled, table_encoder) -> None:
     encoder = table_encoder(
         {
             b"0a": [1, 0, 0],
@@ -133,11 +133,11 @@ def test_names_by_hand(tmp_path: Path, labelled, table_encoder) -> None:
     assert "a no rival." not in encoder.texts_seen
 
 
-def test_prompts_are_averaged_then_normalised(table_encoder) -> None:
+def test_prompts_are_averaged_then_normalized(table_encoder) -> None:
     encode = EncodeOnce(table_encoder({"a cat": [1, 0], "the cat": [0, 1], "a dog": [1, 0], "the dog": [3, 4]}))
     vectors = name_vectors(encode, ["cat", "dog"], ["a {}", "the {}"])
     half = 0.5**0.5
-    dog = np.array([1.6, 0.8]) / np.hypot(1.6, 0.8)  # (1, 0) + (0.6, 0.8), by their normalised vectors
+    dog = np.array([1.6, 0.8]) / np.hypot(1.6, 0.8)  # (1, 0) + (0.6, 0.8), by their normalized vectors
     np.testing.assert_allclose(vectors, [[half, half], dog], atol=1e-6)
     assert vectors.dtype == np.float32
 
@@ -146,13 +146,13 @@ def test_languages_rank_by_names_then_code() -> None:
     assert languages_with_most_names({**NAMES, "c:3": {"cs": "pes", "de": "x"}}) == ["de", "cs", "la"]
 
 
-def test_a_label_without_name_is_refused(tmp_path: Path, labelled, write_pack) -> None:
+def test_a_label_without_name_is_refused(tmp_path: Path, labeled, write_pack) -> None:
     write_pack("q.tar.gz", {"k": (b"I", {"label": "c:9"})})
     with pytest.raises(DatasetError, match="'c:9'"):
         NameRecognition.of_pack("n", tmp_path, "q.tar.gz", prefix="c:", templates="imagenet1k")
 
 
-def test_more_languages_than_there_are_is_refused(tmp_path: Path, labelled) -> None:
+def test_more_languages_than_there_are_is_refused(tmp_path: Path, labeled) -> None:
     with pytest.raises(DatasetError, match="2 languages besides en, not 5"):
         NameRecognition.of_pack("n", tmp_path, "p.tar.gz", prefix="c:", templates="imagenet1k", others=5)
 
@@ -215,7 +215,7 @@ def test_topics_by_hand(tmp_path: Path, table_encoder) -> None:
     assert task.facts.settings["topics"] == ["politics", "sports"]
 
 
-def test_only_labels_that_occur_compete_where_asked(tmp_path: Path, labelled, write_pack, table_encoder) -> None:
+def test_only_labels_that_occur_compete_where_asked(tmp_path: Path, labeled, write_pack, table_encoder) -> None:
     write_pack("q.tar.gz", {k: (k.encode(), {"label": f"c:{k[0]}"}) for k in ("0a", "1a")})
     vectors = {b"0a": [1, 0, 0.9], b"1a": [0, 1, 1.1], "a cat.": [1, 0, 0], "the cat.": [1, 0, 0]}
     vectors |= {"a dog.": [0, 1, 0], "the dog.": [0, 1, 0], "a bird.": [0, 0, 1], "the bird.": [0, 0, 1]}
@@ -237,10 +237,10 @@ def test_texts_come_back_in_order_and_at_the_width_asked_for(table_encoder) -> N
     assert encode.width == 2
 
 
-def test_forms_are_cut_then_quantised_and_nothing_is_encoded_twice(table_encoder) -> None:
+def test_forms_are_cut_then_quantized_and_nothing_is_encoded_twice(table_encoder) -> None:
     encoder = table_encoder({"a": [0.6, -0.8, 5], "b": [0.001, 1, 2], b"i": [3, 4, 0]})
     memory: dict[str | bytes, np.ndarray] = {}
-    forms = [Form(), Form(2), Form(2, "int8"), Form(2, "binary")]
+    forms = [VectorForm(), VectorForm(2), VectorForm(2, "int8"), VectorForm(2, "binary")]
     encodes = [EncodeOnce(encoder, form=form, memory=memory) for form in forms]
     whole, cut, int8, signs = (encode.texts(["b", "a", "b"]) for encode in encodes)
     assert whole.shape == (3, 3)

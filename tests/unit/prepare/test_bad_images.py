@@ -101,7 +101,7 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "array of int64": (zeros(4, 4, 3, dtype=np.int64), "array of int64", "expected uint8"),
     "array of bool": (zeros(4, 4, 3, dtype=bool), "array of bool", "expected uint8"),
     "array of objects": (np.array([None]), "array of object", "expected uint8"),
-    "grey array": (zeros(4, 4), "array of uint8, shape (4, 4)", "grey becomes RGB"),
+    "gray array": (zeros(4, 4), "array of uint8, shape (4, 4)", "gray becomes RGB"),
     "array with alpha": (zeros(4, 4, 4), "array of uint8", "expected the shape (H, W, 3)"),
     "array with channels first": (zeros(3, 8, 9), "array of uint8", "channels go last"),
     "batch of arrays": (zeros(2, 4, 4, 3), "array of uint8", "one by one"),

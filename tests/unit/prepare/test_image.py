@@ -19,7 +19,7 @@ from babelclip.prepare.image import ImagePreparer, stack
 FILES = Path(__file__).parents[2] / "fixtures" / "images" / "files"
 
 
-def grey(width: int, height: int, value: int = 100) -> Image.Image:
+def gray(width: int, height: int, value: int = 100) -> Image.Image:
     return Image.new("RGB", (width, height), (value, value, value))
 
 
@@ -52,7 +52,7 @@ def test_the_longer_side_is_cut_off_not_rounded() -> None:
 
 
 def test_longest_centers_on_the_fill() -> None:
-    crop = ImagePreparer(ImagePrepareConfig(size=10, resize_mode="longest", fill=7)).crop(grey(20, 10))
+    crop = ImagePreparer(ImagePrepareConfig(size=10, resize_mode="longest", fill=7)).crop(gray(20, 10))
     assert (crop[2:7] == 100).all()  # 5 rows high, (10 - 5) // 2 = 2 above
     assert (crop[:2] == 7).all()
     assert (crop[7:] == 7).all()
@@ -60,12 +60,12 @@ def test_longest_centers_on_the_fill() -> None:
 
 def test_longest_rounds_the_shorter_side_and_keeps_one_pixel() -> None:
     preparer = ImagePreparer(ImagePrepareConfig(size=10, resize_mode="longest"))
-    assert (preparer.crop(grey(100, 26)) == 100).all(axis=(1, 2)).sum() == 3  # 2.6
-    assert (preparer.crop(grey(5000, 1)) == 100).all(axis=(1, 2)).sum() == 1
+    assert (preparer.crop(gray(100, 26)) == 100).all(axis=(1, 2)).sum() == 3  # 2.6
+    assert (preparer.crop(gray(5000, 1)) == 100).all(axis=(1, 2)).sum() == 1
 
 
 def test_squash_shows_the_whole_image() -> None:
-    image = grey(30, 10)
+    image = gray(30, 10)
     image.paste((200, 0, 0), (0, 0, 10, 10))
     crop = ImagePreparer(ImagePrepareConfig(size=30, resize_mode="squash")).crop(image)
     assert crop[:, :8, 0].min() > 195
@@ -77,7 +77,7 @@ def test_ours_upright_over_white() -> None:
     clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     assert (ImagePreparer(ours).crop(clear) == 255).all()
     published = ImagePreparer(ImagePrepareConfig(size=8)).crop(clear)
-    assert (published == (255, 0, 0)).all()  # hidden colours show, as published
+    assert (published == (255, 0, 0)).all()  # hidden colors show, as published
 
     image = Image.new("RGB", (8, 8), (0, 0, 0))
     image.paste((255, 255, 255), (0, 0, 8, 4))  # white above
@@ -91,7 +91,7 @@ def test_ours_upright_over_white() -> None:
 
 def test_stack_makes_a_batch() -> None:
     preparer = ImagePreparer(ImagePrepareConfig(size=8))
-    batch = stack([preparer(grey(8, 8, value)) for value in (1, 2, 3)])
+    batch = stack([preparer(gray(8, 8, value)) for value in (1, 2, 3)])
     assert batch.pixels.shape == (3, 3, 8, 8)
     assert batch.pixels.dtype == np.float32
 

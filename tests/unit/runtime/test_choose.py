@@ -18,7 +18,7 @@ from babelclip.checkpoint.folder import read_folder
 from babelclip.errors import ConfigError, RuntimeUnavailable
 from babelclip.runtime import choose, export
 from babelclip.runtime.choose import open_runtime
-from babelclip.runtime.exported import MANIFEST, Export, Stale, find_export, places
+from babelclip.runtime.exported import MANIFEST, Export, Stale, find_export, graph_folders
 
 TORCH = {"torch", "onnx", "onnxscript"}
 
@@ -138,17 +138,17 @@ def test_folder_that_cannot_be_written_exports_into_the_cache(copy: Path, monkey
     forget_exports(copy)
     keep = export.keep_graphs
 
-    def refuse(place: Path, made: object) -> None:
-        if place == copy:
-            raise PermissionError(13, "read-only file system", str(place))
-        keep(place, made)  # type: ignore[arg-type]
+    def refuse(graph_folder: Path, made: object) -> None:
+        if graph_folder == copy:
+            raise PermissionError(13, "read-only file system", str(graph_folder))
+        keep(graph_folder, made)  # type: ignore[arg-type]
 
     monkeypatch.setattr(export, "keep_graphs", refuse)
     folder = read_folder(copy)
     runtime = open_runtime(folder, "onnx")
     assert runtime.facts()["graphs"] == "in the user's cache"
     assert not (copy / "text.onnx").exists()
-    assert (places(folder)["in the user's cache"] / "text.onnx").is_file()
+    assert (graph_folders(folder)["in the user's cache"] / "text.onnx").is_file()
     encoder = babelclip.load(copy, runtime="onnx")  # the graph's weights lie elsewhere
     np.testing.assert_allclose(
         encoder.encode_text(["a", "b"]), babelclip.load(copy, runtime="torch").encode_text(["a", "b"]), atol=1e-5

@@ -23,7 +23,7 @@ from babelclip.checkpoint.weights import StoredTensor, read_float32, to_stored
 from babelclip.errors import ConfigError, RuntimeUnavailable
 from babelclip.runtime import export
 from babelclip.runtime.choose import open_runtime
-from babelclip.runtime.exported import MANIFEST, read_manifest
+from babelclip.runtime.exported import MANIFEST, read_graph_manifest
 
 
 def graph(path: Path) -> onnx.ModelProto:
@@ -75,11 +75,11 @@ def test_graph_beside_the_weights_opens_in_any_onnx_runtime(exported_folder: Cal
 
 def test_int8_is_unfolded_once_and_tables_stay_small(exported_folder: Callable[[str], Path], tmp_path: Path) -> None:
     options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.log_severity_level = 3
     path = exported_folder("small_int8") / "text.onnx"
     onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
-    model = graph(tmp_path / "optimised.onnx")
+    model = graph(tmp_path / "optimized.onnx")
     int8 = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
     assert int8 == {"text.embeddings.word.weight", "text.embeddings.token_type.weight"}
     readers = {node.op_type for node in model.graph.node if int8 & set(node.input)}
@@ -103,7 +103,7 @@ def test_half_floats_are_used_as_stored(dtype: str, exported_folder: Callable[[s
     )
     assert {entry.dtype for entry in folder.tensor_index().values()} == {dtype}
     export.export_model(folder, ["text"])
-    assert read_manifest(folder.path)["text"].max_difference < 1e-5
+    assert read_graph_manifest(folder.path)["text"].max_difference < 1e-5
 
 
 def half(array: np.ndarray[Any, Any], dtype: str) -> StoredTensor:
@@ -123,8 +123,8 @@ def test_sharded_weights(exported_folder: Callable[[str], Path], tmp_path: Path)
     parts = {f"model-0000{i + 1}-of-00002.safetensors": names[i::2] for i in range(2)}
     for file, part in parts.items():
         save_file({name: tensors[name] for name in part}, folder / file)
-    places = {name: file for file, part in parts.items() for name in part}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    graph_folders = {name: file for file, part in parts.items() for name in part}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": graph_folders}))
     encoder = babelclip.load(folder, runtime="onnx")
     np.testing.assert_allclose(encoder.encode_text(["a", "the house"]), whole, rtol=0, atol=1e-5)
 

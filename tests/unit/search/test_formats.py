@@ -148,7 +148,7 @@ def test_a_page_that_cannot_be_shown_says_why(folder: Path, name: str, number: i
 
 
 def test_a_document_of_too_many_pages_is_refused(monkeypatch: pytest.MonkeyPatch, index: Index, folder: Path) -> None:
-    monkeypatch.setattr(optional_formats, "MOST_PAGES", 2)
+    monkeypatch.setattr(optional_formats, "MAX_PAGES", 2)
     with index:
         report = index.add([folder / "album.pdf"], Wanted(text=True))
     assert "3 pages" in report.failures[0].reason

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from babelclip.cohort import Cohort
+from babelclip.score_normalization import ScoreNormalization
 from babelclip.search.fuse import OwnCohorts, in_one_order
 from babelclip.search.store import Scored
 
 
-def cohort(mean: float, deviation: float) -> Cohort:
+def cohort(mean: float, deviation: float) -> ScoreNormalization:
     """Of rows whose cosine with the first axis has this mean and standard deviation."""
     zeros = np.zeros(2, np.float32)
-    return Cohort(np.array([mean, 0], np.float32), zeros[None], np.array([deviation, 0.1], np.float32))
+    return ScoreNormalization(np.array([mean, 0], np.float32), zeros[None], np.array([deviation, 0.1], np.float32))
 
 
 COHORTS = {"image": cohort(0.1, 0.05), "text": cohort(0.5, 0.2)}

@@ -12,28 +12,34 @@ from babelclip.encoder import Encoder
 from babelclip.errors import ConfigError
 from babelclip.search.filters import And, Eq, Filter, In, Not, Prefix, Range, parse_where
 from babelclip.search.open_store import default_url, index_url
-from babelclip.search.query import Part, Query, query_vector
+from babelclip.search.query import Query, QueryPart, query_vector
 from babelclip.search.read_file import PIECE, pieces
 
-CAT = Part(Path("./cat.jpg"), "image")
+CAT = QueryPart(Path("./cat.jpg"), "image")
 
 
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["dog"], [Part("dog", "text")]),
-        (["a", "dog", "on", "the", "beach"], [Part("a dog on the beach", "text")]),
-        (["a dog"], [Part("a dog", "text")]),
-        (["./cat.jpg", "+", "at night", "-", "people"], [CAT, Part("at night", "text"), Part("people", "text", -1.0)]),
-        (["2:golden", "retriever", "+", "snow"], [Part("golden retriever", "text", 2.0), Part("snow", "text")]),
-        (["0.5:./cat.jpg", "red"], [Part(Path("./cat.jpg"), "image", 0.5), Part("red", "text")]),
-        (["-", "people", "+", "sea"], [Part("people", "text", -1.0), Part("sea", "text")]),
-        (["at", "12:30"], [Part("at 12:30", "text")]),
-        (["twenty-one"], [Part("twenty-one", "text")]),
-        (["c++"], [Part("c++", "text")]),
+        (["dog"], [QueryPart("dog", "text")]),
+        (["a", "dog", "on", "the", "beach"], [QueryPart("a dog on the beach", "text")]),
+        (["a dog"], [QueryPart("a dog", "text")]),
+        (
+            ["./cat.jpg", "+", "at night", "-", "people"],
+            [CAT, QueryPart("at night", "text"), QueryPart("people", "text", -1.0)],
+        ),
+        (
+            ["2:golden", "retriever", "+", "snow"],
+            [QueryPart("golden retriever", "text", 2.0), QueryPart("snow", "text")],
+        ),
+        (["0.5:./cat.jpg", "red"], [QueryPart(Path("./cat.jpg"), "image", 0.5), QueryPart("red", "text")]),
+        (["-", "people", "+", "sea"], [QueryPart("people", "text", -1.0), QueryPart("sea", "text")]),
+        (["at", "12:30"], [QueryPart("at 12:30", "text")]),
+        (["twenty-one"], [QueryPart("twenty-one", "text")]),
+        (["c++"], [QueryPart("c++", "text")]),
     ],
 )
-def test_queries(words: list[str], parts: list[Part]) -> None:
+def test_queries(words: list[str], parts: list[QueryPart]) -> None:
     assert list(Query.parse(words).parts) == parts
 
 
@@ -45,11 +51,11 @@ def test_queries_with_nothing_in_a_place(words: list[str]) -> None:
 
 def test_parts_are_added_by_their_weights(encoder: Encoder) -> None:
     snow, dog = encoder.encode_text(["snow", "dog"])
-    both = query_vector(encoder, Query((Part("snow", "text", 2.0), Part("dog", "text", -1.0))))
+    both = query_vector(encoder, Query((QueryPart("snow", "text", 2.0), QueryPart("dog", "text", -1.0))))
     expected = 2 * snow - dog
     assert both == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
     with pytest.raises(ConfigError, match="cancel"):
-        query_vector(encoder, Query((Part("snow", "text"), Part("snow", "text", -1.0))))
+        query_vector(encoder, Query((QueryPart("snow", "text"), QueryPart("snow", "text", -1.0))))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from babelclip.serve.images.image_url import Target, UrlRefused, follow, read_authority, read_url
+from babelclip.serve.images.image_url import FetchTarget, UrlRefused, follow, read_authority, read_url
 
 READ = {
     "https://photos.example/a/b.jpg?x=1&y=%20#part": ("https", "photos.example", 443, "/a/b.jpg?x=1&y=%20"),
@@ -156,7 +156,7 @@ def test_the_message_says_that_there_is_a_password() -> None:
     ],
 )
 def test_the_host_header(scheme: str, host: str, port: int, authority: str) -> None:
-    target = Target(scheme, host, port, "/?key=secret")  # type: ignore[arg-type]
+    target = FetchTarget(scheme, host, port, "/?key=secret")  # type: ignore[arg-type]
     assert target.authority == authority
     assert "secret" not in repr(target)
     assert read_authority(authority)[0] == host

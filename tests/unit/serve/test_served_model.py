@@ -20,7 +20,7 @@ from babelclip.prepare.open_image import ImageLimits
 from babelclip.serve.errors import Busy, InvalidInput, TooLong
 from babelclip.serve.inference.backend import LocalBackend
 from babelclip.serve.inference.batcher import BackendLost, BatchLimits
-from babelclip.serve.inference.ipc import Kind
+from babelclip.serve.inference.ipc import MessageKind
 from babelclip.serve.inference.served_model import ServedModel, serve_encoder
 from babelclip.serve.inference.vector_cache import VectorCache
 from babelclip.serve.metrics import Metrics
@@ -29,9 +29,9 @@ from babelclip.serve.pricing import ItemContent
 LIMITS = ImageLimits(max_pixels=2_000_000)
 
 
-def picture(width: int, height: int, colour: str = "red") -> bytes:
+def picture(width: int, height: int, color: str = "red") -> bytes:
     content = io.BytesIO()
-    Image.new("RGB", (width, height), colour).save(content, "JPEG")
+    Image.new("RGB", (width, height), color).save(content, "JPEG")
     return content.getvalue()
 
 
@@ -93,10 +93,12 @@ class Asked(LocalBackend):
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder)
-        self.calls: list[tuple[Kind, str | None, int]] = []
+        self.calls: list[tuple[MessageKind, str | None, int]] = []
         self.lost = False
 
-    async def run(self, kind: Kind, items: Sequence[ItemContent], task: str | None = None) -> list[Vectors | Exception]:
+    async def run(
+        self, kind: MessageKind, items: Sequence[ItemContent], task: str | None = None
+    ) -> list[Vectors | Exception]:
         self.calls.append((kind, task, len(items)))
         if self.lost:
             raise BackendLost("gone")

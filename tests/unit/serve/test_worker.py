@@ -23,9 +23,9 @@ pytestmark = pytest.mark.slow
 MODEL = str(bundled_folder())
 
 
-def picture(colour: str) -> bytes:
+def picture(color: str) -> bytes:
     content = io.BytesIO()
-    Image.new("RGB", (40, 30), colour).save(content, "PNG")
+    Image.new("RGB", (40, 30), color).save(content, "PNG")
     return content.getvalue()
 
 

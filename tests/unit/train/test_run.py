@@ -30,7 +30,7 @@ from babelclip.train.tower_plan import TowerPlan, prepare_tower, release_tower
 
 ROOT = Path(__file__).parents[3]
 PUBLISHED = ROOT / "tests" / "fixtures" / "goldens" / "v2_a"
-COLOURS = {"red": (220, 20, 20), "blue": (20, 20, 220), "green": (20, 200, 20), "white": (240, 240, 240)}
+COLORS = {"red": (220, 20, 20), "blue": (20, 20, 220), "green": (20, 200, 20), "white": (240, 240, 240)}
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def photos(tmp_path: Path) -> Path:
     generator = np.random.default_rng(0)
     lines = ["image,caption,language"]
     for number in range(40):
-        colour = list(COLOURS)[number % 4]
+        color = list(COLORS)[number % 4]
         noise = generator.integers(-15, 15, (40, 40, 3))
-        pixels = np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8)
+        pixels = np.clip(np.array(COLORS[color]) + noise, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
-        lines.append(f"{number}.png,a {colour} square {number},en")
+        lines.append(f"{number}.png,a {color} square {number},en")
     (folder / "captions.csv").write_text("\n".join(lines))
     return folder
 

@@ -15,14 +15,14 @@ from babelclip.evaluate.metrics import best_ranks, hits_at, interval_of_mean
 from babelclip.evaluate.read_table import read_table
 from babelclip.evaluate.task import Score, TaskFacts
 
-COLUMNS = ("lang", "text", "en")
+_COLUMNS = ("lang", "text", "en")
 
 
 class BitextMining:
     """Accuracy over a parquet file with the columns lang, text (in that language) and en (its translation)."""
 
     def __init__(self, name: str, folder: Path, path: str) -> None:
-        self._rows, file = read_table(folder, path, COLUMNS)
+        self._rows, file = read_table(folder, path, _COLUMNS)
         self._languages = sorted(set(self._rows["lang"]))
         self.facts = TaskFacts(
             name=name,

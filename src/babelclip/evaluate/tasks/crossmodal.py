@@ -21,7 +21,7 @@ from babelclip.evaluate.metrics import Owners, best_ranks, hits_at, interval_of_
 from babelclip.evaluate.read_pack import LABELS, Pack, read_names, read_pack
 from babelclip.evaluate.task import Score, TaskFacts, english_first
 
-CUTOFFS = (1, 5, 10)
+_CUTOFFS = (1, 5, 10)
 
 
 class CrossmodalRetrieval:
@@ -47,10 +47,10 @@ class CrossmodalRetrieval:
             name=name,
             family="crossmodal",
             data=pack.files,
-            licences=pack.licences,
+            licenses=pack.licenses,
             settings={
                 "photos": len(self._photos),
-                "cutoffs": list(CUTOFFS),
+                "cutoffs": list(_CUTOFFS),
                 "languages": self._languages,
                 **written_by(self._photos, self._languages),
             },
@@ -103,7 +103,7 @@ def _scores(language: str, images: Vectors, texts: Vectors, owners: Owners, seed
     }
     scores: list[Score] = []
     for way, (ranks, photos) in ways.items():
-        for k in CUTOFFS:
+        for k in _CUTOFFS:
             hits = 100.0 * hits_at(ranks, k)
             low, high = interval_of_mean(hits, photos, seed)
             scores.append(Score(language, f"{way}_recall@{k}", float(hits.mean()), len(hits), low, high))

@@ -16,15 +16,15 @@ from babelclip.arrays import Vectors
 from babelclip.errors import DatasetError
 from babelclip.evaluate.encode import EncodeOnce
 from babelclip.evaluate.metrics import best_ranks, hits_at, interval_of_mean
-from babelclip.evaluate.prompts import Choice, Templates, fill
-from babelclip.evaluate.read_pack import LABELS, Names, Pack, read_names, read_pack
+from babelclip.evaluate.prompts import Choice, Templates, fill_template
+from babelclip.evaluate.read_pack import LABELS, NamesByLabel, Pack, read_names, read_pack
 from babelclip.evaluate.task import DataFile, Score, Setting, TaskFacts
 
-CUTOFFS = (1, 5)
+_CUTOFFS = (1, 5)
 
 
 class NameRecognition:
-    """Recognition over one labelled set.
+    """Recognition over one labeled set.
 
     Args:
         name: of the task.
@@ -39,7 +39,7 @@ class NameRecognition:
         self,
         name: str,
         pack: Pack,
-        names: Names,
+        names: NamesByLabel,
         templates: Mapping[str, list[str]],
         *,
         files: Sequence[DataFile] = (),
@@ -53,7 +53,7 @@ class NameRecognition:
             name=name,
             family="names",
             data=(*pack.files, *files),
-            licences=pack.licences,
+            licenses=pack.licenses,
             settings={
                 "photos": len(pack.photos),
                 "languages": list(templates),
@@ -105,21 +105,21 @@ class NameRecognition:
         scores: list[Score] = []
         for language, templates in self._templates.items():
             named = [label for label, by_language in self._names.items() if language in by_language]
-            place = {label: index for index, label in enumerate(named)}
-            rows = [row for row, label in enumerate(labels) if label in place]
+            index_of = {label: index for index, label in enumerate(named)}
+            rows = [row for row, label in enumerate(labels) if label in index_of]
             if not rows:
                 raise DatasetError(f"{self.facts.name}: no photo has a name in {language!r}")
             names = name_vectors(encode, [self._names[label][language] for label in named], templates)
-            wanted = np.array([place[labels[row]] for row in rows], np.int64)
+            wanted = np.array([index_of[labels[row]] for row in rows], np.int64)
             ranks = best_ranks(photos[rows], names, wanted, np.arange(len(named)))
-            for k in CUTOFFS:
+            for k in _CUTOFFS:
                 hits = 100.0 * hits_at(ranks, k)
                 low, high = interval_of_mean(hits, np.arange(len(hits)), seed)
                 scores.append(Score(language, f"top{k}", float(hits.mean()), len(hits), low, high))
         return scores
 
 
-def languages_with_most_names(names: Names) -> list[str]:
+def languages_with_most_names(names: NamesByLabel) -> list[str]:
     """Languages other than English, most names first; equal numbers by code."""
     counts: dict[str, int] = {}
     for by_language in names.values():
@@ -131,7 +131,7 @@ def languages_with_most_names(names: Names) -> list[str]:
 
 def name_vectors(encode: EncodeOnce, names: list[str], templates: list[str]) -> Vectors:
     """(len(names), dim): mean over templates of the normalized vectors, normalized again."""
-    texts = [fill(template, name) for name in names for template in templates]
+    texts = [fill_template(template, name) for name in names for template in templates]
     vectors = encode.texts(texts).reshape(len(names), len(templates), -1)
     mean = vectors.mean(axis=1)
     length = np.linalg.norm(mean, axis=1, keepdims=True)

@@ -11,14 +11,14 @@ from babelclip.evaluate.metrics import interval_of_spearman, spearman
 from babelclip.evaluate.read_table import read_table
 from babelclip.evaluate.task import Score, TaskFacts, english_first
 
-COLUMNS = ("lang", "sentence1", "sentence2", "score")
+_COLUMNS = ("lang", "sentence1", "sentence2", "score")
 
 
 class SentenceSimilarity:
     """Spearman over sentence pairs of a parquet file with the columns lang, sentence1, sentence2, score."""
 
     def __init__(self, name: str, folder: Path, path: str) -> None:
-        self._rows, file = read_table(folder, path, COLUMNS)
+        self._rows, file = read_table(folder, path, _COLUMNS)
         self._languages = sorted(set(self._rows["lang"]), key=english_first)
         self.facts = TaskFacts(
             name=name,

@@ -15,14 +15,14 @@ from babelclip.evaluate.metrics import best_ranks, hits_at, interval_of_mean
 from babelclip.evaluate.read_table import read_table
 from babelclip.evaluate.task import Score, TaskFacts, english_first
 
-COLUMNS = ("lang", "text", "topic")
+_COLUMNS = ("lang", "text", "topic")
 
 
 class TopicClassification:
     """Accuracy over a parquet file with the columns lang, text and topic (its English name)."""
 
     def __init__(self, name: str, folder: Path, path: str) -> None:
-        self._rows, file = read_table(folder, path, COLUMNS)
+        self._rows, file = read_table(folder, path, _COLUMNS)
         self._languages = sorted(set(self._rows["lang"]), key=english_first)
         self._topics = sorted(set(self._rows["topic"]))
         self.facts = TaskFacts(
@@ -35,8 +35,8 @@ class TopicClassification:
     def run(self, encode: EncodeOnce, seed: int) -> list[Score]:
         """Percent of sentences whose topic comes first, for every language."""
         vectors, names = encode.texts(self._rows["text"]), encode.texts(self._topics)
-        place = {topic: index for index, topic in enumerate(self._topics)}
-        wanted = np.array([place[topic] for topic in self._rows["topic"]], np.int64)
+        index_of = {topic: index for index, topic in enumerate(self._topics)}
+        wanted = np.array([index_of[topic] for topic in self._rows["topic"]], np.int64)
         hits = 100.0 * hits_at(best_ranks(vectors, names, wanted, np.arange(len(names))), 1)
         languages = np.array(self._rows["lang"])
         scores: list[Score] = []

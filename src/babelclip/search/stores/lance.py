@@ -26,33 +26,33 @@ NOTES = "notes"
 PREFIX = "store_"
 WHOLE = ["id", "kind", "metadata", "vector"]
 """The columns of a row."""
-AT_ONCE = 4096
+_AT_ONCE = 4096
 TYPES = {"s": "string", "i": "bigint", "f": "double"}
 
 
 class LanceDatabase:
     """A folder of tables. Threads may share one."""
 
-    def __init__(self, place: str, *, create: bool) -> None:
+    def __init__(self, path: str, *, create: bool) -> None:
         """Open a folder.
 
         Raises:
             StoreError: there is no index, or it cannot be used.
         """
-        self._place = place
+        self._path = path
         self._lock = threading.RLock()
         with self.working():
-            self._connection = lancedb.connect(place)
+            self._connection = lancedb.connect(path)
             names = self._names()
             if NOTES not in names:
                 if not create:
-                    raise StoreError(f"there is no index at {place}")
+                    raise StoreError(f"there is no index at {path}")
                 schema = pa.schema([("name", pa.string()), ("value", pa.string())])
                 self._connection.create_table(NOTES, schema=schema, exist_ok=True)
 
     @property
     def url(self) -> str:
-        return f"lance:{self._place}"
+        return f"lance:{self._path}"
 
     def _names(self) -> list[str]:
         names: list[str] = []
@@ -211,7 +211,7 @@ class LanceStore:
 
     def _read(self, columns: list[str], test: str) -> Iterator[dict[str, Any]]:
         with self._database.working():
-            batches = self._fresh().search().where(test).select(columns).to_batches(AT_ONCE)
+            batches = self._fresh().search().where(test).select(columns).to_batches(_AT_ONCE)
         for batch in batches:
             yield from batch.to_pylist()
 

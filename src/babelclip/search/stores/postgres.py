@@ -25,16 +25,16 @@ from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError, StoreError
 from babelclip.search.filters import Filter
 from babelclip.search.store import Known, Row, Scored, check_query, check_rows, damaged, visible
-from babelclip.search.stores.postgres_filters import condition
+from babelclip.search.stores.postgres_filters import postgres_condition
 
-SCHEMA = "babelclip"
+_SCHEMA = "babelclip"
 CANDIDATES = 400
 """Rows of a kind that an index gives, to be compared exactly: pgvector's ``ef_search``."""
 INDEX_FROM = 20_000
 """From so many rows of a kind on compacting makes an index of it."""
 BUILD = "WITH (m = 24, ef_construction = 128)"
 """pgvector's defaults lose 4 of 100 of the photos nearest to a text (lab/LOG.md, 2026-11-28)."""
-AT_ONCE = 2000
+_AT_ONCE = 2000
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
@@ -50,7 +50,7 @@ class PostgresDatabase:
         """
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query))
-        self.schema = options.pop("schema", SCHEMA)
+        self.schema = options.pop("schema", _SCHEMA)
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}", self.schema):
             raise ConfigError(f"schema {self.schema!r}: expected small letters, digits and _")
         self.url = _without_password(url)
@@ -191,7 +191,7 @@ class PostgresStore:
 
     def query(self, vector: Vectors, k: int, where: Filter | None = None) -> list[Scored]:
         vector = check_query(vector, k, self.dim)
-        test, parameters = condition(where)
+        test, parameters = postgres_condition(where)
         with self._database.working() as cursor:
             indexed = self._indexed_kinds(cursor)
             found = self._best(cursor, vector, k, f"{test} AND kind <> ALL(%s)", [*parameters, indexed])
@@ -218,11 +218,11 @@ class PostgresStore:
         """The best among rows that pass, each compared, or the candidates that the index gives."""
         literal, rows = _literal(vector), f"SELECT * FROM {self._rows} WHERE {passing}"
         if by_index:
-            most = min(1000, max(CANDIDATES, 2 * k))
-            cursor.execute(f"SET LOCAL hnsw.ef_search = {most}")
+            max_scanned = min(1000, max(CANDIDATES, 2 * k))
+            cursor.execute(f"SET LOCAL hnsw.ef_search = {max_scanned}")
             cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")  # goes on where a filter leaves too few
             cursor.execute("SET LOCAL hnsw.max_scan_tuples = 1000000")
-            rows += f" ORDER BY embedding <#> %s::halfvec({self.dim}) LIMIT {max(most, k)}"
+            rows += f" ORDER BY embedding <#> %s::halfvec({self.dim}) LIMIT {max(max_scanned, k)}"
             values = [*values, literal]
         cursor.execute(
             f"SELECT id, kind, metadata, -(embedding::vector <#> %s::vector) AS score FROM ({rows}) AS rows "
@@ -247,7 +247,7 @@ class PostgresStore:
         return [found.get(id) for id in ids]
 
     def count(self, where: Filter | None = None) -> int:
-        test, parameters = condition(where)
+        test, parameters = postgres_condition(where)
         with self._database.working() as cursor:
             found = cursor.execute(f"SELECT count(*) FROM {self._rows} WHERE {test}", parameters).fetchone()
         assert found is not None
@@ -262,14 +262,14 @@ class PostgresStore:
             yield _row(entry)
 
     def _pages(self, columns: str, where: Filter | None) -> Iterator[tuple[Any, ...]]:
-        test, parameters = condition(where)
-        statement = f"SELECT {columns} FROM {self._rows} WHERE {test} AND id > %s ORDER BY id LIMIT {AT_ONCE}"
+        test, parameters = postgres_condition(where)
+        statement = f"SELECT {columns} FROM {self._rows} WHERE {test} AND id > %s ORDER BY id LIMIT {_AT_ONCE}"
         last = ""
         while True:
             with self._database.working() as cursor:
                 page = cursor.execute(statement, [*parameters, last]).fetchall()
             yield from page
-            if len(page) < AT_ONCE:
+            if len(page) < _AT_ONCE:
                 return
             last = page[-1][0]
 

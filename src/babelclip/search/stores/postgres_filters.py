@@ -7,10 +7,10 @@ from psycopg.types.json import Jsonb
 from babelclip.errors import ConfigError
 from babelclip.search.filters import And, Eq, Filter, In, Not, Or, Prefix, Range
 
-Condition = tuple[str, list[object]]
+_Condition = tuple[str, list[object]]
 
 
-def condition(where: Filter | None) -> Condition:
+def postgres_condition(where: Filter | None) -> _Condition:
     """A boolean expression and its parameters; a row for which it gives NULL does not pass.
 
     Names of fields are letters, digits and _ (``check_field``), safe inside quotes.
@@ -31,7 +31,7 @@ def condition(where: Filter | None) -> Condition:
         case Or(parts):
             return _joined(parts, " OR ", "false")
         case Not(part):
-            statement, parameters = condition(part)
+            statement, parameters = postgres_condition(part)
             return f"NOT coalesce({statement}, false)", parameters
     raise ConfigError(f"not a filter: {where!r}")
 
@@ -40,7 +40,7 @@ def _is(field: str, kind: str) -> str:
     return f"jsonb_typeof(metadata -> '{field}') = '{kind}'"
 
 
-def _range(where: Range) -> Condition:
+def _range(where: Range) -> _Condition:
     """Strings compare byte by byte, which is by code points in UTF-8."""
     field, bounds = where.field, where.bounds
     is_text = isinstance(bounds[0][1], str)
@@ -51,7 +51,7 @@ def _range(where: Range) -> Condition:
     return f"CASE WHEN {_is(field, 'string' if is_text else 'number')} THEN {tests} END", [bound for _, bound in bounds]
 
 
-def _joined(parts: tuple[Filter, ...], word: str, nothing: str) -> Condition:
-    compiled = [condition(part) for part in parts]
+def _joined(parts: tuple[Filter, ...], word: str, nothing: str) -> _Condition:
+    compiled = [postgres_condition(part) for part in parts]
     joined = word.join(statement for statement, _ in compiled) or nothing
     return f"({joined})", [value for _, values in compiled for value in values]

@@ -22,37 +22,37 @@ from babelclip.errors import ConfigError, StoreError
 from babelclip.search.filters import And, Eq, Filter, In, Not, Or, Prefix, Range, Scalar, matches
 from babelclip.search.store import Known, Row, Scored, check_query, check_rows, damaged
 
-KEY_VARIABLE = "QDRANT_API_KEY"
+_KEY_VARIABLE = "QDRANT_API_KEY"
 NAMES = uuid.UUID("5f0c1c1e-7d0b-4e43-9a5e-6d3c3f0d9b11")
 """Qdrant names points by numbers or UUIDs: ours are made from ids."""
-AT_ONCE = 1000
+_AT_ONCE = 1000
 
 
 class QdrantDatabase:
     """Collections whose names begin alike. Threads may share one."""
 
-    def __init__(self, place: str, *, create: bool) -> None:
+    def __init__(self, location: str, *, create: bool) -> None:
         """Open a folder, or connect to a server.
 
         Args:
-            place: a folder, or http(s)://HOST:PORT/NAME, with the key in QDRANT_API_KEY.
+            location: a folder, or http(s)://HOST:PORT/NAME, with the key in QDRANT_API_KEY.
 
         Raises:
             StoreError: it cannot be reached, or there is no index.
         """
-        self._place = place
+        self._location = location
         self._lock = threading.RLock()
-        remote = place.startswith(("http://", "https://"))
-        address, _, name = place.partition("://")[2].partition("/") if remote else (place, "", "")
+        remote = location.startswith(("http://", "https://"))
+        address, _, name = location.partition("://")[2].partition("/") if remote else (location, "", "")
         self._prefix = (name.strip("/") or "babelclip") + "_"
-        if not remote and not create and not os.path.isdir(place):
+        if not remote and not create and not os.path.isdir(location):
             raise StoreError(f"there is no index at {self.url}")
         try:
             if remote:
-                scheme = place.partition("://")[0]
-                self._client = QdrantClient(url=f"{scheme}://{address}", api_key=os.environ.get(KEY_VARIABLE))
+                scheme = location.partition("://")[0]
+                self._client = QdrantClient(url=f"{scheme}://{address}", api_key=os.environ.get(_KEY_VARIABLE))
             else:
-                self._client = QdrantClient(path=place)
+                self._client = QdrantClient(path=location)
         except (RuntimeError, ApiException, OSError, ValueError) as error:
             raise StoreError(f"{self.url} cannot be opened: {error}") from error
         self._notes = self._prefix + "notes"
@@ -65,7 +65,7 @@ class QdrantDatabase:
 
     @property
     def url(self) -> str:
-        return f"qdrant:{self._place}"
+        return f"qdrant:{self._location}"
 
     def stores(self) -> list[str]:
         with self.working():
@@ -246,7 +246,7 @@ def _scrolled(
     offset = None
     while True:
         points, offset = client.scroll(
-            collection, where, limit=AT_ONCE, offset=offset, with_payload=payload, with_vectors=with_vectors
+            collection, where, limit=_AT_ONCE, offset=offset, with_payload=payload, with_vectors=with_vectors
         )
         yield from points
         if offset is None:

@@ -18,23 +18,23 @@ from numpy.typing import NDArray
 
 from babelclip.arrays import Vectors
 from babelclip.errors import StoreError
-from babelclip.search.codes import MOST_NUMBERS, random_rotation
 from babelclip.search.filters import Filter
+from babelclip.search.quantized_codes import MAX_NUMBERS, random_rotation
 from babelclip.search.store import Known, Row, Scored, check_query, check_rows
 from babelclip.search.stores.sqlite_codes import Codes
-from babelclip.search.stores.sqlite_filters import condition
+from babelclip.search.stores.sqlite_filters import sqlite_condition
 from babelclip.search.stores.sqlite_scan import Scan
 
 APPLICATION = 0x62636C70  # "bclp", in the file's header
-FORMAT = 2
+_FORMAT = 2
 """Files of format 1 are read as they are: what has changed is what ``index_notes`` says of the model. A file is of
 format 2, and closed to earlier versions, from the first store on that this version makes in it."""
 PATIENCE = 60.0
 """Seconds that a writer waits for another one."""
-AT_ONCE = 4096
+_AT_ONCE = 4096
 """Rows that are read at once where all are."""
 
-SCHEMA = """
+_SCHEMA = """
 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE stores (number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE NOT NULL, dim INTEGER NOT NULL,
                      rotation BLOB NOT NULL, changes INTEGER NOT NULL DEFAULT 0, epoch INTEGER NOT NULL DEFAULT 0);
@@ -92,9 +92,9 @@ class SqliteDatabase:
             tables = cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if tables and application != APPLICATION:
                 raise StoreError(f"{self.path} is a database of another program; choose another place for the index")
-            if version > FORMAT:
+            if version > _FORMAT:
                 raise StoreError(
-                    f"{self.path} has format {version}, this version of babelclip knows {FORMAT}: update it"
+                    f"{self.path} has format {version}, this version of babelclip knows {_FORMAT}: update it"
                 )
             cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute("PRAGMA synchronous = FULL")
@@ -103,10 +103,10 @@ class SqliteDatabase:
                 if not cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()[
                     0
                 ]:  # another may have been first
-                    for statement in SCHEMA.split(";"):
+                    for statement in _SCHEMA.split(";"):
                         cursor.execute(statement)
                     cursor.execute(f"PRAGMA application_id = {APPLICATION}")
-                    cursor.execute(f"PRAGMA user_version = {FORMAT}")
+                    cursor.execute(f"PRAGMA user_version = {_FORMAT}")
 
     @property
     def url(self) -> str:
@@ -129,13 +129,13 @@ class SqliteDatabase:
     def create(self, name: str, dim: int) -> SqliteStore:
         with self.writing() as cursor:
             try:
-                rotation = random_rotation(min(dim, MOST_NUMBERS)).tobytes()
+                rotation = random_rotation(min(dim, MAX_NUMBERS)).tobytes()
                 cursor.execute("INSERT INTO stores (name, dim, rotation) VALUES (?, ?, ?)", (name, dim, rotation))
             except sqlite3.IntegrityError as error:
                 raise StoreError(f"{self.path} holds a store named {name!r} already") from error
             for statement in STORE_SCHEMA.format(n=cursor.lastrowid).split(";"):
                 cursor.execute(statement)
-            cursor.execute(f"PRAGMA user_version = {FORMAT}")
+            cursor.execute(f"PRAGMA user_version = {_FORMAT}")
         return self.open(name)
 
     def drop(self, name: str) -> None:
@@ -209,7 +209,7 @@ class SqliteStore:
     def __init__(self, database: SqliteDatabase, number: int, dim: int, rotation: bytes) -> None:
         self.number, self.dim = number, dim
         self._database = database
-        width = min(dim, MOST_NUMBERS)
+        width = min(dim, MAX_NUMBERS)
         self._codes = Codes(number, dim, np.frombuffer(rotation, np.float32).reshape(width, width))
         self._scan = Scan(number, self._codes)
 
@@ -271,7 +271,7 @@ class SqliteStore:
         halves = np.frombuffer(b"".join(blob for _, blob in found), np.float16).reshape(len(found), self.dim)
         scores = halves.astype(np.float32) @ vector
         best = np.argsort(-scores, kind="stable")[:k]
-        chosen = {found[place][0]: float(scores[place]) for place in best}
+        chosen = {found[position][0]: float(scores[position]) for position in best}
         entries = cursor.execute(
             f"SELECT row, id, kind, metadata FROM rows_{n} WHERE row {listed}", (json.dumps(list(chosen)),)
         )
@@ -292,7 +292,7 @@ class SqliteStore:
         return [found.get(id) for id in ids]
 
     def count(self, where: Filter | None = None) -> int:
-        sql, values = condition(where)
+        sql, values = sqlite_condition(where)
         with self._database.reading() as cursor:
             return int(cursor.execute(f"SELECT count(*) FROM rows_{self.number} WHERE {sql}", values).fetchone()[0])
 
@@ -308,16 +308,16 @@ class SqliteStore:
 
     def _pages(self, columns: str, tables: str, where: Filter | None) -> Iterator[tuple]:  # type: ignore[type-arg]
         """Page by page, so that writers are not held up by a slow reader."""
-        sql, values = condition(where)
+        sql, values = sqlite_condition(where)
         last, n = 0, self.number
         statement = (
-            f"SELECT {columns} FROM {tables} WHERE {sql} AND rows_{n}.row > ? ORDER BY rows_{n}.row LIMIT {AT_ONCE}"
+            f"SELECT {columns} FROM {tables} WHERE {sql} AND rows_{n}.row > ? ORDER BY rows_{n}.row LIMIT {_AT_ONCE}"
         )
         while True:
             with self._database.reading() as cursor:
                 page = cursor.execute(statement, [*values, last]).fetchall()
             yield from page
-            if len(page) < AT_ONCE:
+            if len(page) < _AT_ONCE:
                 return
             last = page[-1][0]
 

@@ -9,22 +9,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from babelclip.arrays import Vectors
-from babelclip.search.codes import MOST_NUMBERS, Rotation, encode_rows
+from babelclip.search.quantized_codes import MAX_NUMBERS, Rotation, encode_rows
 from babelclip.search.store import is_damaged
 
 FIRST = 256
 """Rows of a kind that give its first mean."""
-GROWTH = 4
+_GROWTH = 4
 """A mean is taken anew when there are so many times more rows; all codes of the kind with it."""
-SAMPLE = 20_000
+_SAMPLE = 20_000
 """Rows that a mean is taken over."""
-AT_ONCE = 16_384
-MOST_ODD_BITS = 0.02
+_AT_ONCE = 16_384
+MAX_ODD_BITS = 0.02
 """Share of a row's bits that another machine's rounding may have set differently."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cone:
+class Centroid:
     """Where the vectors of a kind lie."""
 
     mean: Vectors  # (W,)
@@ -37,18 +37,18 @@ class Codes:
     def __init__(self, number: int, dim: int, rotation: Rotation) -> None:
         self._n, self._dim = number, dim
         self.rotation = rotation
-        self.width = min(dim, MOST_NUMBERS)
+        self.width = min(dim, MAX_NUMBERS)
         self.words = 2 * -(-self.width // 64)
 
-    def cones(self, cursor: sqlite3.Cursor) -> dict[str, Cone]:
+    def centroids(self, cursor: sqlite3.Cursor) -> dict[str, Centroid]:
         """Of every kind that has enough rows."""
         found = cursor.execute(f"SELECT kind, mean, step FROM cones_{self._n}")
-        return {kind: Cone(np.frombuffer(mean, np.float32), step) for kind, mean, step in found}
+        return {kind: Centroid(np.frombuffer(mean, np.float32), step) for kind, mean, step in found}
 
     def encode(self, cursor: sqlite3.Cursor, kinds: Sequence[str], vectors: Vectors) -> list[bytes]:
         """The codes of vectors (N, E); around zero for kinds without a mean."""
-        cones, nothing = self.cones(cursor), Cone(np.zeros(self.width, np.float32), self._dim**-0.5)
-        chosen = [cones.get(kind, nothing) for kind in kinds]
+        centroids, nothing = self.centroids(cursor), Centroid(np.zeros(self.width, np.float32), self._dim**-0.5)
+        chosen = [centroids.get(kind, nothing) for kind in kinds]
         centered = vectors[:, : self.width] - np.stack([cone.mean for cone in chosen])
         steps = np.array([cone.step for cone in chosen], np.float32)
         return [words.tobytes() for words in encode_rows(centered @ self.rotation.T, steps)]
@@ -58,7 +58,7 @@ class Codes:
         n = self._n
         taken = dict(cursor.execute(f"SELECT kind, rows FROM cones_{n}"))
         for kind in kinds:
-            enough = GROWTH * taken.get(kind, FIRST // GROWTH)
+            enough = _GROWTH * taken.get(kind, FIRST // _GROWTH)
             # Rows are counted only as far as it takes to know.
             counted = f"SELECT count(*) FROM (SELECT 1 FROM rows_{n} WHERE kind = ? LIMIT ?)"
             if cursor.execute(counted, (kind, enough)).fetchone()[0] >= enough:
@@ -71,13 +71,13 @@ class Codes:
             rows = [row for (row,) in cursor.execute(f"SELECT row FROM rows_{n} WHERE kind = ? ORDER BY row", (kind,))]
             if len(rows) < FIRST:
                 continue
-            sample = self._vectors(cursor, rows[:: max(1, len(rows) // SAMPLE)])[:, : self.width]
+            sample = self._vectors(cursor, rows[:: max(1, len(rows) // _SAMPLE)])[:, : self.width]
             mean = sample.mean(axis=0)
             step = max(float((sample - mean).std()), 1e-6)
             entry = (kind, len(rows), mean.tobytes(), step)
             cursor.execute(f"INSERT OR REPLACE INTO cones_{n} VALUES (?, ?, ?, ?)", entry)
-            for start in range(0, len(rows), AT_ONCE):
-                part = rows[start : start + AT_ONCE]
+            for start in range(0, len(rows), _AT_ONCE):
+                part = rows[start : start + _AT_ONCE]
                 codes = self.encode(cursor, [kind] * len(part), self._vectors(cursor, part))
                 cursor.executemany(f"UPDATE codes_{n} SET code = ? WHERE row = ?", zip(codes, part, strict=True))
         cursor.execute("UPDATE stores SET epoch = epoch + 1 WHERE number = ?", (n,))
@@ -88,7 +88,7 @@ class Codes:
         statement = (
             f"SELECT rows_{n}.row, id, rows_{n}.kind, codes_{n}.kind, vector, code FROM rows_{n} "
             f"JOIN vectors_{n} USING (row) JOIN codes_{n} USING (row) WHERE rows_{n}.row > ? "
-            f"ORDER BY rows_{n}.row LIMIT {AT_ONCE}"
+            f"ORDER BY rows_{n}.row LIMIT {_AT_ONCE}"
         )
         last = 0
         while page := cursor.execute(statement, (last,)).fetchall():
@@ -111,8 +111,8 @@ class Codes:
         expected = np.frombuffer(b"".join(self.encode(cursor, [entry[2] for entry in entries], vectors)), np.uint64)
         stored = np.frombuffer(b"".join(entry[5] for entry in entries), np.uint64)
         odd = np.bitwise_count(expected ^ stored).reshape(len(entries), -1).sum(axis=1)
-        wrong = np.flatnonzero(odd > MOST_ODD_BITS * 2 * self.width)
-        return [f"row {entries[place][1]!r}: its code is damaged" for place in wrong]
+        wrong = np.flatnonzero(odd > MAX_ODD_BITS * 2 * self.width)
+        return [f"row {entries[index][1]!r}: its code is damaged" for index in wrong]
 
     def _vectors(self, cursor: sqlite3.Cursor, rows: Sequence[int]) -> Vectors:
         """Vectors (N, E) of rows in ascending order."""

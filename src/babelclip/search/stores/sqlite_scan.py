@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from babelclip.arrays import Vectors
 from babelclip.errors import StoreError
-from babelclip.search.codes import CodedQuery, Rotation, Words, best_places, sums_of_levels
 from babelclip.search.filters import Eq, Filter
+from babelclip.search.quantized_codes import CodedQuery, PackedBits, Rotation, best_indices, sums_of_levels
 from babelclip.search.stores.sqlite_codes import Codes
-from babelclip.search.stores.sqlite_filters import condition
+from babelclip.search.stores.sqlite_filters import sqlite_condition
 
 RESCORED = 1000
 """Candidates of each kind that are compared exactly; where no more rows pass, the answer is exact."""
@@ -33,24 +33,24 @@ class View:
     rows: NDArray[np.int64]  # (N,) ascending
     kinds: NDArray[np.int16]  # (N,) places in ``names``
     names: tuple[str, ...]
-    columns: Words  # (W, N)
+    columns: PackedBits  # (W, N)
     sums: NDArray[np.int16]  # (N,) of levels
     rotation: Rotation
     passing: NDArray[np.bool_] | None = None  # (N,); None: all
 
     def candidates(self, query: Vectors, k: int) -> NDArray[np.int64]:
         """Numbers of rows among which the ``k`` best are, ascending."""
-        most = max(RESCORED, PER_WANTED * k)
+        max_candidates = max(RESCORED, PER_WANTED * k)
         coded = CodedQuery(self.rotation @ query[: len(self.rotation)])
         found = []
         for code in range(len(self.names)):
-            places = self._of_kind(code)
-            if len(places) > most:
-                every = len(places) == len(self.rows)
-                columns = self.columns if every else self.columns[:, places]
-                sums = self.sums if every else self.sums[places]
-                places = places[best_places(coded.scores(columns, sums, THREADS), most)]
-            found.append(places)
+            indices = self._of_kind(code)
+            if len(indices) > max_candidates:
+                every = len(indices) == len(self.rows)
+                columns = self.columns if every else self.columns[:, indices]
+                sums = self.sums if every else self.sums[indices]
+                indices = indices[best_indices(coded.scores(columns, sums, THREADS), max_candidates)]
+            found.append(indices)
         together = np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
         return self.rows[together]
 
@@ -108,7 +108,7 @@ class Scan:
         before, last_gone = (self._nothing(), 0) if old is None or old.epoch != epoch else (old.view, old.last_gone)
         gone = cursor.execute(f"SELECT place, row FROM gone_{self._n} WHERE place > ?", (last_gone,)).fetchall()
         view = self._grown(cursor, _without(before, [row for _, row in gone]))
-        self._loaded = _Loaded(changes, epoch, max((place for place, _ in gone), default=last_gone), view)
+        self._loaded = _Loaded(changes, epoch, max((index for index, _ in gone), default=last_gone), view)
         return self._loaded
 
     def _nothing(self) -> View:
@@ -131,11 +131,11 @@ class Scan:
             kinds.append(kind)
             blobs.append(code)
         names = (*before.names, *sorted(set(kinds) - set(before.names)))
-        places = {name: place for place, name in enumerate(names)}
+        indices = {name: index for index, name in enumerate(names)}
         added = np.frombuffer(b"".join(blobs), np.uint64).reshape(len(blobs), self._codes.words).T
         return View(
             rows=np.concatenate((before.rows, np.array(numbers, np.int64))),
-            kinds=np.concatenate((before.kinds, np.array([places[kind] for kind in kinds], np.int16))),
+            kinds=np.concatenate((before.kinds, np.array([indices[kind] for kind in kinds], np.int16))),
             names=names,
             columns=np.ascontiguousarray(np.concatenate((before.columns, added), axis=1)),
             sums=np.concatenate((before.sums, sums_of_levels(added))),
@@ -144,10 +144,10 @@ class Scan:
 
     def _passing(self, cursor: sqlite3.Cursor, view: View, where: Filter) -> NDArray[np.bool_]:
         if isinstance(where, Eq) and where.field == "kind":
-            place = view.names.index(where.value) if where.value in view.names else NO_KIND
-            same: NDArray[np.bool_] = view.kinds == place
+            index = view.names.index(where.value) if where.value in view.names else NO_KIND
+            same: NDArray[np.bool_] = view.kinds == index
             return same
-        sql, values = condition(where)
+        sql, values = sqlite_condition(where)
         statement = f"SELECT row FROM rows_{self._n} WHERE {sql}"
         numbers = np.fromiter((row for (row,) in cursor.execute(statement, values)), np.int64)
         passing = np.zeros(len(view.rows), bool)

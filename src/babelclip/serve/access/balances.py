@@ -149,8 +149,8 @@ class Balances:
             self._finish(batch, KeyFileError("the charge was interrupted, so whether it was made is not known"))
             raise
         self._finish([each for each, paid in zip(batch, covered, strict=True) if paid], None)
-        unpaid = (place for place, paid in enumerate(covered) if not paid)
-        self._reopen([(batch[place], _too_little(charges[place][1].total, None)) for place in unpaid])
+        unpaid = (index for index, paid in enumerate(covered) if not paid)
+        self._reopen([(batch[index], _too_little(charges[index][1].total, None)) for index in unpaid])
 
     def _finish(self, batch: list[Reservation], failure: KeyFileError | None) -> None:
         with self._lock:

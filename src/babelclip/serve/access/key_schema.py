@@ -68,7 +68,7 @@ def explained(path: Path) -> Iterator[None]:
         raise KeyFileError(f"{path}: {_ADVICE.get(name, error)}") from error
 
 
-def open_database(path: Path, *, create: bool) -> sqlite3.Connection:
+def open_key_file(path: Path, *, create: bool) -> sqlite3.Connection:
     """A connection in autocommit mode, to be shared between threads under a lock of the caller's.
 
     Args:

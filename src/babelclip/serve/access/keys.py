@@ -23,13 +23,13 @@ from types import TracebackType
 from typing import Any
 
 from babelclip.errors import ConfigError
-from babelclip.serve.access.key_schema import MAX_BALANCE, KeyFileError, explained, open_database
+from babelclip.serve.access.key_schema import MAX_BALANCE, KeyFileError, explained, open_key_file
 from babelclip.serve.access.rate_limits import Rates
 from babelclip.serve.errors import InvalidKey, MalformedKey, MissingKey
 from babelclip.serve.pricing import Usage
 
 SECRET_START = "bc_"  # so that people and secret scanners know one when they see it
-MAX_LABEL = 200  # characters
+_MAX_LABEL = 200  # characters
 MAX_DIM = 1_000_000  # wider than any model; what the model in use can give is the server's to check
 
 # What a new key gets: what Jina's release gives with a key, and the rates of its free tier.
@@ -70,9 +70,9 @@ class KeyFile:
         self.path = Path(path)
         self._clock = clock
         # Two connections: who looks a key up never waits for a charge on its way to the disk.
-        self._write = open_database(self.path, create=create)
+        self._write = open_key_file(self.path, create=create)
         self._write_lock = threading.Lock()
-        self._read = open_database(self.path, create=False)
+        self._read = open_key_file(self.path, create=False)
         self._read_lock = threading.Lock()
         self._read.execute("PRAGMA query_only = ON")
 
@@ -89,8 +89,8 @@ class KeyFile:
         Raises:
             ConfigError: a value is out of range.
         """
-        if not label.strip() or not label.isprintable() or len(label) > MAX_LABEL:
-            raise ConfigError(f"a label is 1 to {MAX_LABEL} printable characters, found {label[:MAX_LABEL]!a}")
+        if not label.strip() or not label.isprintable() or len(label) > _MAX_LABEL:
+            raise ConfigError(f"a label is 1 to {_MAX_LABEL} printable characters, found {label[:_MAX_LABEL]!a}")
         _check_dim(default_dim)
         if balance is not None and not 0 <= balance <= MAX_BALANCE:
             raise ConfigError(f"a balance is 0 to {MAX_BALANCE:,} tokens, found {balance:,}")

@@ -26,7 +26,7 @@ import httpcore
 
 from babelclip.errors import ConfigError
 from babelclip.serve.images.checked_network import CheckedNetwork, CheckedStream, Resolve
-from babelclip.serve.images.image_url import Reason, Target, UrlRefused, follow, read_authority, read_url
+from babelclip.serve.images.image_url import FetchTarget, Reason, UrlRefused, follow, read_authority, read_url
 from babelclip.version import __version__
 
 __all__ = ["FetchPolicy", "ImageFetcher", "Reason", "Resolve", "UrlRefused", "resolve_by_system"]
@@ -67,7 +67,7 @@ class FetchPolicy:
 
 
 def _read_entry(entry: str) -> tuple[str, int | None]:
-    """One entry of ``FetchPolicy.allow``, spelt as in a ``Target``. A bare IPv6 address is a host without a port."""
+    """One entry of ``FetchPolicy.allow``, spelled as in a ``FetchTarget``. A bare IPv6 address has no port."""
     try:
         return read_authority(f"[{entry}]" if entry.count(":") > 1 and "[" not in entry else entry)
     except UrlRefused as error:
@@ -127,7 +127,7 @@ class ImageFetcher:
     def _is_trusted(self, host: str, port: int) -> bool:
         return not self._allow.isdisjoint({(host, None), (host, port)})
 
-    async def _visit_all(self, target: Target) -> bytes:
+    async def _visit_all(self, target: FetchTarget) -> bytes:
         """Ask for ``target`` and go where its redirects lead."""
         for redirects in range(self._policy.max_redirects + 1):
             try:
@@ -141,7 +141,7 @@ class ImageFetcher:
             target = answer
         raise UrlRefused("redirect", f"more than {self._policy.max_redirects} redirects")
 
-    async def _visit(self, target: Target) -> bytes | Target:
+    async def _visit(self, target: FetchTarget) -> bytes | FetchTarget:
         """One request, checked from the start: the body, or the place that a redirect names."""
         self._check_target(target)
         request = _request(target)
@@ -155,15 +155,15 @@ class ImageFetcher:
         finally:
             await connection.aclose()
 
-    def _check_target(self, target: Target) -> None:
+    def _check_target(self, target: FetchTarget) -> None:
         if target.scheme != "https" and not (self._policy.allow_http or self._is_trusted(target.host, target.port)):
             raise UrlRefused("scheme", "only https:// is fetched here")
         if target.port not in self._policy.ports and (target.host, target.port) not in self._allow:
             raise UrlRefused("port", f"only ports {', '.join(map(str, self._policy.ports))} are open to image URLs")
 
     async def _exchange(
-        self, connection: httpcore.AsyncHTTPConnection, request: httpcore.Request, target: Target
-    ) -> bytes | Target:
+        self, connection: httpcore.AsyncHTTPConnection, request: httpcore.Request, target: FetchTarget
+    ) -> bytes | FetchTarget:
         """Ask over a fresh connection and read the answer."""
         response = await connection.handle_async_request(request)
         if response.status in _REDIRECTS:
@@ -173,7 +173,7 @@ class ImageFetcher:
         return await _read_body(response, self._policy)
 
 
-def _request(target: Target) -> httpcore.Request:
+def _request(target: FetchTarget) -> httpcore.Request:
     url = httpcore.URL(
         scheme=target.scheme.encode(), host=target.host.encode(), port=target.port, target=target.resource.encode()
     )

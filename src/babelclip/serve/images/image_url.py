@@ -36,8 +36,8 @@ Reason = Literal[
 Scheme = Literal["http", "https"]
 DEFAULT_PORTS: dict[Scheme, int] = {"https": 443, "http": 80}
 
-_MOST_CHARACTERS = 8192  # signed URLs have some 2,000
-_MOST_HOST_CHARACTERS = 253
+_MAX_CHARACTERS = 8192  # signed URLs have some 2,000
+_MAX_HOST_CHARACTERS = 253
 _FORBIDDEN = re.compile(r"[\\\s\x00-\x1f\x7f-\x9f]")
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:@%]+)(?::(?P<port>[0-9]{0,5}))?")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -59,7 +59,7 @@ class UrlRefused(ImageError):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class FetchTarget:
     """Where a URL leads, and what to ask for there."""
 
     scheme: Scheme
@@ -74,7 +74,7 @@ class Target:
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
-def read_url(url: str) -> Target:
+def read_url(url: str) -> FetchTarget:
     """Take a URL apart; its fragment is dropped.
 
     Raises:
@@ -93,10 +93,10 @@ def read_url(url: str) -> Target:
         raise UrlRefused("bad_url", "it holds a user name or password, or an @ in its host")
     scheme: Scheme = "https" if parts.scheme == "https" else "http"
     host, port = read_authority(parts.netloc)
-    return Target(scheme, host, port or DEFAULT_PORTS[scheme], resource)
+    return FetchTarget(scheme, host, port or DEFAULT_PORTS[scheme], resource)
 
 
-def follow(target: Target, location: str) -> Target:
+def follow(target: FetchTarget, location: str) -> FetchTarget:
     """Where a redirect from ``target`` leads; read as strictly as the first URL.
 
     Raises:
@@ -119,7 +119,7 @@ def read_authority(authority: str) -> tuple[str, int | None]:
     """
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
-        raise UrlRefused("bad_url", "its host is missing or misspelt")
+        raise UrlRefused("bad_url", "its host is missing or misspelled")
     port = int(match["port"]) if match["port"] else None
     if port is not None and not 1 <= port <= 65535:
         raise UrlRefused("bad_url", "its port is not from 1 to 65535")
@@ -136,15 +136,15 @@ def is_address(host: str) -> bool:
 
 
 def _check_characters(url: str) -> None:
-    if len(url) > _MOST_CHARACTERS:
-        raise UrlRefused("bad_url", f"it is longer than {_MOST_CHARACTERS:,} characters")
+    if len(url) > _MAX_CHARACTERS:
+        raise UrlRefused("bad_url", f"it is longer than {_MAX_CHARACTERS:,} characters")
     if _FORBIDDEN.search(url):
         raise UrlRefused("bad_url", "it holds a space, a backslash or a control character: percent-encode them")
 
 
 def _read_host(text: str) -> str:
-    if len(text) > _MOST_HOST_CHARACTERS:
-        raise UrlRefused("bad_url", f"its host is longer than {_MOST_HOST_CHARACTERS} characters")
+    if len(text) > _MAX_HOST_CHARACTERS:
+        raise UrlRefused("bad_url", f"its host is longer than {_MAX_HOST_CHARACTERS} characters")
     try:
         if text.startswith("["):
             return str(IPv6Address(text[1:-1]))

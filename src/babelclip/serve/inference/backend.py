@@ -13,7 +13,7 @@ import numpy as np
 from babelclip.arrays import Vectors
 from babelclip.encoder import Encoder
 from babelclip.errors import BabelclipError, ImageError, InputError, ItemsError, TextError
-from babelclip.serve.inference.ipc import InferenceCall, InferenceReply, Kind
+from babelclip.serve.inference.ipc import InferenceCall, InferenceReply, MessageKind
 from babelclip.serve.pricing import ItemContent
 
 CONCURRENT_CALLS = 4  # two a tower: images of one call are decoded while the tower works on another
@@ -27,7 +27,9 @@ class Backend(Protocol):
         """Whether it can be asked now."""
         ...
 
-    async def run(self, kind: Kind, items: Sequence[ItemContent], task: str | None = None) -> list[Vectors | Exception]:
+    async def run(
+        self, kind: MessageKind, items: Sequence[ItemContent], task: str | None = None
+    ) -> list[Vectors | Exception]:
         """The vector of each item (E,), or the error that it caused.
 
         Raises:
@@ -51,7 +53,9 @@ class LocalBackend:
         self._threads = ThreadPoolExecutor(CONCURRENT_CALLS, thread_name_prefix="model")
         self._numbers = itertools.count()
 
-    async def run(self, kind: Kind, items: Sequence[ItemContent], task: str | None = None) -> list[Vectors | Exception]:
+    async def run(
+        self, kind: MessageKind, items: Sequence[ItemContent], task: str | None = None
+    ) -> list[Vectors | Exception]:
         """As ``Backend.run``."""
         call = InferenceCall(next(self._numbers), kind, tuple(items), task)  # type: ignore[arg-type]
         reply = await asyncio.get_running_loop().run_in_executor(self._threads, run_call, self._encoder, call)
@@ -79,7 +83,7 @@ def run_call(encoder: Encoder, call: InferenceCall) -> InferenceReply:
     return InferenceReply(call.number, vectors, {})
 
 
-def results_of(kind: Kind, reply: InferenceReply) -> list[Vectors | Exception]:
+def results_of(kind: MessageKind, reply: InferenceReply) -> list[Vectors | Exception]:
     """A reply item by item.
 
     Raises:

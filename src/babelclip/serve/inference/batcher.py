@@ -21,9 +21,9 @@ from typing import Generic, Protocol, TypeVar
 
 from babelclip.errors import BabelclipError, ConfigError
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Run = Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]]
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+Run = Callable[[Sequence[_Item]], Awaitable[Sequence[_Result | Exception]]]
 """Items -> one result each, or the exception that an item caused; raises when it cannot tell which item it was."""
 
 FIRST_RATE = 2000.0  # cost a second that is assumed before anything was measured
@@ -73,28 +73,28 @@ class Watcher(Protocol):
 
 
 @dataclass(slots=True)
-class _Waiting(Generic[Item, Result]):
+class _Waiting(Generic[_Item, _Result]):
     """An item, and who waits for it."""
 
-    item: Item
+    item: _Item
     cost: int
-    answer: asyncio.Future[Result | Exception]
+    answer: asyncio.Future[_Result | Exception]
 
 
 @dataclass(slots=True)
-class _Request(Generic[Item, Result]):
+class _Request(Generic[_Item, _Result]):
     """What one request still has in the queue."""
 
-    waiting: deque[_Waiting[Item, Result]] = field(default_factory=deque)
+    waiting: deque[_Waiting[_Item, _Result]] = field(default_factory=deque)
 
 
-class Batcher(Generic[Item, Result]):
+class Batcher(Generic[_Item, _Result]):
     """The queue of one tower. All of it runs in one event loop."""
 
-    def __init__(self, run: Run[Item, Result], limits: BatchLimits) -> None:
+    def __init__(self, run: Run[_Item, _Result], limits: BatchLimits) -> None:
         self._run, self.limits = run, limits
         self.watcher: Watcher | None = None
-        self._requests: deque[_Request[Item, Result]] = deque()
+        self._requests: deque[_Request[_Item, _Result]] = deque()
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -125,7 +125,7 @@ class Batcher(Generic[Item, Result]):
         self._answer_all(ShuttingDown("the server was stopped before this was done; send it again"))
         return finished
 
-    async def submit(self, items: Sequence[Item], costs: Sequence[int]) -> list[Result | Exception]:
+    async def submit(self, items: Sequence[_Item], costs: Sequence[int]) -> list[_Result | Exception]:
         """The result of each item of a request, in order, or the exception that it caused.
 
         A caller that is cancelled takes its items out of the queue.
@@ -171,7 +171,7 @@ class Batcher(Generic[Item, Result]):
             self._running.add(task)
             task.add_done_callback(self._batch_done)
 
-    async def _run_batch(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
+    async def _run_batch(self, batch: Sequence[_Waiting[_Item, _Result]]) -> None:
         cost, started = sum(each.cost for each in batch), time.monotonic()
         await self._answer(batch)
         seconds = time.monotonic() - started
@@ -189,9 +189,9 @@ class Batcher(Generic[Item, Result]):
         if not self._requests and not self._running:
             self._idle.set()
 
-    def _take(self) -> list[_Waiting[Item, Result]]:
+    def _take(self) -> list[_Waiting[_Item, _Result]]:
         """The next batch: an item of each request in turn, until the budget is full. The first always fits."""
-        batch: list[_Waiting[Item, Result]] = []
+        batch: list[_Waiting[_Item, _Result]] = []
         cost = 0
         while self._requests and len(batch) < self.limits.batch_items:
             request = self._requests[0]
@@ -209,7 +209,7 @@ class Batcher(Generic[Item, Result]):
             self._requests.rotate(-1)
         return batch
 
-    async def _answer(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
+    async def _answer(self, batch: Sequence[_Waiting[_Item, _Result]]) -> None:
         """Run a batch and tell each who waits; one that fails as a whole is tried again in halves."""
         try:
             results = await self._run([each.item for each in batch])
@@ -236,7 +236,7 @@ class Batcher(Generic[Item, Result]):
         self.waiting_cost = 0
 
 
-def _tell(batch: Sequence[_Waiting[Item, Result]], results: Sequence[Result | Exception]) -> None:
+def _tell(batch: Sequence[_Waiting[_Item, _Result]], results: Sequence[_Result | Exception]) -> None:
     for each, result in zip(batch, results, strict=True):
         if not each.answer.done():
             each.answer.set_result(result)

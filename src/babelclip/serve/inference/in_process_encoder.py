@@ -18,7 +18,7 @@ from babelclip.errors import ConfigError, ImageError, InputError, RuntimeUnavail
 from babelclip.item_encoder import Call, ItemEncoder, checked
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.open_image import ImageSource
-from babelclip.reading import Reading
+from babelclip.score_calibration import ScoreCalibration
 from babelclip.serve.errors import Busy
 from babelclip.serve.inference.served_model import ServedModel
 from babelclip.serve.pricing import PricedItem
@@ -38,17 +38,19 @@ class InProcessEncoder(ItemEncoder):
     can cut texts, and cuts are not told. While the model is being started anew, calls raise ``RuntimeUnavailable``.
     """
 
-    def __init__(self, model: ServedModel, loop: asyncio.AbstractEventLoop, reading: Reading | None = None) -> None:
+    def __init__(
+        self, model: ServedModel, loop: asyncio.AbstractEventLoop, calibration: ScoreCalibration | None = None
+    ) -> None:
         """Stand in front of a model's queues.
 
         Args:
             loop: the one that the server runs in.
-            reading: what the model's scores mean.
+            calibration: what the model's scores mean.
         """
         about = model.description
         self.name, self.dim, self.dims = about.name, about.dim, about.dims
         self.logit_scale, self.max_tokens = about.logit_scale, about.max_tokens
-        self.reading = reading
+        self.calibration = calibration
         self._model, self._loop = model, loop
         self._preparer = None if about.image_prepare is None else ImagePreparer(about.image_prepare)
 

@@ -18,7 +18,7 @@ from babelclip.serve.pricing import ImageContent
 
 _LENGTH = struct.Struct("<Q")
 
-Kind = Literal["text", "image"]
+MessageKind = Literal["text", "image"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class InferenceCall:
     """What the worker is asked: raw vectors of whole width for all items."""
 
     number: int
-    kind: Kind
+    kind: MessageKind
     items: tuple[str, ...] | tuple[ImageContent, ...]
     task: str | None = None
 

@@ -28,7 +28,7 @@ from babelclip.errors import ConfigError
 from babelclip.serve.access_log import LOGGER
 from babelclip.serve.pricing import PricedItem, PricedText
 
-Compute = Callable[[Sequence[PricedItem]], Awaitable[list[Vectors | Exception]]]
+_Compute = Callable[[Sequence[PricedItem]], Awaitable[list[Vectors | Exception]]]
 
 FILE_NAME = "vectors-1.sqlite"  # the number is the version of its format
 FRESH_SECONDS = 3600  # an entry that was used so lately is not marked as used again
@@ -135,7 +135,7 @@ class CachedVectors:
     namespace: str
     looked_up: Callable[[int, int], None]  # hits, misses
 
-    async def vectors(self, items: Sequence[PricedItem], compute: Compute) -> list[Vectors | Exception]:
+    async def vectors(self, items: Sequence[PricedItem], compute: _Compute) -> list[Vectors | Exception]:
         """As ``compute`` gives them; errors are not stored. An item that is sent twice is computed once."""
         loop = asyncio.get_running_loop()
         names, found = await loop.run_in_executor(self.threads, self._look_up, items)

@@ -22,7 +22,7 @@ from babelclip.serve.inference.batcher import BackendLost
 from babelclip.serve.inference.ipc import (
     InferenceCall,
     InferenceReply,
-    Kind,
+    MessageKind,
     Ping,
     Ready,
     pack_message,
@@ -75,7 +75,9 @@ class Worker:
         """Whether there is a process with a warm model now."""
         return self._ready.is_set()
 
-    async def run(self, kind: Kind, items: Sequence[ItemContent], task: str | None = None) -> list[Vectors | Exception]:
+    async def run(
+        self, kind: MessageKind, items: Sequence[ItemContent], task: str | None = None
+    ) -> list[Vectors | Exception]:
         """Raw vectors of whole width, or the error of an item, in order.
 
         Raises:

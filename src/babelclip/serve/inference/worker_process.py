@@ -22,7 +22,7 @@ from babelclip.serve.inference.backend import CONCURRENT_CALLS, run_call, warm_u
 from babelclip.serve.inference.ipc import InferenceCall, Message, Ping, Ready, pack_message, receive_message
 
 
-def serve(connection: socket.socket, encoder: Encoder) -> None:
+def _serve(connection: socket.socket, encoder: Encoder) -> None:
     """Answer until the other end closes."""
     sending = threading.Lock()
 
@@ -58,7 +58,7 @@ def main() -> None:
     )
     warm_up(encoder)
     with socket.socket(fileno=options.fd) as connection:
-        serve(connection, encoder)
+        _serve(connection, encoder)
 
 
 if __name__ == "__main__":

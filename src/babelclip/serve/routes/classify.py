@@ -18,7 +18,7 @@ from babelclip.serve.state import AppState
 from babelclip.vectors import similarity, softmax
 
 MAX_LABELS = 512
-EXAMPLE: dict[str, Any] = {
+_EXAMPLE: dict[str, Any] = {
     "model": "babelclip-small",
     "input": ["ein Hund", "un puente"],
     "labels": ["animal", "building"],
@@ -28,7 +28,7 @@ EXAMPLE: dict[str, Any] = {
 class ClassifyRequest(BaseModel):
     """Items and labels, at least two."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [EXAMPLE]})
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [_EXAMPLE]})
 
     model: str = Field(max_length=500)
     input: Any = Field(validation_alias=AliasChoices("input", "texts"), json_schema_extra=INPUT_SCHEMA)

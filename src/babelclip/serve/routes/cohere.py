@@ -16,8 +16,8 @@ from babelclip.serve.items import Item, ItemLimits, ItemReader, TextItem
 from babelclip.serve.responses import embedding_response
 from babelclip.serve.state import AppState
 
-EXAMPLE: dict[str, Any] = {"model": "babelclip-small", "texts": ["a bridge at dawn"], "input_type": "search_query"}
-TASKS = {
+_EXAMPLE: dict[str, Any] = {"model": "babelclip-small", "texts": ["a bridge at dawn"], "input_type": "search_query"}
+_TASKS = {
     "search_query": "retrieval.query",
     "search_document": "retrieval.passage",
     "classification": "classification",
@@ -28,7 +28,7 @@ TASKS = {
 class CohereRequest(BaseModel):
     """As ``cohere`` sends it: texts, images (data URIs), or inputs of one part each."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [EXAMPLE]})
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [_EXAMPLE]})
 
     model: str = Field(max_length=500)
     input_type: str | None = None
@@ -54,7 +54,7 @@ def router(state: AppState) -> APIRouter:
             ignored = state.ignored_fields(body)
             reader = ItemReader(state.settings.item_limits, ignored)
             items, field = _items(body, reader, state.settings.item_limits)
-            task = TASKS.get(body.input_type or "")
+            task = _TASKS.get(body.input_type or "")
             ignored.add("input_type", when=body.input_type is not None and (task is None or model.ignores_task(task)))
             asked = EmbeddingRequest(
                 model=model,

@@ -31,7 +31,7 @@ from babelclip.serve.routes.embeddings import answer_embeddings
 from babelclip.serve.schemas import EmbeddingsRequest
 from babelclip.serve.state import AppState
 
-COLUMNS = ("id", "text", "url", "bytes")
+_COLUMNS = ("id", "text", "url", "bytes")
 """Of a CSV without a line of names."""
 _ALSO = {"uuid": "id", "image_url": "url", "image": "bytes"}
 
@@ -73,7 +73,7 @@ def router(state: AppState) -> APIRouter:
         content = await request.body()
         with state.admit(request) as client:
             if _is_csv(request):
-                names, rows = read_rows(content)
+                names, rows = read_csv_rows(content)
                 return await _answer(state, request, client, Invocation(data=rows), names)
             body = _read_json(content)
             try:
@@ -145,7 +145,7 @@ def _has_input(body: Mapping[str, Any]) -> bool:
     return "data" not in body and ("input" in body or "texts" in body)
 
 
-def read_rows(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
+def read_csv_rows(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
     """Names and items of a CSV: each line has one of text, url and bytes; a first line may name the columns.
 
     Raises:
@@ -156,9 +156,9 @@ def read_rows(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
         lines = [line for line in csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")) if line]
     except (UnicodeDecodeError, csv.Error):
         raise InvalidInput([FieldError("body", "expected CSV in UTF-8")]) from None
-    columns = list(COLUMNS)
+    columns = list(_COLUMNS)
     named = [_ALSO.get(cell.strip().lower(), cell.strip().lower()) for cell in lines[0]] if lines else []
-    if named and set(named) <= set(COLUMNS):
+    if named and set(named) <= set(_COLUMNS):
         columns, lines = named, lines[1:]
     names: list[str] = []
     items: list[dict[str, str]] = []

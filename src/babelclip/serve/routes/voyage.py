@@ -24,12 +24,12 @@ from babelclip.serve.responses import embedding_response
 from babelclip.serve.state import AppState
 from babelclip.vectors import finish, quantize
 
-EXAMPLE: dict[str, Any] = {
+_EXAMPLE: dict[str, Any] = {
     "model": "babelclip-small",
     "inputs": [{"content": [{"type": "text", "text": "a bridge at dawn"}]}],
     "input_type": "query",
 }
-TASKS = {"query": "retrieval.query", "document": "retrieval.passage"}
+_TASKS = {"query": "retrieval.query", "document": "retrieval.passage"}
 
 
 class Input(BaseModel):
@@ -43,7 +43,7 @@ class Input(BaseModel):
 class VoyageRequest(BaseModel):
     """As ``voyageai`` sends it."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [EXAMPLE]})
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [_EXAMPLE]})
 
     model: str = Field(max_length=500)
     inputs: list[Input]
@@ -71,7 +71,7 @@ def router(state: AppState) -> APIRouter:
                 ignored.add_extra(each, "inputs[].")
             reader = ItemReader(state.settings.item_limits, ignored)
             parts, owners = _parts(body, reader, state.settings.item_limits)
-            task = TASKS.get(body.input_type or "")
+            task = _TASKS.get(body.input_type or "")
             ignored.add("input_type", when=model.ignores_task(task))
             asked = EmbeddingRequest(
                 model=model,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from babelclip.errors import DatasetError
 from babelclip.tar_samples import TarSample, read_samples
-from babelclip.train.data.table_rows import Row, column, read_rows
+from babelclip.train.data.table_rows import TableRow, column, read_table_rows
 
 CAPTION_FILES = ("captions.csv", "captions.tsv", "captions.jsonl", "captions.parquet")
 IMAGE_COLUMNS = ("image", "file", "file_name", "filename", "path")
@@ -77,7 +77,7 @@ def open_captioned_images(path: Path, *, need_captions: bool = True) -> Captione
 
 def _of_captions_file(captions_file: Path, need_captions: bool) -> CaptionedImages:
     found: dict[str, CaptionedImage] = {}
-    for number, row in enumerate(read_rows(captions_file), start=1):
+    for number, row in enumerate(read_table_rows(captions_file), start=1):
         where = f"{captions_file.name}, row {number}"
         name = str(column(row, IMAGE_COLUMNS, where))
         file = captions_file.parent / name
@@ -115,7 +115,7 @@ def _of_sample(sample: TarSample, need_captions: bool) -> CaptionedImage:
     return CaptionedImage(image.key, f"{image.path}: {image.key}", image.read, captions, label)
 
 
-def _label(row: Row) -> str | None:
+def _label(row: TableRow) -> str | None:
     return None if row.get("label") is None else str(row["label"])
 
 
@@ -127,7 +127,7 @@ def _joined(parts: Iterable[Captions]) -> Captions:
     return joined
 
 
-def _row_captions(row: Row, where: str, needed: bool) -> Captions:
+def _row_captions(row: TableRow, where: str, needed: bool) -> Captions:
     captions = row.get("captions")
     if isinstance(captions, dict):
         some = {str(language): [str(text) for text in texts] for language, texts in captions.items() if texts}

@@ -24,7 +24,7 @@ from babelclip.train.data.mixture import Mixture
 
 TRIES = 20  # rows looked at for one that can be read
 DEGRADED = 0.1  # share of augmented views that lose pixels
-ENGLISH = "en"
+_ENGLISH = "en"
 Crop = NDArray[np.uint8]
 """The square that the model sees, not normalized: (S, S, 3)."""
 
@@ -140,17 +140,17 @@ class ImageSampler:
     def _draw_one(self, row: int, reader: ImageReader, is_known: Callable[[ImageView], bool]) -> DrawnImage:
         """Where the image is broken, another row of the same source."""
         generator = np.random.default_rng([*self._seed, row])
-        number, place = self._mixture.at(row)
+        number, index = self._mixture.at(row)
         source = self._sources[number]
         for _ in range(TRIES):
-            image = source[place]
+            image = source[index]
             view = self._view(image, row, generator)
             try:
                 crop = None if is_known(view) else reader.crop(view)
                 return DrawnImage(view, crop, draw_caption(image.captions, generator, self._settings.english_share))
             except (ImageError, OSError) as error:
                 reader.failures.setdefault(image.where, str(error))
-                place = int(generator.integers(len(source)))
+                index = int(generator.integers(len(source)))
         reason = list(reader.failures.values())[-1]
         raise DatasetError(f"{TRIES} images of one source in turn cannot be read; the last is {image.where}: {reason}")
 
@@ -168,6 +168,6 @@ def draw_caption(captions: Captions, generator: np.random.Generator, english_sha
     languages = [language for language, texts in captions.items() if texts]
     if not languages:
         return ""
-    english = ENGLISH in languages and generator.random() < english_share
-    texts = captions[ENGLISH if english else languages[int(generator.integers(len(languages)))]]
+    english = _ENGLISH in languages and generator.random() < english_share
+    texts = captions[_ENGLISH if english else languages[int(generator.integers(len(languages)))]]
     return texts[int(generator.integers(len(texts)))]

@@ -18,8 +18,8 @@ BUCKET_EDGES = (
     *(192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192),
 )
 """Longest text of each bucket in tokens, special tokens included."""
-TEXTS_AT_ONCE = 20_000
-ENGLISH = "en"
+_TEXTS_AT_ONCE = 20_000
+_ENGLISH = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ def tokenize(preparer: TextPreparer, texts: Sequence[str], max_tokens: int, fold
             return TokenTable(arrays["ids"], arrays["starts"])
     pieces: list[NDArray[np.int32]] = []
     lengths: list[int] = [0]
-    for start in range(0, len(texts), TEXTS_AT_ONCE):
-        rows = preparer.tokenize(texts[start : start + TEXTS_AT_ONCE], max_tokens=max_tokens).token_ids
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        rows = preparer.tokenize(texts[start : start + _TEXTS_AT_ONCE], max_tokens=max_tokens).token_ids
         pieces.append(np.array([one for ids in rows for one in ids], dtype=np.int32))
         lengths += map(len, rows)
     table = TokenTable(np.concatenate(pieces) if pieces else np.zeros(0, np.int32), np.cumsum(lengths, dtype=np.int64))
@@ -95,7 +95,7 @@ def row_weights(
     counts: dict[tuple[str, str], int] = {}
     for key in keys:
         counts[key] = counts.get(key, 0) + 1
-    parts = {key: count**temperature * (english if key[1] == ENGLISH else 1.0) for key, count in counts.items()}
+    parts = {key: count**temperature * (english if key[1] == _ENGLISH else 1.0) for key, count in counts.items()}
     totals: dict[str, float] = {}
     for (group, _), part in parts.items():
         totals[group] = totals.get(group, 0.0) + part

@@ -45,14 +45,14 @@ class Mixture:
 
     def draw(self, step: int, number: int) -> list[tuple[int, int]]:
         """(source, row) of each of a batch's ``number`` places."""
-        return [self.at(place) for place in range(step * number, (step + 1) * number)]
+        return [self.at(each) for each in range(step * number, (step + 1) * number)]
 
-    def at(self, place: int) -> tuple[int, int]:
+    def at(self, number: int) -> tuple[int, int]:
         """(source, row) at a place of the endless stream that batches are cut from."""
-        cycle, within = divmod(place, PATTERN)
+        cycle, within = divmod(number, PATTERN)
         source = int(self._pattern[within])
-        turn = cycle * int(self._turns[source]) + int(self._before[within, source])
-        epoch, position = divmod(turn, self._sizes[source])
+        draw = cycle * int(self._turns[source]) + int(self._before[within, source])
+        epoch, position = divmod(draw, self._sizes[source])
         return source, int(self._order(source, epoch)[position])
 
     def _order(self, source: int, epoch: int) -> NDArray[np.int64]:

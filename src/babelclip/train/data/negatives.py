@@ -14,7 +14,7 @@ from babelclip.encodes import Encodes
 from babelclip.errors import ConfigError
 from babelclip.train.data.text_rows import TextRow
 
-QUERIES_AT_ONCE = 1024
+_QUERIES_AT_ONCE = 1024
 
 
 def mine(
@@ -46,21 +46,21 @@ def mine(
         raise ConfigError(f"negatives {negatives} must be at least 1, below {below} above 0 and at most 1")
     if len(pool) <= negatives:
         raise ConfigError(f"{len(pool)} passages are too few for {negatives} negatives a row")
-    place = {text: number for number, text in enumerate(pool)}
+    index_of = {text: number for number, text in enumerate(pool)}
     right: dict[str, set[int]] = {}
     for row in rows:
-        right.setdefault(row.anchor, set()).add(place[row.positive])
+        right.setdefault(row.anchor, set()).add(index_of[row.positive])
     passages = encoder.encode_text(pool)
     found: list[TextRow] = []
-    for start in range(0, len(rows), QUERIES_AT_ONCE):
-        part = rows[start : start + QUERIES_AT_ONCE]
+    for start in range(0, len(rows), _QUERIES_AT_ONCE):
+        part = rows[start : start + _QUERIES_AT_ONCE]
         scores = encoder.encode_text([row.anchor for row in part]) @ passages.T
         for row, own in zip(part, scores, strict=True):
-            limit = below * float(own[place[row.positive]])
+            limit = below * float(own[index_of[row.positive]])
             own[[*right[row.anchor]]] = -np.inf
             own[own > limit] = -np.inf
             best = np.argsort(-own, kind="stable")[:negatives]
             if np.isfinite(own[best]).all():
                 found.append(TextRow(row.anchor, row.positive, tuple(pool[number] for number in best)))
-        progress(min(start + QUERIES_AT_ONCE, len(rows)), len(rows))
+        progress(min(start + _QUERIES_AT_ONCE, len(rows)), len(rows))
     return found, len(rows) - len(found)

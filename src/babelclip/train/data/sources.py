@@ -15,7 +15,7 @@ from babelclip.train.data.text_rows import TextRows, read_text_rows
 from babelclip.train.data.texts import Texts, read_texts
 
 SourceKind = Literal["captioned_images", "images", "text_rows", "texts", "vectors", "class_names"]
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +113,7 @@ class Sources:
             raise ConfigError(f"data {name!r} is of kind {source.kind!r}, expected {' or '.join(map(repr, kinds))}")
         return self._data / source.path
 
-    def _once(self, key: tuple[Any, ...], read: Callable[[], T]) -> T:
+    def _once(self, key: tuple[Any, ...], read: Callable[[], _T]) -> _T:
         if key not in self._opened:
             self._opened[key] = read()
-        return cast(T, self._opened[key])
+        return cast(_T, self._opened[key])

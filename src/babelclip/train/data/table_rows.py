@@ -14,10 +14,10 @@ import pyarrow.parquet as parquet
 from babelclip.errors import DatasetError
 
 TABLE_SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
-Row = Mapping[str, Any]
+TableRow = Mapping[str, Any]
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_table_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a CSV, TSV, JSONL or Parquet file by column name; empty cells are left out.
 
     Raises:
@@ -48,7 +48,7 @@ def read_tables(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     """Rows of a file, or of all such files of a folder, each with where it stands, for messages.
 
     Raises:
-        DatasetError: As ``read_rows``, or a folder without such files.
+        DatasetError: As ``read_table_rows``, or a folder without such files.
     """
     files = [path]
     if path.is_dir():
@@ -56,11 +56,11 @@ def read_tables(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
         if not files:
             raise DatasetError(f"{path} has no rows: expected files in it that end in {', '.join(TABLE_SUFFIXES)}")
     for file in files:
-        for number, row in enumerate(read_rows(file), start=1):
+        for number, row in enumerate(read_table_rows(file), start=1):
             yield row, f"{file.name}, row {number}"
 
 
-def column(row: Row, names: Sequence[str], where: str) -> Any:
+def column(row: TableRow, names: Sequence[str], where: str) -> Any:
     """The first of some columns that a row has.
 
     Raises:

@@ -16,7 +16,7 @@ from typing import Any
 
 from babelclip.errors import DatasetError
 from babelclip.train.data.captioned_images import LANGUAGE_COLUMNS, UNKNOWN
-from babelclip.train.data.table_rows import Row, column, read_tables
+from babelclip.train.data.table_rows import TableRow, column, read_tables
 
 ANCHOR = ("anchor", "query", "sentence1")
 POSITIVE = ("positive", "passage", "sentence2")
@@ -55,7 +55,7 @@ def read_text_rows(path: Path, *, negatives: int = 0, scored: bool = False) -> t
     return rows
 
 
-def _text_row(row: Row, negatives: int, scored: bool, where: str) -> TextRow:
+def _text_row(row: TableRow, negatives: int, scored: bool, where: str) -> TextRow:
     anchor, positive = column(row, ANCHOR, where), column(row, POSITIVE, where)
     found: Any = next((row[name] for name in NEGATIVES if name in row), [])
     wrong = [str(text) for text in (found if isinstance(found, list) else [found])]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from babelclip.errors import DatasetError
 from babelclip.train.data.captioned_images import LANGUAGE_COLUMNS, UNKNOWN
-from babelclip.train.data.table_rows import Row, column, read_tables
+from babelclip.train.data.table_rows import TableRow, column, read_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def read_texts(path: Path) -> tuple[Text, ...]:
     return texts
 
 
-def _text(row: Row, where: str) -> Text:
+def _text(row: TableRow, where: str) -> Text:
     text = str(column(row, ("text", "caption"), where))
     language = next((str(row[name]) for name in LANGUAGE_COLUMNS if name in row), UNKNOWN)
     targets = row.get("targets", row.get("target", text))

@@ -1,6 +1,6 @@
 """Low-rank adaptation (LoRA, Hu et al. 2022) of any Linear of a tower, merged into its weight at the end.
 
-It is a parametrisation of the weight, W + alpha / rank * B A, so a tower's own code runs as it is, also where it uses a
+It is a parametrization of the weight, W + alpha / rank * B A, so a tower's own code runs as it is, also where it uses a
 weight without calling its layer. What is written afterwards is a model like the one before.
 """
 

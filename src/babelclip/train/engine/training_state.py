@@ -48,20 +48,20 @@ class TrainingState:
     def save(self, folder: Path, stage: str) -> None:
         """Write it; of several processes all call this together."""
         home = folder / stage
-        place = home / f"step-{self.counters.step:08d}"
+        path = home / f"step-{self.counters.step:08d}"
         group = current_process_group()
         if group.is_first:
-            shutil.rmtree(place, ignore_errors=True)  # left by a kill in the middle of writing
+            shutil.rmtree(path, ignore_errors=True)  # left by a kill in the middle of writing
             home.mkdir(parents=True, exist_ok=True)
         wait(group)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # says that a single process saves alone
-            save(self._tensors(), checkpoint_id=place, no_dist=not dist.is_initialized())
+            save(self._tensors(), checkpoint_id=path, no_dist=not dist.is_initialized())
         wait(group)
         if group.is_first:
-            write_text(home / LATEST, place.name)
+            write_text(home / LATEST, path.name)
             for older in home.glob("step-*"):
-                if older != place:
+                if older != path:
                     shutil.rmtree(older)
 
     def load(self, folder: Path, stage: str) -> None:
@@ -72,15 +72,15 @@ class TrainingState:
         """
         home = folder / stage
         state = self._tensors()
-        place = home / (home / LATEST).read_text(encoding="utf-8")
+        path = home / (home / LATEST).read_text(encoding="utf-8")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                load(state, checkpoint_id=place, no_dist=not dist.is_initialized())
+                load(state, checkpoint_id=path, no_dist=not dist.is_initialized())
             except (RuntimeError, ValueError, KeyError, CheckpointException) as error:
                 reason = str(error).strip().splitlines()[-1]
                 raise ConfigError(
-                    f"{place} is the state of a stage {stage!r} with other parameters than the recipe's ({reason}). Go "
+                    f"{path} is the state of a stage {stage!r} with other parameters than the recipe's ({reason}). Go "
                     "on with the recipe that it began with, or give another --out"
                 ) from error
         options = {"model_state_dict": state["module"], "optim_state_dict": state["optimizer"]}

@@ -25,7 +25,7 @@ from babelclip.train.objectives.losses import name_agreement
 from babelclip.train.objectives.objective import Context, Draw, Drawn, ObjectiveSettings
 from babelclip.train.objectives.pair_draws import ImageDraw
 
-ENGLISH = "en"
+_ENGLISH = "en"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,4 +131,4 @@ def _languages(names: ClassNames, min_share: float) -> list[Mapping[int, Sequenc
     enough = {k: v for k, v in names.by_language.items() if len(v) >= min_share * names.number}
     if not enough:
         raise DatasetError(f"no language names {min_share:.0%} of {names.number} classes")
-    return [enough[language] for language in sorted(enough, key=lambda language: (language != ENGLISH, language))]
+    return [enough[language] for language in sorted(enough, key=lambda language: (language != _ENGLISH, language))]

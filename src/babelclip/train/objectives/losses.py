@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-ROWS_AT_ONCE = 512
+ROWS_A_BLOCK = 512
 """Of a larger contrast's matrix only so many rows exist at a time: computed again in the backward pass, so that a batch
 of thousands needs no B x B floats (4,096 rows: 64 MB, several times over)."""
 Directions = Literal["mean", "sum"]
@@ -67,11 +67,11 @@ def info_nce(vectors: Tensor, bank: Tensor, keys: Tensor, bank_keys: Tensor, sca
     """
     vectors, bank = F.normalize(vectors, dim=-1), F.normalize(bank, dim=-1)
     positive = torch.arange(len(vectors), device=vectors.device)
-    if len(vectors) <= ROWS_AT_ONCE:
+    if len(vectors) <= ROWS_A_BLOCK:
         return _picking(vectors, bank, positive, keys, bank_keys, scale) / len(vectors)
     total = vectors.new_zeros(())
-    for start in range(0, len(vectors), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
+    for start in range(0, len(vectors), ROWS_A_BLOCK):
+        rows = slice(start, start + ROWS_A_BLOCK)
         picked = vectors[rows], bank, positive[rows], keys[rows], bank_keys, scale
         found: Tensor = checkpoint(_picking, *picked, use_reentrant=False)
         total = total + found

@@ -92,11 +92,11 @@ class TextRowDraw:
     def draw(self, step: int, group: ProcessGroupInfo) -> list[TextRow]:
         """This process's share of them."""
         share = group.share(self.batch)
-        return [self.row(step, place) for place in range(share.start, share.stop)]
+        return [self.row(step, position) for position in range(share.start, share.stop)]
 
-    def row(self, step: int, place: int) -> TextRow:
+    def row(self, step: int, position: int) -> TextRow:
         """The row at a place of a step's batch."""
-        source, row = self._mixture.at(step * self.batch + place)
+        source, row = self._mixture.at(step * self.batch + position)
         return self._sources[source][row]
 
 
@@ -133,7 +133,7 @@ class ExtraTexts:
     def draw(self, step: int, group: ProcessGroupInfo) -> tuple[TowerInput, Tensor]:
         """They and their keys: of all processes, (number, 2)."""
         chosen = np.random.default_rng([*self._seed, step]).integers(len(self._texts), size=self._number)
-        own = [self._texts[place] for place in chosen[group.share(self._number)]]
+        own = [self._texts[position] for position in chosen[group.share(self._number)]]
         texts = self._towers.text_input(self._towers.tokenize([text for _, text in own]), self._number)
         keys = keys_of([meaning for meaning, _ in own], [text for _, text in own])
         return texts, gather_labels(keys, self._number, group, self._device)

@@ -37,8 +37,8 @@ def shared_segments(
     """Lengths of two rows of pieces of one text -> the segment of each of ours, of each of theirs, and how many."""
     ends = np.cumsum(ours), np.cumsum(theirs)
     cuts = np.intersect1d(*ends)
-    places = [np.searchsorted(cuts, side) for side in ends]
-    ours_in, theirs_in = (np.where(place < len(cuts), place, OUTSIDE) for place in places)
+    positions = [np.searchsorted(cuts, side) for side in ends]
+    ours_in, theirs_in = (np.where(position < len(cuts), position, OUTSIDE) for position in positions)
     return ours_in, theirs_in, len(cuts)
 
 
@@ -79,15 +79,15 @@ class Aligner:
 
 def _padded(rows: Sequence[NDArray[np.int64]], fill: int) -> Tensor:
     out = np.full((len(rows), max(map(len, rows))), fill, dtype=np.int64)
-    for place, row in enumerate(rows):
-        out[place, : len(row)] = row
+    for position, row in enumerate(rows):
+        out[position, : len(row)] = row
     return torch.from_numpy(out)
 
 
 def segment_means(states: Tensor, segments: Tensor, number: int) -> Tensor:
     """Mean over the tokens of each segment: (B, T, ...), (B, T) -> (number, ...)."""
     inside = segments != OUTSIDE
-    places = segments[inside]
-    sums = states.new_zeros((number, *states.shape[2:])).index_add(0, places, states[inside])
-    counts = torch.bincount(places, minlength=number).to(states.dtype)
+    positions = segments[inside]
+    sums = states.new_zeros((number, *states.shape[2:])).index_add(0, positions, states[inside])
+    counts = torch.bincount(positions, minlength=number).to(states.dtype)
     return sums / counts.view(-1, *[1] * (states.ndim - 2))

@@ -98,8 +98,8 @@ class Triplets:
         """This process's share of all rows' negatives, which may begin or end inside a row."""
         many = self.settings.negatives
         share = group.share(self._rows.batch * many)
-        places = (divmod(place, many) for place in range(share.start, share.stop))
-        return [self._rows.row(step, row).negatives[negative] for row, negative in places]
+        positions = (divmod(position, many) for position in range(share.start, share.stop))
+        return [self._rows.row(step, row).negatives[negative] for row, negative in positions]
 
     def loss(self, vectors: Sequence[Tensor], labels: TripletLabels) -> tuple[Tensor, Figures]:
         """Mean over the widths; figures by width, and the scale."""

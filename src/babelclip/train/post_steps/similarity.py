@@ -21,7 +21,7 @@ from babelclip.train.data.text_rows import TextRow
 from babelclip.train.objectives.losses import cosent, cosine_distance, matryoshka
 from babelclip.train.post_steps.post_step import NewTensors, PostStepContext, text_vectors
 
-ENGLISH = "en"
+_ENGLISH = "en"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,9 +52,9 @@ class SimilaritySettings:
         texts = [pair.anchor for pair in pairs] + [pair.positive for pair in pairs]
         first, second = F.normalize(text_vectors(context, texts), dim=1).chunk(2)
         scores = torch.tensor([pair.score for pair in pairs])
-        turn = fit_similarity(first, second, scores, [pair.language for pair in pairs], self)
+        linear_map = fit_similarity(first, second, scores, [pair.language for pair in pairs], self)
         weight = projection.weight.detach()  # (E, D): projected v becomes v + v @ turn
-        return {"text.projection.weight": weight + turn.T.to(weight) @ weight}
+        return {"text.projection.weight": weight + linear_map.T.to(weight) @ weight}
 
 
 def choose_pairs(pairs: Sequence[TextRow], settings: SimilaritySettings) -> list[TextRow]:
@@ -63,8 +63,8 @@ def choose_pairs(pairs: Sequence[TextRow], settings: SimilaritySettings) -> list
     chosen: list[TextRow] = []
     for language in sorted({pair.language for pair in pairs}):
         own = [pair for pair in pairs if pair.language == language]
-        number = len(own) if language == ENGLISH else min(len(own), settings.pairs_per_language)
-        chosen += [own[place] for place in np.sort(generator.choice(len(own), number, replace=False))]
+        number = len(own) if language == _ENGLISH else min(len(own), settings.pairs_per_language)
+        chosen += [own[index] for index in np.sort(generator.choice(len(own), number, replace=False))]
     return chosen
 
 
@@ -84,22 +84,22 @@ def fit_similarity(
         The matrix minus the identity, (E, E).
     """
     width = first.shape[1]
-    turn = torch.zeros(width, width, requires_grad=True)
-    optimizer = torch.optim.AdamW([turn], lr=settings.learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
+    linear_map = torch.zeros(width, width, requires_grad=True)
+    optimizer = torch.optim.AdamW([linear_map], lr=settings.learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
     generator = np.random.default_rng([settings.seed, 9])
     of_language = {language: np.flatnonzero(np.array(languages) == language) for language in sorted(set(languages))}
     for step in range(settings.steps):
         optimizer.param_groups[0]["lr"] = settings.learning_rate * (1 - step / settings.steps)
-        is_english = ENGLISH in of_language and generator.random() < settings.english_share
-        language = ENGLISH if is_english else list(of_language)[int(generator.integers(len(of_language)))]
+        is_english = _ENGLISH in of_language and generator.random() < settings.english_share
+        language = _ENGLISH if is_english else list(of_language)[int(generator.integers(len(of_language)))]
         members = of_language[language]
         rows = torch.from_numpy(generator.choice(members, min(settings.batch, len(members)), replace=False))
         before = torch.cat([first[rows], second[rows]])
-        turned = before + before @ turn
+        turned = before + before @ linear_map
         one, two = turned.chunk(2)
         moved = matryoshka(cosine_distance, turned, before, settings.dims)
         loss = cosent(one, two, scores[rows]) + settings.keep * moved
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return turn.detach()
+    return linear_map.detach()

@@ -74,8 +74,8 @@ def test_images_alone_need_no_captions_and_labels_say_what_they_mean(tmp_path: P
     records = {"k": {"captions": {}}, "m": {"captions": {"en": ["a dog"]}, "label": "in1k:207"}}
     for key, record in records.items():
         write_tar(tmp_path / f"{key}.tar", {f"{key}.webp": b"K", f"{key}.json": json.dumps(record).encode()})
-    bare, labelled = open_captioned_images(tmp_path, need_captions=False)
-    assert (bare.captions, bare.meaning, labelled.meaning) == ({}, "k", "in1k:207")
+    bare, labeled = open_captioned_images(tmp_path, need_captions=False)
+    assert (bare.captions, bare.meaning, labeled.meaning) == ({}, "k", "in1k:207")
     with pytest.raises(DatasetError, match="expected a column caption or text"):
         open_captioned_images(tmp_path)
 

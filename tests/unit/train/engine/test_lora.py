@@ -32,12 +32,12 @@ def test_lora_starts_at_the_model_learns_alone_and_merges_into_it() -> None:
     # per block: query, key, value, out of 16 x 16; gate and up of 20 x 16, down of 16 x 20
     assert trained == 2 * 2 * (4 * (16 + 16) + 3 * (20 + 16))
     torch.testing.assert_close(tower(pixels), before)
-    optimiser = torch.optim.SGD([p for p in tower.parameters() if p.requires_grad], lr=0.1)
+    optimizer = torch.optim.SGD([p for p in tower.parameters() if p.requires_grad], lr=0.1)
     target = torch.randn(3, 16)
     for _ in range(3):
         (tower(pixels) * target).sum().backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     learned = tower(pixels).detach()
     assert not torch.allclose(learned, before, atol=1e-3)
     merge_lora(tower)

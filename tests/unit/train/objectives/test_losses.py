@@ -66,7 +66,7 @@ def test_a_large_contrast_in_pieces_has_the_same_loss_and_gradients(monkeypatch:
     same = keys(range(11)) // 2  # pairs of rows that mean the same
     found = []
     for rows in (512, 3):
-        monkeypatch.setattr(losses, "ROWS_AT_ONCE", rows)
+        monkeypatch.setattr(losses, "ROWS_A_BLOCK", rows)
         leaves = [random(11, 4).double(), random(11, 4, seed=1).double(), torch.tensor(5.0, dtype=torch.float64)]
         vectors, targets, scale = (leaf.requires_grad_(True) for leaf in leaves)
         loss = symmetric_info_nce(vectors, targets, same, same, scale)
@@ -119,7 +119,7 @@ def test_cosent_without_ordered_pairs_is_zero() -> None:
 
 
 def unit(*shape: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
-    """Random float64 vectors of any length, and the same normalised for a reference."""
+    """Random float64 vectors of any length, and the same normalized for a reference."""
     vectors = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return vectors, F.normalize(vectors, dim=-1).numpy()
 

@@ -1,6 +1,6 @@
 """What scores of a model mean: cohorts of its texts and images, and the chance that a photo is what a text says.
 
-``reading.json`` in a model folder holds it. It is fitted on photos that the model was not trained on and belongs to
+``calibration.json`` in a model folder holds it. It is fitted on photos that the model was not trained on and belongs to
 this very model. The chance is logistic regression (Platt 1999) over pairs of a text and a photo. Neither the cosine
 nor how far it stands out among photos carries from captions to names of two words: both are features, and so are the
 mean and the spread of the text's cosines with photos, which tell the one from the other (lab/LOG.md).
@@ -19,21 +19,21 @@ from numpy.typing import NDArray
 
 from babelclip.arrays import Vectors
 from babelclip.atomic_write import write_json
-from babelclip.cohort import Cohort, StoredCohort
 from babelclip.decode import decode, encode
 from babelclip.errors import ConfigError, FolderError
+from babelclip.score_normalization import ScoreNormalization, StoredCohort
 from babelclip.vectors import finish
 
-READING = "reading.json"
-FORMAT = 1
+CALIBRATION = "reading.json"
+_FORMAT = 1
 AGAIN = "babelclip model calibrate FOLDER PHOTOS"
 ONE_IN = 100
 """A chance is told for one photo in so many being what was asked for."""
-LEAST_WIDTH = 64
+MIN_WIDTH = 64
 """Narrower vectors get no chance."""
-LEAST_PHOTOS = 100
+MIN_PHOTOS = 100
 """Fewer say too little."""
-MOST_PAIRS = 5_000_000
+MAX_PAIRS = 5_000_000
 """Of a pool; more texts are thinned out evenly. What is fitted is five numbers."""
 STEPS = 50
 
@@ -47,8 +47,8 @@ class Pool:
     right: NDArray[np.bool_]  # (M, N) whether a photo is what a text says
 
     def thinned(self) -> Pool:
-        """With no more than ``MOST_PAIRS``."""
-        count = min(len(self.texts), max(1, MOST_PAIRS // len(self.images)))
+        """With no more than ``MAX_PAIRS``."""
+        count = min(len(self.texts), max(1, MAX_PAIRS // len(self.images)))
         some = np.unique(np.linspace(0, len(self.texts) - 1, count).astype(np.int64))
         return Pool(self.images, self.texts[some], self.right[some])
 
@@ -70,7 +70,7 @@ class Chance:
         return np.reciprocal(1 + np.exp(-logits), dtype=np.float32)
 
 
-def features(cohort: Cohort, query: Vectors, cosines: NDArray[np.float32]) -> NDArray[np.float32]:
+def features(cohort: ScoreNormalization, query: Vectors, cosines: NDArray[np.float32]) -> NDArray[np.float32]:
     """Of a text (E,) and photos (N,): (N, 4).
 
     The standard score z enters as log(1 + log(1 + exp z)): far above the mean a deviation more says less.
@@ -82,13 +82,13 @@ def features(cohort: Cohort, query: Vectors, cosines: NDArray[np.float32]) -> ND
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ScoreCalibration:
     """What a model's scores mean."""
 
     fingerprint: str  # of the model that it was fitted for
     photos: int  # that it was fitted on
     texts: int
-    cohorts: Mapping[str, Cohort]  # of the kinds "image" and "text"
+    cohorts: Mapping[str, ScoreNormalization]  # of the kinds "image" and "text"
     chances: Mapping[int, Chance]  # by width
 
     def chance(
@@ -107,7 +107,7 @@ class Reading:
         return chance.of(features(self.cohorts["image"].at(len(query)), query, cosines), odds)
 
 
-def fit_reading(fingerprint: str, pools: Sequence[Pool], widths: Sequence[int]) -> Reading:
+def fit_calibration(fingerprint: str, pools: Sequence[Pool], widths: Sequence[int]) -> ScoreCalibration:
     """Fit on photos that the model has not seen; every pool counts alike.
 
     Args:
@@ -116,18 +116,18 @@ def fit_reading(fingerprint: str, pools: Sequence[Pool], widths: Sequence[int]) 
         widths: those of the model.
 
     Raises:
-        ConfigError: fewer photos than ``LEAST_PHOTOS``.
+        ConfigError: fewer photos than ``MIN_PHOTOS``.
     """
     images, texts = (np.concatenate([getattr(pool, kind) for pool in pools]) for kind in ("images", "texts"))
-    if len(images) < LEAST_PHOTOS:
-        raise ConfigError(f"expected at least {LEAST_PHOTOS} photos with captions, found {len(images)}")
-    cohorts = {"image": Cohort.of(images), "text": Cohort.of(texts)}
+    if len(images) < MIN_PHOTOS:
+        raise ConfigError(f"expected at least {MIN_PHOTOS} photos with captions, found {len(images)}")
+    cohorts = {"image": ScoreNormalization.of(images), "text": ScoreNormalization.of(texts)}
     thinned = [pool.thinned() for pool in pools]
-    chances = {width: _fit_width(cohorts["image"], thinned, width) for width in widths if width >= LEAST_WIDTH}
-    return Reading(fingerprint, len(images), len(texts), cohorts, chances)
+    chances = {width: _fit_width(cohorts["image"], thinned, width) for width in widths if width >= MIN_WIDTH}
+    return ScoreCalibration(fingerprint, len(images), len(texts), cohorts, chances)
 
 
-def _fit_width(whole: Cohort, pools: Sequence[Pool], width: int) -> Chance:
+def _fit_width(whole: ScoreNormalization, pools: Sequence[Pool], width: int) -> Chance:
     """Logistic regression by Newton's method; a pool's own share of right pairs is an offset, so it teaches no odds."""
     cohort, rows, offsets, weights = whole.at(width), [], [], []
     for pool in pools:
@@ -157,7 +157,7 @@ class _StoredCohorts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Stored:
-    """Content of ``reading.json``."""
+    """Content of ``calibration.json``."""
 
     format: int
     fingerprint: str
@@ -167,51 +167,54 @@ class _Stored:
     cohorts: _StoredCohorts
 
 
-def write_reading(folder: Path, reading: Reading) -> None:
-    """Write ``reading.json`` of a model folder."""
+def write_calibration(folder: Path, calibration: ScoreCalibration) -> None:
+    """Write ``calibration.json`` of a model folder."""
     stored = _Stored(
-        format=FORMAT,
-        fingerprint=reading.fingerprint,
-        photos=reading.photos,
-        texts=reading.texts,
-        chances={str(width): chance for width, chance in reading.chances.items()},
-        cohorts=_StoredCohorts(image=reading.cohorts["image"].stored(), text=reading.cohorts["text"].stored()),
+        format=_FORMAT,
+        fingerprint=calibration.fingerprint,
+        photos=calibration.photos,
+        texts=calibration.texts,
+        chances={str(width): chance for width, chance in calibration.chances.items()},
+        cohorts=_StoredCohorts(image=calibration.cohorts["image"].stored(), text=calibration.cohorts["text"].stored()),
     )
-    write_json(folder / READING, encode(stored), indent=1)
+    write_json(folder / CALIBRATION, encode(stored), indent=1)
 
 
-def read_reading(folder: Path, fingerprint: str) -> Reading | None:
+def read_calibration(folder: Path, fingerprint: str) -> ScoreCalibration | None:
     """The reading of a model folder; None where it has none.
 
     Raises:
         FolderError: it cannot be read, or was fitted for another model.
     """
-    file = folder / READING
+    file = folder / CALIBRATION
     if not file.is_file():
         return None
     try:
-        reading = _of_json(json.loads(file.read_text(encoding="utf-8")))
+        calibration = _of_json(json.loads(file.read_text(encoding="utf-8")))
     except ValueError as error:  # ConfigError is one
         raise FolderError(
             f"{file} is not a reading of scores ({error}): remove it, or make it anew with: {AGAIN}"
         ) from error
-    if reading.fingerprint != fingerprint:
+    if calibration.fingerprint != fingerprint:
         raise FolderError(
-            f"{file} was fitted for another model ({reading.fingerprint}, this one is {fingerprint}): "
+            f"{file} was fitted for another model ({calibration.fingerprint}, this one is {fingerprint}): "
             f"remove it, or make it anew with: {AGAIN}"
         )
-    return reading
+    return calibration
 
 
-def _of_json(content: Any) -> Reading:
+def _of_json(content: Any) -> ScoreCalibration:
     found = content.get("format") if isinstance(content, dict) else None
-    if found is not None and found != FORMAT:  # another format may have other fields
-        raise ValueError(f"format {found}, not {FORMAT}")
-    stored = decode(_Stored, content, READING, require_all=True)
-    return Reading(
+    if found is not None and found != _FORMAT:  # another format may have other fields
+        raise ValueError(f"format {found}, not {_FORMAT}")
+    stored = decode(_Stored, content, CALIBRATION, require_all=True)
+    return ScoreCalibration(
         fingerprint=stored.fingerprint,
         photos=stored.photos,
         texts=stored.texts,
-        cohorts={"image": Cohort.of_stored(stored.cohorts.image), "text": Cohort.of_stored(stored.cohorts.text)},
+        cohorts={
+            "image": ScoreNormalization.of_stored(stored.cohorts.image),
+            "text": ScoreNormalization.of_stored(stored.cohorts.text),
+        },
         chances={int(width): chance for width, chance in stored.chances.items()},
     )

@@ -26,7 +26,7 @@ DIRECTIONS = 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredCohort:
-    """A `Cohort` as plain data: 16-bit floats in base64."""
+    """A `ScoreNormalization` as plain data: 16-bit floats in base64."""
 
     width: int
     mean: str
@@ -35,7 +35,7 @@ class StoredCohort:
 
 
 @dataclass(frozen=True, slots=True)
-class Cohort:
+class ScoreNormalization:
     """Mean and covariance of a kind's vectors, which are of length one."""
 
     mean: Vectors  # (E,)
@@ -43,7 +43,7 @@ class Cohort:
     rest: Vectors  # (E,) standard deviation of each number that the directions leave
 
     @classmethod
-    def of(cls, vectors: Vectors) -> Cohort:
+    def of(cls, vectors: Vectors) -> ScoreNormalization:
         """Of a sample (N, E)."""
         mean = vectors.mean(axis=0)
         centered = vectors - mean
@@ -53,11 +53,13 @@ class Cohort:
         # As they are stored, so that what is read again gives the same scores.
         return cls(*map(_rounded, (mean, directions, np.sqrt(np.maximum(rest, 0.0)))))
 
-    def at(self, width: int) -> Cohort:
+    def at(self, width: int) -> ScoreNormalization:
         """Of the same vectors, cut to a Matryoshka width and normalized again (by their mean length)."""
         variance = self.rest**2 + np.sum(self.directions**2, axis=0)
         length = np.sqrt(np.sum((self.mean**2 + variance)[:width]))
-        return Cohort(self.mean[:width] / length, self.directions[:, :width] / length, self.rest[:width] / length)
+        return ScoreNormalization(
+            self.mean[:width] / length, self.directions[:, :width] / length, self.rest[:width] / length
+        )
 
     def moments(self, query: Vectors) -> tuple[float, float]:
         """Mean and standard deviation of a query's (E,) cosines with the cohort."""
@@ -75,7 +77,7 @@ class Cohort:
         return encode(self.stored())
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Cohort:
+    def from_json(cls, stored: Mapping[str, Any]) -> ScoreNormalization:
         """Of ``as_json``.
 
         Raises:
@@ -90,7 +92,7 @@ class Cohort:
         return StoredCohort(width=len(self.mean), **texts)
 
     @classmethod
-    def of_stored(cls, stored: StoredCohort) -> Cohort:
+    def of_stored(cls, stored: StoredCohort) -> ScoreNormalization:
         """Of ``stored``.
 
         Raises:

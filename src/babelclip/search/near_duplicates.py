@@ -1,4 +1,4 @@
-"""Photos that look the same: near neighbours put together in groups."""
+"""Photos that look the same: near neighbors put together in groups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from babelclip.search.filters import Filter, of_kind
 from babelclip.search.index import Hit, Index
 
-NEIGHBOURS = 20
+NEIGHBORS = 20
 """How many of a photo's nearest are looked at; larger groups join through their members."""
 
 
@@ -21,7 +21,7 @@ class Group:
     hits: tuple[Hit, ...]  # score: the cosine with the first
 
 
-def find_doubles(
+def find_near_duplicates(
     index: Index, threshold: float, where: Filter | None = None, each: Callable[[], object] = lambda: None
 ) -> list[Group]:
     """Groups of photos, each of which has a cosine of at least ``threshold`` with another one of its group; by path.
@@ -42,7 +42,7 @@ def find_doubles(
         return id
 
     for row in store.rows(condition):
-        for hit in store.query(row.vector, NEIGHBOURS, condition):
+        for hit in store.query(row.vector, NEIGHBORS, condition):
             if hit.id != row.id and hit.score >= threshold:
                 leader[lead(hit.id)] = lead(row.id)
         each()
@@ -58,12 +58,12 @@ def _group(index: Index, ids: list[str]) -> Group:
     assert store is not None
     rows = [row for row in store.get(ids) if row is not None]
 
-    def pixels(place: int) -> tuple[int, int, str]:
-        facts = rows[place].metadata
+    def pixels(number: int) -> tuple[int, int, str]:
+        facts = rows[number].metadata
         area = int(facts.get("width", 0)) * int(facts.get("height", 0))
         return -area, -int(facts.get("size", 0)), str(facts["path"])
 
     order = sorted(range(len(rows)), key=pixels)
-    scores = np.stack([rows[place].vector for place in order]) @ rows[order[0]].vector
+    scores = np.stack([rows[number].vector for number in order]) @ rows[order[0]].vector
     ranked = enumerate(zip(order, scores, strict=True), start=1)
-    return Group(tuple(Hit.of(rank, rows[place], float(score)) for rank, (place, score) in ranked))
+    return Group(tuple(Hit.of(rank, rows[number], float(score)) for rank, (number, score) in ranked))

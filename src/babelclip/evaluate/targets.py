@@ -10,10 +10,10 @@ from babelclip.evaluate.task import Score
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class Target:
     """A figure over the languages of one task.
 
-    ``languages`` empty means all that the task measured with ``least_count`` queries; with ``others``, English is not
+    ``languages`` empty means all that the task measured with ``min_count`` queries; with ``others``, English is not
     among them and they must be so many: English left out of a mean over "the others" is the stricter reading.
     ``keeps`` asks for the share, in percent, that cut vectors keep of what whole ones reach.
     """
@@ -24,7 +24,7 @@ class Bar:
     at_least: float
     languages: tuple[str, ...] = ()
     others: int = 0
-    least_count: int = 0
+    min_count: int = 0
     of: Literal["mean", "worst", "share above 50"] = "mean"
     aim: float | None = None
     dim: int | None = None  # of vectors cut to so many numbers; None: whole ones
@@ -32,7 +32,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class BarResult:
+class TargetResult:
     """``value`` is None where what the bar asks for was not all measured; it is then not met."""
 
     name: str
@@ -43,43 +43,43 @@ class BarResult:
     aim: float | None = None
 
 
-def judge(bar: Bar, scores: Iterable[Score]) -> BarResult:
+def judge(target: Target, scores: Iterable[Score]) -> TargetResult:
     """Compare the scores of the bar's task with the bar."""
     scores = list(scores)
-    values, lack = _by_language(bar, scores, bar.dim)
+    values, lack = _by_language(target, scores, target.dim)
     whole: dict[str, float] = {}
-    if bar.keeps and not lack:
-        whole, lack = _by_language(bar, scores, None)
+    if target.keeps and not lack:
+        whole, lack = _by_language(target, scores, None)
     if lack:
-        return BarResult(bar.name, bar.at_least, None, False, lack, bar.aim)
-    value, note = _summary(bar, values)
-    if bar.keeps:
-        value *= 100 / _summary(bar, whole)[0]
-    return BarResult(bar.name, bar.at_least, value, value >= bar.at_least, note, bar.aim)
+        return TargetResult(target.name, target.at_least, None, False, lack, target.aim)
+    value, note = _summary(target, values)
+    if target.keeps:
+        value *= 100 / _summary(target, whole)[0]
+    return TargetResult(target.name, target.at_least, value, value >= target.at_least, note, target.aim)
 
 
-def _by_language(bar: Bar, scores: Sequence[Score], dim: int | None) -> tuple[dict[str, float], str]:
+def _by_language(target: Target, scores: Sequence[Score], dim: int | None) -> tuple[dict[str, float], str]:
     """Language -> mean of the bar's metrics; and what is missing, in words."""
     found: dict[str, dict[str, float]] = {}
     for score in scores:
         is_form = score.dim == dim and score.precision == "float32"
-        if is_form and score.metric in bar.metrics and score.count >= bar.least_count:
+        if is_form and score.metric in target.metrics and score.count >= target.min_count:
             found.setdefault(score.language, {})[score.metric] = score.value
-    wanted: Sequence[str] = bar.languages or [lang for lang in sorted(found) if lang != "en" or not bar.others]
-    missing = [language for language in wanted if len(found.get(language, {})) < len(bar.metrics)]
+    wanted: Sequence[str] = target.languages or [lang for lang in sorted(found) if lang != "en" or not target.others]
+    missing = [language for language in wanted if len(found.get(language, {})) < len(target.metrics)]
     if missing:
         return {}, f"not measured in {', '.join(missing)}"
-    if bar.others and len(wanted) != bar.others:
-        return {}, f"{len(wanted)} other languages, not {bar.others}"
+    if target.others and len(wanted) != target.others:
+        return {}, f"{len(wanted)} other languages, not {target.others}"
     if not wanted:
         return {}, "not measured" if dim is None else f"not measured at {dim}"
-    return {language: sum(found[language].values()) / len(bar.metrics) for language in wanted}, ""
+    return {language: sum(found[language].values()) / len(target.metrics) for language in wanted}, ""
 
 
-def _summary(bar: Bar, values: dict[str, float]) -> tuple[float, str]:
-    if bar.of == "worst":
+def _summary(target: Target, values: dict[str, float]) -> tuple[float, str]:
+    if target.of == "worst":
         worst = min(values, key=lambda language: values[language])
         return values[worst], worst
-    if bar.of == "share above 50":
+    if target.of == "share above 50":
         return 100 * sum(value > 50 for value in values.values()) / len(values), ""
     return sum(values.values()) / len(values), ""

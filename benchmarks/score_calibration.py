@@ -1,6 +1,6 @@
 """Whether the chances that a search tells come true, and what ranking by standard scores gains where kinds are mixed.
 
-    python benchmarks/reading.py [--data DIR] [--out benchmarks/results/reading.json]
+    python benchmarks/score_calibration.py [--data DIR] [--out benchmarks/results/score_calibration.json]
 
 Chances: the captions of Flickr8k test among its thousand photos, and names of ImageNet's classes among the 998 photos
 of nips2017; none of these photos was in the fit. Each set's own share of right pairs is taken as the odds. Other photos
@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 import babelclip
 from babelclip.arrays import Vectors
-from babelclip.cohort import Cohort
 from babelclip.encoder import Encoder
-from babelclip.evaluate.read_pack import Photo, read_names, read_pack
+from babelclip.evaluate.read_pack import PackPhoto, read_names, read_pack
 from babelclip.evaluate.results import describe_origin, now
-from babelclip.reading import Reading
+from babelclip.score_calibration import ScoreCalibration
+from babelclip.score_normalization import ScoreNormalization
 from babelclip.search.fuse import LEAST
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,11 +43,11 @@ Scores = Callable[[Vectors, Vectors], NDArray[np.float32]]
 
 
 def told_and_true(
-    reading: Reading, texts: Vectors, images: Vectors, right: NDArray[np.bool_]
+    calibration: ScoreCalibration, texts: Vectors, images: Vectors, right: NDArray[np.bool_]
 ) -> list[dict[str, float | int]]:
     """By bins of the chance, at the set's own share of right pairs: pairs, mean chance, share that is right."""
     share = float(right.mean())
-    found = [reading.chance(text, images @ text, odds=share / (1 - share)) for text in texts]
+    found = [calibration.chance(text, images @ text, odds=share / (1 - share)) for text in texts]
     chances, true = np.concatenate([row for row in found if row is not None]), right.ravel()
     rows = []
     for low, high in pairwise(BINS):
@@ -63,25 +63,27 @@ def told_and_true(
     return rows
 
 
-def captions_of(photos: tuple[Photo, ...], language: str, most: int) -> tuple[list[str], NDArray[np.int64]]:
+def captions_of(photos: tuple[PackPhoto, ...], language: str, most: int) -> tuple[list[str], NDArray[np.int64]]:
     """Up to ``most`` captions of each photo, and whose they are."""
     pairs = [(text, row) for row, photo in enumerate(photos) for text in photo.captions.get(language, [])[:most]]
     return [text for text, _ in pairs], np.array([row for _, row in pairs], np.int64)
 
 
-def ways(reading: Reading, images: Vectors, texts: Vectors) -> dict[str, dict[str, Scores]]:
+def ways(calibration: ScoreCalibration, images: Vectors, texts: Vectors) -> dict[str, dict[str, Scores]]:
     """What hits of each kind can be ranked by. A search takes the cohorts of its own rows where they are enough."""
 
-    def less_mean(cohort: Cohort) -> Scores:
+    def less_mean(cohort: ScoreNormalization) -> Scores:
         return lambda queries, rows: queries @ rows.T - (queries @ cohort.mean)[:, None]
 
-    def standard(cohort: Cohort) -> Scores:
+    def standard(cohort: ScoreNormalization) -> Scores:
         return lambda queries, rows: np.stack(
             [cohort.standard_scores(query, scores) for query, scores in zip(queries, queries @ rows.T, strict=True)]
         )
 
-    model = dict(reading.cohorts)
-    taken = model | {kind: Cohort.of(rows) for kind, rows in (("image", images), ("text", texts)) if len(rows) >= LEAST}
+    model = dict(calibration.cohorts)
+    taken = model | {
+        kind: ScoreNormalization.of(rows) for kind, rows in (("image", images), ("text", texts)) if len(rows) >= LEAST
+    }
     plain: Scores = lambda queries, rows: queries @ rows.T  # noqa: E731
     return {
         "cosine": {"image": plain, "text": plain},
@@ -91,7 +93,9 @@ def ways(reading: Reading, images: Vectors, texts: Vectors) -> dict[str, dict[st
     }
 
 
-def mixed(reading: Reading, images: Vectors, texts: Vectors, queries: Vectors, owners: NDArray[np.int64]) -> list[Any]:
+def mixed(
+    calibration: ScoreCalibration, images: Vectors, texts: Vectors, queries: Vectors, owners: NDArray[np.int64]
+) -> list[Any]:
     """Both right answers among the first ten, by size of the index and by what hits are ranked by."""
     random, rows = np.random.default_rng(0), []
     for count_images, count_texts in SIZES:
@@ -102,7 +106,7 @@ def mixed(reading: Reading, images: Vectors, texts: Vectors, queries: Vectors, o
             : len(large) - len(small)
         ]
         asked = np.flatnonzero(np.isin(owners, small))[:QUERIES]
-        for name, kinds in ways(reading, images[photo_rows], texts[text_rows]).items():
+        for name, kinds in ways(calibration, images[photo_rows], texts[text_rows]).items():
             scores = np.concatenate(
                 [kinds["image"](queries[asked], images[photo_rows]), kinds["text"](queries[asked], texts[text_rows])],
                 axis=1,
@@ -122,7 +126,7 @@ def mixed(reading: Reading, images: Vectors, texts: Vectors, queries: Vectors, o
     return rows
 
 
-def measure(encoder: Encoder, reading: Reading, data: Path) -> dict[str, Any]:
+def measure(encoder: Encoder, calibration: ScoreCalibration, data: Path) -> dict[str, Any]:
     """All figures."""
     photos = read_pack(data, FLICKR).photos
     images = encoder.encode_image([photo.image for photo in photos])
@@ -133,18 +137,20 @@ def measure(encoder: Encoder, reading: Reading, data: Path) -> dict[str, Any]:
     other_owners = np.concatenate([whose for _, whose in others])
     numbers = np.arange(len(images))
     chances = {
-        "Flickr8k captions, English": told_and_true(reading, queries, images, owners[:, None] == numbers),
-        "Flickr8k captions, 8 others": told_and_true(reading, other_texts, images, other_owners[:, None] == numbers),
+        "Flickr8k captions, English": told_and_true(calibration, queries, images, owners[:, None] == numbers),
+        "Flickr8k captions, 8 others": told_and_true(
+            calibration, other_texts, images, other_owners[:, None] == numbers
+        ),
     }
     random = np.random.default_rng(1)
     chosen = np.array([random.choice(np.flatnonzero(other_owners == row)) for row in numbers])
     return {
-        "chances": chances | name_chances(encoder, reading, data),
-        "mixed": mixed(reading, images, other_texts[chosen], queries, owners),
+        "chances": chances | name_chances(encoder, calibration, data),
+        "mixed": mixed(calibration, images, other_texts[chosen], queries, owners),
     }
 
 
-def name_chances(encoder: Encoder, reading: Reading, data: Path) -> Mapping[str, Any]:
+def name_chances(encoder: Encoder, calibration: ScoreCalibration, data: Path) -> Mapping[str, Any]:
     """Names of classes among photos that show one of them each."""
     photos = read_pack(data, NAMED).photos
     images = encoder.encode_image([photo.image for photo in photos])
@@ -155,7 +161,7 @@ def name_chances(encoder: Encoder, reading: Reading, data: Path) -> Mapping[str,
         keys = [key for key in names if language in names[key]]
         texts = encoder.encode_text([names[key][language] for key in keys])
         found[f"998 photos by name, {language}"] = told_and_true(
-            reading, texts, images, np.array(keys)[:, None] == shown
+            calibration, texts, images, np.array(keys)[:, None] == shown
         )
     return found
 
@@ -166,14 +172,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "reading.json")
     options = parser.parse_args()
     encoder = babelclip.load()
-    reading = encoder.reading
-    assert reading is not None, "the bundled model has a reading"
+    calibration = encoder.calibration
+    assert calibration is not None, "the bundled model has a reading"
     result = {
         "date": now(),
         "commit": describe_origin({}, None, "", 0).commit,
         "model": encoder.name,
-        "fitted_on": {"photos": reading.photos, "texts": reading.texts},
-        **measure(encoder, reading, options.data),
+        "fitted_on": {"photos": calibration.photos, "texts": calibration.texts},
+        **measure(encoder, calibration, options.data),
     }
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"written: {options.out}")

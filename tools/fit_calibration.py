@@ -1,10 +1,11 @@
-"""Fit what the bundled model's scores mean (``reading.json``).
+"""Fit what the bundled model's scores mean (``calibration.json``).
 
-    python tools/fit_reading.py --data DATA
+    python tools/fit_calibration.py --data DATA
 
 Run it after ``ship_model.py``. DATA has the training packs and the names of their labels. Two pools count alike: the
 photos that the recipe holds out, with their captions, and a dozen photos of every label with its names in thirteen
-languages. The latter were trained on; what that flatters is told by benchmarks/reading.py on photos that were not.
+languages. The latter were trained on; what that flatters is told by benchmarks/score_calibration.py on photos that were
+not.
 """
 
 from __future__ import annotations
@@ -66,9 +67,9 @@ def main() -> None:
                 seen[record.label] += 1
                 known = {each: [names[record.label][each]] for each in LANGUAGES if each in names[record.label]}
                 named.add(record, image, known)
-        reading = calibrate(bundled_folder(), [captioned.path, named.path], progress=True)
-    print(f"{reading.texts:,} captions and names of {reading.photos:,} photos")
-    for width, chance in reading.chances.items():
+        calibration = calibrate(bundled_folder(), [captioned.path, named.path], progress=True)
+    print(f"{calibration.texts:,} captions and names of {calibration.photos:,} photos")
+    for width, chance in calibration.chances.items():
         print(f"{width:4}: {chance}")
 
 
