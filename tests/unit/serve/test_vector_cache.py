@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import httpx
@@ -53,16 +53,18 @@ def test_vectors_come_back_and_outlive_the_process(tmp_path: Path) -> None:
     many = {str(n).encode(): vector(n) for n in range(1200)}
     again.put(many)
     assert set(again.get(list(many))) == set(many)
+    again.close()
 
 
 def test_a_damaged_vector_is_not_given(tmp_path: Path) -> None:
     cache = VectorCache(tmp_path, 10**6)
     cache.put({b"one": vector(1), b"two": vector(2)})
-    with sqlite3.connect(tmp_path / FILE_NAME) as database:
+    with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as database:
         packed = bytearray(database.execute("SELECT vector FROM vectors WHERE name = ?", (b"one",)).fetchone()[0])
         packed[3] ^= 1
         database.execute("UPDATE vectors SET vector = ? WHERE name = ?", (bytes(packed), b"one"))
     assert set(cache.get([b"one", b"two"])) == {b"two"}
+    cache.close()
 
 
 def test_the_longest_unused_go_first(tmp_path: Path) -> None:
@@ -81,6 +83,7 @@ def test_the_longest_unused_go_first(tmp_path: Path) -> None:
     left = cache.get([*(bytes([n]) for n in range(10)), b"new"])
     assert len(left) == 9
     assert {b"\x00", b"\x01", b"new"} <= set(left)
+    cache.close()
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

@@ -72,8 +72,12 @@ class SqliteDatabase:
             self.connection = sqlite3.connect(
                 self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
             )
-            self._prepare()
-            self._file = self._file_now()
+            try:
+                self._prepare()
+                self._file = self._file_now()
+            except BaseException:
+                self.connection.close()
+                raise
         except sqlite3.Error as error:
             raise StoreError(f"{self.path} cannot be used as an index: {error}") from error
         self._opened: dict[str, SqliteStore] = {}

@@ -72,9 +72,13 @@ class VectorCache:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=10)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = OFF")
-            self._database.execute(_SCHEMA)
+            try:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.execute("PRAGMA synchronous = OFF")
+                self._database.execute(_SCHEMA)
+            except BaseException:
+                self._database.close()
+                raise
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"the cache {file} cannot be used: {error}; remove it or name another folder") from error
 
