@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import uvicorn
 from PIL import Image
 
@@ -106,7 +107,8 @@ def encoder(kind: str, folder: Path, texts: TextPreparer, local: Encoder) -> Ite
         elif kind == "live":
             read = read_folder(folder)
             assert read.image_prepare is not None
-            yield live_encoder(load_towers(read, adapters="live"), texts, ImagePreparer(read.image_prepare))
+            towers, images = load_towers(read, adapters="live"), ImagePreparer(read.image_prepare)
+            yield live_encoder(towers, texts, images, torch.device("cpu"))
         elif kind == "in process":
             yield stack.enter_context(in_process(local))
         else:

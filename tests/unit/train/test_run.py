@@ -129,7 +129,8 @@ def test_checkpointed_blocks_have_the_same_gradients() -> None:
         tower(torch.arange(4, 12)[None]).sum().backward()
         found.append({name: p.grad for name, p in tower.named_parameters() if p.grad is not None})
     assert found[0].keys() == found[1].keys()
-    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    for name, gradient in found[0].items():  # attention's kernel may sum in another order when it is computed again
+        torch.testing.assert_close(found[1][name], gradient, rtol=1e-5, atol=1e-5)
 
 
 def test_a_released_tower_is_as_plain_as_before() -> None:
