@@ -224,7 +224,7 @@ def whole_again(towers: DualEncoder, plan: StagePlan, device: torch.device) -> D
         name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         for name, tensor in towers.state_dict().items()
     }
-    whole = DualEncoder(towers.config)
+    whole = DualEncoder(towers.config).to(towers.text.embeddings.norm.weight.dtype)
     prepare_tower(whole.text, plan.text)
     if whole.vision is not None:
         prepare_tower(whole.vision, plan.image)

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from babelclip.errors import ConfigError
 
+KNOWN = ("cpu", "cuda", "mps")
 SHORT = 128  # rows of at most so many tokens are short for attention on a CPU
 
 
@@ -31,6 +32,8 @@ def choose_device(name: str | None = None) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"unknown device {name!r}: {str(error).splitlines()[0]}") from None
+    if device.type not in KNOWN:
+        raise ConfigError(f"device {name!r} is none to train on; known are {', '.join(KNOWN)}")
     if device.type == "cuda":
         number = torch.cuda.device_count()
         index = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
