@@ -24,32 +24,12 @@ from babelclip.search.store import Known, Row, Scored, check_query, check_rows
 from babelclip.search.stores.sqlite_codes import Codes
 from babelclip.search.stores.sqlite_filters import sqlite_condition
 from babelclip.search.stores.sqlite_scan import Scan
+from babelclip.search.stores.sqlite_schema import APPLICATION, FILE_FORMAT, FILE_SCHEMA, STORE_SCHEMA
 
-APPLICATION = 0x62636C70  # "bclp", in the file's header
-_FORMAT = 2
-"""Files of format 1 are read as they are: what has changed is what ``index_notes`` says of the model. A file is of
-format 2, and closed to earlier versions, from the first store on that this version makes in it."""
 PATIENCE = 60.0
 """Seconds that a writer waits for another one."""
 _AT_ONCE = 4096
 """Rows that are read at once where all are."""
-
-_SCHEMA = """
-CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE stores (number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE NOT NULL, dim INTEGER NOT NULL,
-                     rotation BLOB NOT NULL, changes INTEGER NOT NULL DEFAULT 0, epoch INTEGER NOT NULL DEFAULT 0);
-"""
-STORE_SCHEMA = """
-CREATE TABLE rows_{n} (row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, kind NOT NULL, metadata NOT NULL,
-                       path AS (json_extract(metadata, '$.path')), taken AS (json_extract(metadata, '$.taken')));
-CREATE INDEX kind_{n} ON rows_{n} (kind);
-CREATE INDEX path_{n} ON rows_{n} (path);
-CREATE INDEX taken_{n} ON rows_{n} (taken);
-CREATE TABLE vectors_{n} (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
-CREATE TABLE codes_{n} (row INTEGER PRIMARY KEY, kind NOT NULL, code BLOB NOT NULL);
-CREATE TABLE cones_{n} (kind PRIMARY KEY, rows INTEGER NOT NULL, mean BLOB NOT NULL, step REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE gone_{n} (place INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL);
-"""
 
 
 class SqliteDatabase:
@@ -96,9 +76,9 @@ class SqliteDatabase:
             tables = cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if tables and application != APPLICATION:
                 raise StoreError(f"{self.path} is a database of another program; choose another place for the index")
-            if version > _FORMAT:
+            if version > FILE_FORMAT:
                 raise StoreError(
-                    f"{self.path} has format {version}, this version of babelclip knows {_FORMAT}: update it"
+                    f"{self.path} has format {version}, this version of babelclip knows {FILE_FORMAT}: update it"
                 )
             cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute("PRAGMA synchronous = FULL")
@@ -107,10 +87,10 @@ class SqliteDatabase:
                 if not cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()[
                     0
                 ]:  # another may have been first
-                    for statement in _SCHEMA.split(";"):
+                    for statement in FILE_SCHEMA.split(";"):
                         cursor.execute(statement)
                     cursor.execute(f"PRAGMA application_id = {APPLICATION}")
-                    cursor.execute(f"PRAGMA user_version = {_FORMAT}")
+                    cursor.execute(f"PRAGMA user_version = {FILE_FORMAT}")
 
     @property
     def url(self) -> str:
@@ -139,7 +119,7 @@ class SqliteDatabase:
                 raise StoreError(f"{self.path} holds a store named {name!r} already") from error
             for statement in STORE_SCHEMA.format(n=cursor.lastrowid).split(";"):
                 cursor.execute(statement)
-            cursor.execute(f"PRAGMA user_version = {_FORMAT}")
+            cursor.execute(f"PRAGMA user_version = {FILE_FORMAT}")
         return self.open(name)
 
     def drop(self, name: str) -> None:
