@@ -135,7 +135,10 @@ def _card(recipe: Recipe, start: ModelFolder, data: Path, results: _Results) -> 
         file = data / recipe.write.card
         if not file.is_file():
             raise DatasetError(f"[write] card = {recipe.write.card!r}: there is no file {file}")
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        try:
+            table = tomllib.loads(file.read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{file} is not valid TOML: {error}") from None
         return replace(decode(CardFacts, table, file.name), results=tuple(results))
     stages = ", ".join(stage.name for stage in recipe.stages)
     return CardFacts(
