@@ -186,7 +186,7 @@ def test_only_the_needed_files_come_and_the_license_is_shown_once(machine: Machi
     asked = len(hub.asked)
     second = machine.fetch()
     assert second["path"] == first["path"]
-    assert "licence" not in second["stderr"]
+    assert "license" not in second["stderr"]
     assert len(hub.asked) == asked  # nothing at all
 
 
@@ -203,7 +203,7 @@ def test_a_name_means_the_same_commit_until_an_update_is_asked_for(machine: Mach
     assert machine.fetch()["revision"] == COMMITS[0]
     updated = machine.fetch(update=True)
     assert updated["revision"] == COMMITS[1]
-    assert "licence" in updated["stderr"]
+    assert "license" in updated["stderr"]
     assert machine.fetch()["revision"] == COMMITS[1]
     assert machine.fetch(revision="v1")["revision"] == COMMITS[0]
     assert machine.fetch(revision=COMMITS[0])["revision"] == COMMITS[0]
