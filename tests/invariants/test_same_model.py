@@ -91,7 +91,7 @@ def test_the_graphs_are_refused(model: Path, changed: Path) -> None:
 
 
 def test_the_calibration_is_refused(model: Path, changed: Path) -> None:
-    assert babelclip.load(model).reading is not None
+    assert babelclip.load(model).calibration is not None
     with pytest.raises(FolderError, match=r"reading\.json was fitted for another model"):
         babelclip.load(changed, runtime="torch")
 
