@@ -19,7 +19,7 @@ from babelclip.train.recipe import StagePlan
 from babelclip.train.run import whole_again
 from babelclip.train.tower_plan import release_tower
 
-NAMES = ("info_nce", "low rank")
+NAMES = ("info_nce", "low rank", "distill texts", "distill tokens")  # the last two measure on held-out texts
 
 
 def train_sharded(group: ProcessGroupInfo, folder: Path) -> None:

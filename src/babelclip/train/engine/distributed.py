@@ -174,6 +174,22 @@ def without_sync(module: nn.Module) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def gathered(module: nn.Module) -> Iterator[None]:
+    """Parameters of a sharded module stand whole for as long as the block lasts, so that its parts can be called.
+
+    Every process enters and calls the same parts, for each of them may gather again what it lets go of.
+    """
+    sharded = [part for part in module.modules() if isinstance(part, FSDPModule)]
+    for part in sharded:
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in sharded:
+            part.reshard()
+
+
 def broadcast_scalar(value: float, group: ProcessGroupInfo, device: torch.device) -> float:
     """The first process's value on every process: clocks differ, and all must stop at the same step."""
     if group.size == 1:

@@ -22,6 +22,7 @@ from babelclip.train.engine.distributed import (
     Strategy,
     broadcast_scalar,
     distribute,
+    gathered,
 )
 from babelclip.train.engine.optimizer import (
     Average,
@@ -163,7 +164,7 @@ def run_stage(
     if run.state.average is not None:
         run.state.average.swap()
     if is_new:
-        log.write(stage.name, counters.step, stage.evaluate())
+        log.write(stage.name, counters.step, run.evaluate_as_it_is())
     return counters
 
 
@@ -218,6 +219,11 @@ class StageRun:
         """The stage's own figures, with the averaged parameters where there are some."""
         average = self.state.average
         with nullcontext() if average is None else average.in_place():
+            return self.evaluate_as_it_is()
+
+    def evaluate_as_it_is(self) -> Figures:
+        """The same with the parameters that stand there."""
+        with gathered(self.forward):
             return self._stage.evaluate()
 
 
