@@ -12,7 +12,6 @@ import gzip
 import json
 import shutil
 import sys
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -27,7 +26,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from babelclip.atomic_write import atomic_folder, atomic_path, write_json, write_text
-from babelclip.decode import decode
+from babelclip.decode import decode, read_toml
 from babelclip.errors import BabelclipError, DatasetError
 from babelclip.train.data.stored_vectors import StoredVectors, write_stored_vectors
 from babelclip.train.linear_map import LinearMap
@@ -81,7 +80,7 @@ def read_settings(path: Path = HERE / "prepare.toml") -> Settings:
     Raises:
         ConfigError: a key is unknown or missing, or has a value of another type.
     """
-    return decode(Settings, tomllib.loads(path.read_text(encoding="utf-8")), path.name)
+    return decode(Settings, read_toml(path), path.name)
 
 
 def prepare(
@@ -265,7 +264,7 @@ class _Run:
         return vectors.unflatten(0, (CLASSES, -1)).mean(dim=1)
 
     def card(self, path: Path) -> None:
-        card = tomllib.loads((HERE / "card.toml").read_text(encoding="utf-8"))
+        card = read_toml(HERE / "card.toml")
         languages = sorted({row.language for row in self.inputs.corpus.rows})
         write_text(path, card_toml(card, languages, self.inputs.manifest))
 

@@ -9,6 +9,7 @@ within the time that loading the core may take: msgspec takes unknown keys of a 
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,19 @@ def decode(kind: type[_T], table: Any, where: str, *, require_all: bool = False)
         ConfigError: an unknown or missing key, a value of another type, or what the dataclass itself refuses.
     """
     return _Decoder(require_all).table(kind, table, where)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table that a TOML file holds.
+
+    Raises:
+        ConfigError: it is not valid TOML, or not UTF-8.
+        OSError: it cannot be read.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 
 def encode(value: Any) -> dict[str, Any]:

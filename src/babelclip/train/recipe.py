@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from babelclip.decode import decode
+from babelclip.decode import decode, read_toml
 from babelclip.errors import ConfigError
 from babelclip.train.data.sources import DataSource
 from babelclip.train.engine.loop import Budget
@@ -213,10 +212,7 @@ def read_recipe(path: Path) -> Recipe:
     """
     if not path.is_file():
         raise ConfigError(f"no recipe at {path}; the project's own are in recipes/")
-    try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    fields = read_toml(path)
     if "folder" in fields:
         raise ConfigError(f"{path.name}: unknown folder")
     return replace(decode(Recipe, fields, path.name), folder=path.parent)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from babelclip.checkpoint.convert import state_tensors
 from babelclip.checkpoint.folder import CARD, NOTICE, ModelFolder, quantized_tensors, write_folder
 from babelclip.checkpoint.quantized import INT4, INT8
 from babelclip.checkpoint.write_published import write_published
-from babelclip.decode import decode
+from babelclip.decode import decode, read_toml
 from babelclip.errors import ConfigError, DatasetError
 from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.towers.dual import DualEncoder
@@ -135,11 +134,7 @@ def _card(recipe: Recipe, start: ModelFolder, data: Path, results: _Results) -> 
         file = data / recipe.write.card
         if not file.is_file():
             raise DatasetError(f"[write] card = {recipe.write.card!r}: there is no file {file}")
-        try:
-            table = tomllib.loads(file.read_text(encoding="utf-8"))
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{file} is not valid TOML: {error}") from None
-        return replace(decode(CardFacts, table, file.name), results=tuple(results))
+        return replace(decode(CardFacts, read_toml(file), file.name), results=tuple(results))
     stages = ", ".join(stage.name for stage in recipe.stages)
     return CardFacts(
         license=license_of(start.path / CARD),

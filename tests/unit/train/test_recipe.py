@@ -122,6 +122,7 @@ def test_recipes_are_found_by_name_and_other_tables_are_none(tmp_path: Path) -> 
         find_recipe("tiny")
     with pytest.raises(ConfigError, match="recipes/"):
         read_recipe(tmp_path / "none.toml")
-    (tmp_path / "r.toml").write_text("strength = [")
-    with pytest.raises(ConfigError, match="TOML"):
-        read_recipe(tmp_path / "r.toml")
+    for broken in (b"strength = [", "seed = 'ä'".encode("latin-1")):
+        (tmp_path / "r.toml").write_bytes(broken)
+        with pytest.raises(ConfigError, match="not valid TOML"):
+            read_recipe(tmp_path / "r.toml")

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from babelclip.errors import ConfigError
+from babelclip.train.data.captioned_images import Captions
 from babelclip.train.data.image_sampler import DrawnImage, ViewSettings
 from babelclip.train.data.stored_vectors import StoredVectors
 from babelclip.train.engine.batch import TowerInput
@@ -86,8 +87,12 @@ class _Drawing:
         self.images = None if settings.images is None else ImageDraw(settings.images, settings.views, context)
         self.towers = ("image",) if self.texts is None else ("text",)
 
-    def text_input(self, rows: list[list[int]], number: int) -> TowerInput:
-        return self.stage_towers.text_input(rows, number)
+    def draw_texts(self, step: int, group: ProcessGroupInfo) -> tuple[NDArray[np.int64], TowerInput] | None:
+        """Numbers of a step's texts, of all processes, and this one's share of them; None where images are drawn."""
+        if self.texts is None:
+            return None
+        numbers = self.texts.draw(step)
+        return numbers, self.stage_towers.text_input(self.texts.own(numbers, group), len(numbers))
 
     def draw_images(self, step: int, group: ProcessGroupInfo, shared: Drawn | None) -> Drawn:
         """Own images as inputs, or the shared ones without any; labels are still to come."""
@@ -124,10 +129,9 @@ class VectorDistillation:
 
     def draw(self, step: int, group: ProcessGroupInfo, shared: Drawn | None) -> Drawn:
         """Texts of one length, or images; labels: (B, E) targets."""
-        texts = self._drawing.texts
+        texts = self._drawing.draw_texts(step, group)
         if texts is not None:
-            numbers = texts.draw(step)
-            rows = self._drawing.text_input(texts.own(numbers, group), len(numbers))
+            numbers, rows = texts
             return Drawn((rows,), self._text_targets(numbers))
         drawn = self._drawing.draw_images(step, group, shared)
         assert drawn.images is not None, "a draw of images has some"
@@ -158,8 +162,8 @@ class VectorDistillation:
             return {}
         cosines: list[Tensor] = []
         for numbers in texts.held_out_batches():
-            rows = self._drawing.text_input(texts.token_rows(numbers), len(numbers)).to(device)
-            found = self._context.towers.encode(rows)
+            rows = self._context.towers.text_input(texts.token_rows(numbers), len(numbers))
+            found = self._context.towers.encode(rows.to(device))
             cosines.append(F.cosine_similarity(found, self._text_targets(numbers).to(device)))
         return {f"{self.settings.name} held_out_cosine": torch.cat(cosines).mean()}
 
@@ -175,16 +179,16 @@ class VectorDistillation:
             names = [one.view.image.name for one in own]
             self._stored.require(names, self.settings.name)
             return self._stored.of(names)
-        return torch.stack([self._mean_of_captions(one) for one in own])
+        return self._means_of_captions([one.view.image.captions for one in own])
 
-    def _mean_of_captions(self, drawn: DrawnImage) -> Tensor:
-        """The mean over languages of the means of their captions' unit vectors: (E,)."""
+    def _means_of_captions(self, images: Sequence[Captions]) -> Tensor:
+        """For each image the mean over languages of the means of their captions' unit vectors: (b, E)."""
         towers = self._context.towers
-        means = []
-        for texts in drawn.view.image.captions.values():
-            vectors = F.normalize(towers.frozen_text_vectors(towers.tokenize(texts)), dim=1)
-            means.append(vectors.mean(dim=0))
-        return F.normalize(torch.stack(means).mean(dim=0), dim=0)
+        flat = [text for captions in images for texts in captions.values() for text in texts]
+        vectors = F.normalize(towers.frozen_text_vectors(towers.tokenize(flat)), dim=1)
+        of_languages = iter(vectors.split([len(texts) for captions in images for texts in captions.values()]))
+        means = [torch.stack([next(of_languages).mean(dim=0) for _ in captions]).mean(dim=0) for captions in images]
+        return F.normalize(torch.stack(means), dim=1)
 
 
 class Anchor:
@@ -201,10 +205,9 @@ class Anchor:
 
     def draw(self, step: int, group: ProcessGroupInfo, shared: Drawn | None) -> Drawn:
         """Texts of one length, or images; labels: (B, E) where they stood."""
-        texts = self._drawing.texts
+        texts = self._drawing.draw_texts(step, group)
         if texts is not None:
-            numbers = texts.draw(step)
-            rows = self._drawing.text_input(texts.own(numbers, group), len(numbers))
+            _, rows = texts
             return Drawn((rows,), self._stood(rows, group))
         drawn = self._drawing.draw_images(step, group, shared)
         if drawn.inputs:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from babelclip.towers.dual import DualEncoder
 from babelclip.train.data.captioned_images import CaptionedImage
-from babelclip.train.data.image_sampler import DrawnImage, ImageView
+from babelclip.train.data.image_sampler import DrawnImage, ImageReader, ImageView
 from babelclip.train.data.sources import Sources
 from babelclip.train.stage_towers import StageTowers
 
@@ -45,15 +45,20 @@ def text_vectors(context: PostStepContext, texts: Sequence[str]) -> Tensor:
 
 def image_vectors(context: PostStepContext, images: Sequence[CaptionedImage]) -> Tensor:
     """Vectors of images, not normalized; those that cannot be read are left out: float32 (N, E)."""
+    read = (_as_at_inference(context.towers.reader, images[at : at + 64]) for at in range(0, len(images), 64))
+    return torch.cat([context.towers.frozen_image_outputs(drawn) for drawn in read if drawn])
+
+
+def _as_at_inference(reader: ImageReader, images: Sequence[CaptionedImage]) -> list[DrawnImage]:
+    """Plain views of the images that can be read."""
     drawn: list[DrawnImage] = []
-    reader = context.towers.reader
     for image in images:
         view = ImageView(image, None)
         try:
             drawn.append(DrawnImage(view, reader.crop(view), ""))
         except (OSError, ValueError) as error:
             reader.failures.setdefault(image.where, str(error))
-    return torch.cat([context.towers.frozen_image_outputs(drawn[at : at + 64]) for at in range(0, len(drawn), 64)])
+    return drawn
 
 
 def sample(number: int, size: int, seed: Sequence[int]) -> np.ndarray:
