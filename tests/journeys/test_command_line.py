@@ -7,10 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from babelclip.atomic_write import UNFINISHED
 
 PHOTOS = Path(__file__).parents[2] / "src" / "babelclip" / "demo" / "photos"
 QUIET = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "100"}
@@ -88,8 +91,9 @@ def test_ctrl_c_stops_cleanly(tmp_path: Path) -> None:
     assert process.stdin is not None
     assert process.stderr is not None
     with process.stderr, process.stdin:
-        while not list(tmp_path.glob(".*.part")):  # the model is loaded and the command waits for lines
+        while not list(tmp_path.glob(f"{UNFINISHED}*")):  # the model is loaded and the command waits for lines
             assert process.poll() is None
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         assert process.stderr.read() == "babelclip: stopped\n"
