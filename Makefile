@@ -61,13 +61,13 @@ types: dev
 
 # The wheel journey installs into an environment of the core's packages alone: .venv-core lends it those.
 tests: dev core
-	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -n $(WORKERS) -m '$(LEFT_OUT)' $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -n $(WORKERS) --dist worksteal -m '$(LEFT_OUT)' $(PYTEST_ARGS)
 
 test-real: dev
 	$(DEV)/bin/pytest -m 'clients or browser' tests/clients tests/web $(PYTEST_ARGS)
 
 test-python: $(ANOTHER)/installed
-	OMP_NUM_THREADS=1 $(ANOTHER)/bin/python -m pytest -n $(WORKERS) -m '$(LEFT_OUT) and not slow' $(PYTEST_ARGS) \
+	OMP_NUM_THREADS=1 $(ANOTHER)/bin/python -m pytest -n $(WORKERS) --dist worksteal -m '$(LEFT_OUT) and not slow' $(PYTEST_ARGS) \
 		tests/unit tests/parity tests/contracts
 
 $(ANOTHER)/installed: $(SETTINGS)
