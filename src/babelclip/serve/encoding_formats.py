@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from babelclip.arrays import Vectors
 from babelclip.data_uri import to_base64
@@ -30,10 +31,13 @@ class Encoding:
     by_format: bool = False  # a dictionary, because a list of formats was asked for
     dim: int | None = None
     normalize: bool = True
+    as_bytes: bool = False  # Voyage's way: base64 of the numbers of the one format, whichever it is
 
     def encode(self, raw: Vectors) -> Any:
         """A raw vector (E,) cut, normalized, and in its format or formats."""
         vector = finish(raw[None], self.dim, self.normalize)[0]
+        if self.as_bytes:
+            return to_base64(typed(vector, self.formats[0]).tobytes())
         if not self.by_format:
             return _ENCODERS[self.formats[0]](vector)
         return {name: _ENCODERS[name](vector) for name in self.formats}
@@ -58,6 +62,23 @@ def read_formats(
         found = ", ".join(repr(name[:40]) for name in unknown) or "an empty list"
         raise InvalidInput([FieldError(field, f"expected one or more of {', '.join(FORMATS)}, found {found}")])
     return tuple(dict.fromkeys(formats)), not isinstance(asked, str)  # type: ignore[arg-type]
+
+
+def read_encoding_format(dtype: str, encoding_format: RequestedFormats) -> bool:
+    """Whether numbers of Voyage's ``output_dtype`` are sent as base64 of their bytes.
+
+    Raises:
+        InvalidInput: ``encoding_format`` names other numbers.
+    """
+    if encoding_format not in (None, "float", "base64", dtype):
+        message = f"it differs from output_dtype, {dtype}: send float or base64 beside it, or one of the two"
+        raise InvalidInput([FieldError("encoding_format", message)])
+    return encoding_format == "base64"
+
+
+def typed(vector: Vectors, name: str) -> NDArray[Any]:
+    """A vector of length one as numbers of a format, in the byte order that is sent."""
+    return vector.astype("<f4") if name == "float" else quantize(vector, name)  # type: ignore[arg-type]
 
 
 def read_dimensions(asked: int | str | None, max_dim: int, field: str = "dimensions") -> int | None:

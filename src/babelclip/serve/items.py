@@ -10,7 +10,8 @@ what is sent                                          what it is
 ``{"bytes": X}``                                      an image; X is plain base64
 ``{"type": "text", "text": "words"}``                 a text (OpenAI's and Voyage's content parts)
 ``{"type": "image_url", "image_url": X}``             an image; X is ``{"url": ...}`` or the URL or data URI itself
-``{"type": "image_base64", "image_base64": X}``       an image; X is a data URI
+``{"type": "image_base64", "image_base64": X}``       an image; X is a data URI or ``{"base64": ...}``
+``{"type": "image", "format": "base64", "value": X}`` an image; X is plain base64
 ``[part]``, ``{"content": [part]}``                   the one part
 ====================================================  =======================================================
 """
@@ -26,7 +27,10 @@ from babelclip.serve.errors import FieldError, InvalidInput, TooLarge
 from babelclip.serve.ignored_fields import IgnoredFields
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_TOKEN_IDS = "token ids are not taken, only texts: another tokenizer made them"
+_TOKEN_IDS = (
+    "token ids are not taken, only texts: another tokenizer made them. Have the client send texts "
+    "(OpenAIEmbeddings of langchain-openai does with check_embedding_ctx_length=False)"
+)
 SPELLINGS = 'a string, {"text": ...}, {"image": URL, data URI or base64}, {"url": ...} or {"bytes": base64}'
 
 
@@ -72,6 +76,17 @@ class ItemLimits:
         if number > self.max_items:
             raise TooLarge(f"{name} has {number:,} items, the limit is {self.max_items:,}; send several requests")
 
+    def check_some(self, number: int, name: str = "input") -> None:
+        """Count what a request holds, which is to hold something.
+
+        Raises:
+            InvalidInput: it holds nothing.
+            TooLarge: more items than a request may have.
+        """
+        if number == 0:
+            raise InvalidInput([FieldError(name, "expected one item or more, found an empty list", "too_short")])
+        self.check_number(number, name)
+
 
 class ItemReader:
     """Reads the items of one request."""
@@ -96,7 +111,7 @@ class ItemReader:
             return [self.read(value, name)]
         if value and all(isinstance(part, int) and not isinstance(part, bool) for part in value):
             raise InvalidInput([FieldError(name, _TOKEN_IDS, "type_error")])
-        self._limits.check_number(len(value), name)
+        self._limits.check_some(len(value), name)
         items: list[Item] = []
         errors: list[FieldError] = []
         for index, part in enumerate(value):
@@ -129,7 +144,14 @@ class ItemReader:
             found = ", ".join(map(repr, given)) or ", ".join(map(repr, list(value)[:5])) or "nothing"
             raise InvalidInput([FieldError(field, f"expected one text or one image ({SPELLINGS}), found {found}")])
         name = given[0]
-        self._note_unknown(value, {name, "type"} if value.get("type") == name else {name}, field)
+        is_typed = value.get("type") == ("image" if name == "value" else name)
+        if name == "value" and not (is_typed and value.get("format") == "base64"):
+            raise InvalidInput(
+                [FieldError(field, 'a value is sent as {"type": "image", "format": "base64", "value": X}')]
+            )
+        self._note_unknown(
+            value, {name, *(["type"] if is_typed else ()), *(["format"] if name == "value" else ())}, field
+        )
         return _READERS[name](self, value[name], f"{field}.{name}")
 
     def _note_unknown(self, value: Mapping[str, object], known: set[str], field: str) -> None:
@@ -148,7 +170,10 @@ class ItemReader:
         return TextItem(_string(value, field))
 
     def _image(self, value: object, field: str) -> Item:
-        """A URL, a data URI or plain base64; or an object with ``url``, as OpenAI sends it."""
+        """A URL, a data URI or plain base64; or an object with ``url``, as OpenAI sends it, or with ``base64``."""
+        if isinstance(value, Mapping) and value.get("base64") is not None:
+            self._note_unknown(value, {"base64", "mime_type"}, field)
+            return self._plain(value["base64"], f"{field}.base64")
         if isinstance(value, Mapping):
             self._note_unknown(value, {"url"}, field)
             return self._located(value.get("url"), f"{field}.url")
@@ -201,6 +226,7 @@ _READERS: dict[str, Callable[[ItemReader, object, str], Item]] = {
     "bytes": ItemReader._plain,
     "image_url": ItemReader._image,
     "image_base64": ItemReader._image,
+    "value": ItemReader._plain,
     "pdf": ItemReader._document,
 }
 """Field of an item -> what reads it."""

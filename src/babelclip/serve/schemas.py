@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
@@ -65,12 +65,18 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 """Of every route that takes a body."""
 
 
+MODEL = "One of /v1/models; may be left out where one model is served."
+
+
 class EmbeddingsRequest(BaseModel):
-    """Jina's and OpenAI's body of ``/v1/embeddings`` in one. Unknown fields are ignored and named in a header."""
+    """Jina's, OpenAI's and Voyage's body of ``/v1/embeddings`` in one.
+
+    Unknown fields are ignored and named in a header.
+    """
 
     model_config = ConfigDict(extra="allow", json_schema_extra={"examples": EXAMPLES})
 
-    model: str = Field(max_length=500)
+    model: str | None = Field(None, max_length=500, description=MODEL)
     input: Any = Field(validation_alias=AliasChoices("input", "texts"), json_schema_extra=INPUT_SCHEMA)
     dimensions: int | str | None = Field(None, description="From 1 to the model's width; a numeric string will do.")
     embedding_type: str | list[str] | None = Field(
@@ -82,4 +88,11 @@ class EmbeddingsRequest(BaseModel):
     task: str | None = Field(None, description="retrieval.query, or another that the model knows.")
     truncate: bool = Field(False, description="Cut texts over the model's limit instead of refusing them.")
     late_chunking: bool | None = Field(None, description="Only false: the model has none.")
+    return_multivector: bool | None = Field(None, description="Only false: an item has one vector.")
+    input_type: str | None = Field(None, description="Voyage's name of task: query or document.")
+    truncation: bool | None = Field(None, description="Voyage's name of truncate.")
+    output_dimension: int | str | None = Field(None, description="Voyage's name of dimensions.")
+    output_dtype: Literal["float", "int8", "uint8", "binary", "ubinary"] | None = Field(
+        None, description="Voyage's name of embedding_type; with encoding_format base64, these numbers' bytes."
+    )
     user: str | None = Field(None, description="Ignored, as X-Ignored-Fields says.")

@@ -25,7 +25,8 @@ class ServerSettings:
 
     mode: Mode = "api"
     served_names: tuple[str, ...] = ()  # further names under which the model answers; its own always does
-    max_items: int = 512  # of one request
+    max_items: int = 2048  # of one request; OpenAI's contract, to which its clients cut lists
+    truncate: bool = False  # texts over a model's limit are cut where a request does not say whether
     max_body_bytes: int = 64 * 2**20
     max_held_bytes: int = 512 * 2**20  # of the bodies of all requests that are under way
     body_seconds: float = 30.0  # in which a body must have come in

@@ -9,13 +9,17 @@ from fastapi import Request
 from pydantic import BaseModel
 
 from babelclip.serve.access.authenticator import Authenticator, Client
+from babelclip.serve.access.key_headers import sent_key
 from babelclip.serve.access_log import add_log_fields
 from babelclip.serve.embedding_service import EmbeddingService
-from babelclip.serve.errors import UnknownModel
+from babelclip.serve.errors import FieldError, InvalidInput, UnknownModel
 from babelclip.serve.ignored_fields import IgnoredFields
 from babelclip.serve.inference.served_model import ServedModel
 from babelclip.serve.metrics import Metrics
 from babelclip.serve.settings import ServerSettings
+
+VENDOR = "jinaai/"
+"""The hub's organization, with which the vendor's own server and its clients name a model: ``jinaai/jina-clip-v2``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,19 +38,26 @@ class AppState:
         Raises:
             Refusal: it has no good key, or too many requests were sent with it.
         """
-        client = self.authenticator.admit(request.headers.get("authorization"))
+        client = self.authenticator.admit(sent_key(request.headers))
         add_log_fields(request.scope, key=client.key_id)
         return client
 
-    def model(self, name: str) -> ServedModel:
-        """The model of a name.
+    def model(self, name: str | None) -> ServedModel:
+        """The model of a name; None names the one that is served.
 
         Raises:
             UnknownModel: it is not served; the message lists those that are.
+            InvalidInput: none was named, and there are several.
         """
-        if name not in self.models:
+        if name is None:
+            if len(self.distinct_models) > 1:
+                message = f"several models are served, so name one of {', '.join(sorted(self.models))}"
+                raise InvalidInput([FieldError("model", message, "missing")])
+            return self.first_model
+        short = name.removeprefix(VENDOR)
+        if name not in self.models and short not in self.models:
             raise UnknownModel(self.not_served(name))
-        return self.models[name]
+        return self.models.get(name) or self.models[short]
 
     def not_served(self, name: str) -> str:
         """Why there is no model of a name."""

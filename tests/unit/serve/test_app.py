@@ -16,6 +16,7 @@ from PIL import Image
 
 from babelclip.encoder import Encoder
 from babelclip.serve.access.authenticator import NoAuth
+from babelclip.serve.access.key_headers import KEY_HEADERS
 from babelclip.serve.access.keys import KeyFile
 from babelclip.serve.access.rate_limits import Rates
 from babelclip.serve.app import application, make_app
@@ -126,7 +127,8 @@ def test_per_item_errors(client: httpx.Client) -> None:
 
 def test_an_empty_text_and_no_json(client: httpx.Client) -> None:
     assert ask(client, input="").status_code == 200
-    assert ask(client, input=[]).json()["data"] == []
+    empty = ask(client, input=[])
+    assert (empty.status_code, empty.json()["detail"]) == (422, "input: expected one item or more, found an empty list")
     answer = client.post("/v1/embeddings", content=b"{")
     assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_ERROR")
 
@@ -180,6 +182,23 @@ def test_keys_are_asked_for_limited_and_charged(encoder: Encoder, running: Runni
         assert int(fast.headers["Retry-After"]) > 0
         keys.revoke(key.id)
         assert send("hi").status_code == 401
+
+
+@pytest.mark.parametrize("name", ["Authorization", *KEY_HEADERS])
+def test_a_key_in_any_header_that_clients_send(name: str, encoder: Encoder, running: Running, tmp_path: Path) -> None:
+    with KeyFile(tmp_path / "keys.db", create=True) as keys, running(make_app(encoder, keys=keys)) as client:
+        _, secret = keys.add("one")
+
+        def status(**headers: str) -> int:
+            body = {"model": MODEL, "input": "hi"}
+            return client.post("/v1/embeddings", json=body, headers=headers).status_code
+
+        plain = "" if name != "Authorization" else "Bearer "
+        assert status(**{name: plain + secret}) == 200
+        assert status(**{name: plain + secret[:-1]}) == 401
+        if name != "Authorization":
+            assert status(**{name: secret, "Authorization": "Basic cHJveHk6cHJveHk="}) == 200
+            assert status(**{name: secret, "Authorization": "Bearer another"}) == 401
 
 
 class Failing:

@@ -35,6 +35,7 @@ JINA: Body = {
     "dimensions": 64, "normalized": False, "embedding_type": "int8", "encoding_type": "int8", "encoding_format": "int8",
     "task": "retrieval.query", "late_chunking": True, "return_multivector": True, "user": "me",
     "classifier_id": "x", "texts": "other", "nobody_knows_it": 1,
+    "input_type": "query", "output_dimension": 64, "output_dtype": "int8",
 }  # fmt: skip
 VOYAGE: Body = {
     "input_type": "query", "truncation": False, "output_dtype": "int8", "output_dimension": 64,
@@ -49,10 +50,10 @@ SAGEMAKER: Body = {"parameters": {"normalized": True}, "input": ["x"], "model": 
 
 BODIES: list[tuple[str, Body, Body]] = [
     ("/v1/embeddings", {"model": MODEL, "input": "a dog"}, JINA),
-    ("/v1/embeddings", {"model": MODEL, "input": LONG}, {"truncate": True}),
+    ("/v1/embeddings", {"model": MODEL, "input": LONG}, {"truncate": True, "truncation": True}),
     ("/v1/embeddings", {"model": MODEL, "input": "a dog", "embedding_type": "float"}, {"encoding_format": "int8"}),
     ("/v1/tokens", {"model": MODEL, "input": "a dog"}, JINA),
-    ("/v1/tokens", {"model": MODEL, "input": LONG}, {"truncate": True}),
+    ("/v1/tokens", {"model": MODEL, "input": LONG}, {"truncate": True, "truncation": True}),
     ("/v1/classify", {"model": MODEL, "input": "a dog", "labels": ["animal", "house"]}, JINA),
     ("/v1/multimodalembeddings", {"model": MODEL, "inputs": [{"content": [{"type": "text", "text": LONG}]}]}, VOYAGE),
     ("/v2/embed", {"model": MODEL, "texts": [LONG]}, COHERE),

@@ -25,7 +25,11 @@ from babelclip.serve.pricing import PricedImage, PricedItem, PricedText, image_t
 from babelclip.version import __version__
 
 JINA_TASKS = ("retrieval.query", "retrieval.passage", "text-matching", "classification", "separation")
-"""Taken for every model: clients send them unasked. A model that does not know one embeds as without a task."""
+VENDOR_TASKS = (*JINA_TASKS, "retrieval", "clustering")
+"""Of Jina's hosted API the first five, of its self-hosted server the others too.
+
+Taken for every model: clients send them unasked. A model that does not know one embeds as without a task.
+"""
 RETRY_WHEN_LOST = 2  # seconds; about what a small model takes to start
 
 TEXT_LIMITS = BatchLimits(batch_cost=4096, batch_items=256, waiting_cost=2_000_000)
@@ -113,9 +117,9 @@ class ServedModel:
             return None
         if asked in self.description.tasks:
             return asked
-        if asked in JINA_TASKS:
+        if asked in VENDOR_TASKS:
             return None
-        known = ", ".join(dict.fromkeys((*self.description.tasks, *JINA_TASKS)))
+        known = ", ".join(dict.fromkeys((*self.description.tasks, *VENDOR_TASKS)))
         raise InvalidInput([FieldError("task", f"unknown task {asked[:80]!r}; known are {known}")])
 
     def ignores_task(self, asked: str | None) -> bool:

@@ -13,7 +13,7 @@ from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
 from babelclip.serve.errors import FieldError, InvalidInput, TooLarge
 from babelclip.serve.items import ItemReader, TextItem
 from babelclip.serve.responses import embedding_response, list_body
-from babelclip.serve.schemas import INPUT_SCHEMA
+from babelclip.serve.schemas import INPUT_SCHEMA, MODEL
 from babelclip.serve.state import AppState
 from babelclip.vectors import similarity, softmax
 
@@ -30,7 +30,7 @@ class ClassifyRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [_EXAMPLE]})
 
-    model: str = Field(max_length=500)
+    model: str | None = Field(None, max_length=500, description=MODEL)
     input: Any = Field(validation_alias=AliasChoices("input", "texts"), json_schema_extra=INPUT_SCHEMA)
     labels: list[str]
 
@@ -47,7 +47,9 @@ def router(state: AppState) -> APIRouter:
             model = state.model(body.model)
             ignored = state.ignored_fields(body)
             items = ItemReader(state.settings.item_limits, ignored).read_all(body.input)
-            asked = EmbeddingRequest(model=model, items=[*items, *map(TextItem, labels)])
+            asked = EmbeddingRequest(
+                model=model, items=[*items, *map(TextItem, labels)], truncate=state.settings.truncate
+            )
             result = await state.service.embed(asked, client)
             return embedding_response(request, client, result, _body(result, len(items), labels), ignored.headers())
 

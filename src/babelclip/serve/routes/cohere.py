@@ -14,6 +14,7 @@ from babelclip.serve.encoding_formats import Encoding, read_dimensions, read_for
 from babelclip.serve.errors import FieldError, InvalidInput
 from babelclip.serve.items import Item, ItemLimits, ItemReader, TextItem
 from babelclip.serve.responses import embedding_response
+from babelclip.serve.schemas import MODEL
 from babelclip.serve.state import AppState
 
 _EXAMPLE: dict[str, Any] = {"model": "babelclip-small", "texts": ["a bridge at dawn"], "input_type": "search_query"}
@@ -30,7 +31,7 @@ class CohereRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [_EXAMPLE]})
 
-    model: str = Field(max_length=500)
+    model: str | None = Field(None, max_length=500, description=MODEL)
     input_type: str | None = None
     texts: list[str] | None = None
     images: list[Any] | None = None
@@ -38,6 +39,8 @@ class CohereRequest(BaseModel):
     embedding_types: list[str] | None = None
     output_dimension: int | None = None
     truncate: Literal["NONE", "START", "END"] = "END"
+    max_tokens: int | None = Field(None, description="Not taken: texts are cut at the model's limit.")
+    priority: int | None = Field(None, description="Ignored, as X-Ignored-Fields says.")
 
 
 def router(state: AppState) -> APIRouter:
@@ -52,6 +55,7 @@ def router(state: AppState) -> APIRouter:
             formats, _ = read_formats(body.embedding_types or ["float"])
             dim = read_dimensions(body.output_dimension, model.description.dim, "output_dimension")
             ignored = state.ignored_fields(body)
+            ignored.add("priority", when=body.priority is not None)
             reader = ItemReader(state.settings.item_limits, ignored)
             items, field = _items(body, reader, state.settings.item_limits)
             task = _TASKS.get(body.input_type or "")
@@ -79,7 +83,7 @@ def _items(body: CohereRequest, reader: ItemReader, limits: ItemLimits) -> tuple
     name = given[0]
     values = getattr(body, name)
     if name == "texts":
-        limits.check_number(len(values), name)
+        limits.check_some(len(values), name)
         return [TextItem(text) for text in values], name
     if name == "images":
         values = [{"image": image} for image in values]
@@ -87,6 +91,9 @@ def _items(body: CohereRequest, reader: ItemReader, limits: ItemLimits) -> tuple
 
 
 def _truncates(body: CohereRequest) -> bool:
+    if body.max_tokens is not None:
+        message = "texts are cut at the model's limit and nowhere else; leave it out"
+        raise InvalidInput([FieldError("max_tokens", message)])
     if body.truncate == "START":
         raise InvalidInput([FieldError("truncate", "texts are cut at their end here; send END or NONE")])
     return body.truncate == "END"

@@ -1,4 +1,4 @@
-"""``/v1/embeddings``: Jina's and OpenAI's request in one."""
+"""``/v1/embeddings``: Jina's, OpenAI's and Voyage's request in one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from babelclip.serve.access.authenticator import Client
+from babelclip.serve.aliases import one_of, task_of
 from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult, FailedItem, OnError
-from babelclip.serve.encoding_formats import Encoding, read_dimensions, read_formats
+from babelclip.serve.encoding_formats import Encoding, read_dimensions, read_encoding_format, read_formats
 from babelclip.serve.errors import FieldError, InvalidInput
 from babelclip.serve.ignored_fields import IgnoredFields
 from babelclip.serve.inference.served_model import ModelDescription, ServedModel
@@ -46,8 +47,8 @@ async def answer_embeddings(
     asked = EmbeddingRequest(
         model=model,
         items=ItemReader(state.settings.item_limits, ignored, may_fail=on_error == "item").read_all(body.input),
-        task=body.task,
-        truncate=body.truncate,
+        task=asked_task(body),
+        truncate=asked_truncation(body, default=state.settings.truncate),
         on_error=on_error,
     )
     result = await state.service.embed(asked, client)
@@ -55,10 +56,43 @@ async def answer_embeddings(
     return embedding_response(request, client, result, _body(result, encoding), remarks)
 
 
+def asked_task(body: EmbeddingsRequest) -> str | None:
+    """The task, by whichever name it was sent.
+
+    Raises:
+        InvalidInput: the names differ, or ``input_type`` is none that is known.
+    """
+    return one_of({"task": body.task or None, "input_type": task_of(body.input_type)})
+
+
+def asked_truncation(body: EmbeddingsRequest, *, default: bool) -> bool:
+    """Whether texts over the model's limit are cut, by whichever name that was said.
+
+    Args:
+        default: where the body does not say.
+
+    Raises:
+        InvalidInput: the names differ.
+    """
+    said = body.truncate if "truncate" in body.model_fields_set else None
+    asked = one_of({"truncate": said, "truncation": body.truncation})
+    return default if asked is None else asked
+
+
 def _encoding(body: EmbeddingsRequest, model: ModelDescription, client: Client) -> Encoding:
-    formats, by_format = read_formats(body.embedding_type, body.encoding_type, body.encoding_format)
-    dim = read_dimensions(body.dimensions, model.dim) or default_dim(client, model)
-    return Encoding(formats=formats, by_format=by_format, dim=dim, normalize=body.normalized)
+    widths = {
+        name: read_dimensions(getattr(body, name), model.dim, name) for name in ("dimensions", "output_dimension")
+    }
+    dim = one_of(widths) or default_dim(client, model)
+    as_bytes = False
+    if body.output_dtype is None:
+        formats, by_format = read_formats(body.embedding_type, body.encoding_type, body.encoding_format)
+    else:
+        jinas = one_of({"embedding_type": body.embedding_type, "encoding_type": body.encoding_type})
+        asked = one_of({"embedding_type": jinas, "output_dtype": body.output_dtype})
+        formats, by_format = read_formats(asked)
+        as_bytes = jinas is None and read_encoding_format(body.output_dtype, body.encoding_format)
+    return Encoding(formats=formats, by_format=by_format, dim=dim, normalize=body.normalized, as_bytes=as_bytes)
 
 
 def default_dim(client: Client, model: ModelDescription) -> int | None:
@@ -92,9 +126,14 @@ def _ignored_fields(state: AppState, body: EmbeddingsRequest, model: ServedModel
     """
     if body.late_chunking:
         raise InvalidInput([FieldError("late_chunking", "this model has no late chunking; send false or leave it out")])
+    if body.return_multivector:
+        raise InvalidInput(
+            [FieldError("return_multivector", "an item has one vector here; send false or leave it out")]
+        )
     ignored = state.ignored_fields(body)
     named = body.encoding_type if body.embedding_type is None else body.embedding_type
     ignored.add("encoding_format", when=named is not None and body.encoding_format not in (None, named))
     ignored.add("task", when=model.ignores_task(body.task))
+    ignored.add("input_type", when=model.ignores_task(task_of(body.input_type)))
     ignored.add("user", when=body.user is not None)
     return ignored

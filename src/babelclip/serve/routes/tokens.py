@@ -7,14 +7,23 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from babelclip.serve.aliases import task_of
 from babelclip.serve.embedding_service import EmbeddingRequest, FailedItem, PricingResult
 from babelclip.serve.items import ItemReader
 from babelclip.serve.pricing import PricedText
 from babelclip.serve.responses import failed_entry, list_body, pricing_response
+from babelclip.serve.routes.embeddings import asked_task, asked_truncation
 from babelclip.serve.schemas import EmbeddingsRequest
 from babelclip.serve.state import AppState
 
-NO_PRICE = frozenset(EmbeddingsRequest.model_fields) - {"model", "input", "task", "truncate"}
+NO_PRICE = frozenset(EmbeddingsRequest.model_fields) - {
+    "model",
+    "input",
+    "task",
+    "input_type",
+    "truncate",
+    "truncation",
+}
 """Fields that change vectors and no price."""
 
 
@@ -32,7 +41,14 @@ def router(state: AppState) -> APIRouter:
             for name in NO_PRICE:
                 ignored.add(name, when=getattr(body, name) != EmbeddingsRequest.model_fields[name].default)
             ignored.add("task", when=model.ignores_task(body.task))
-            asked = EmbeddingRequest(model=model, items=items, task=body.task, truncate=body.truncate, on_error="item")
+            ignored.add("input_type", when=model.ignores_task(task_of(body.input_type)))
+            asked = EmbeddingRequest(
+                model=model,
+                items=items,
+                task=asked_task(body),
+                truncate=asked_truncation(body, default=state.settings.truncate),
+                on_error="item",
+            )
             result = await state.service.price(asked)
             return pricing_response(client, result, _body(result), ignored.headers())
 

@@ -17,12 +17,13 @@ from starlette.responses import Response
 from babelclip.arrays import Vectors
 from babelclip.data_uri import to_base64
 from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
-from babelclip.serve.encoding_formats import read_dimensions
+from babelclip.serve.encoding_formats import read_dimensions, typed
 from babelclip.serve.errors import FieldError, InvalidInput
 from babelclip.serve.items import Item, ItemLimits, ItemReader
 from babelclip.serve.responses import embedding_response
+from babelclip.serve.schemas import MODEL
 from babelclip.serve.state import AppState
-from babelclip.vectors import finish, quantize
+from babelclip.vectors import finish
 
 _EXAMPLE: dict[str, Any] = {
     "model": "babelclip-small",
@@ -45,7 +46,7 @@ class VoyageRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [_EXAMPLE]})
 
-    model: str = Field(max_length=500)
+    model: str | None = Field(None, max_length=500, description=MODEL)
     inputs: list[Input]
     input_type: Literal["query", "document"] | None = None
     truncation: bool = True
@@ -91,7 +92,7 @@ def _parts(body: VoyageRequest, reader: ItemReader, limits: ItemLimits) -> tuple
     parts: list[Item] = []
     owners: list[int] = []
     errors: list[FieldError] = []
-    limits.check_number(sum(len(each.content) for each in body.inputs), "inputs")
+    limits.check_some(sum(len(each.content) for each in body.inputs), "inputs")
     for index, each in enumerate(body.inputs):
         for number, part in enumerate(each.content):
             try:
@@ -126,7 +127,6 @@ def _fused(raw: Vectors, dim: int | None) -> Vectors:
 
 
 def _encoded(vector: Vectors, body: VoyageRequest) -> Any:
-    dtype = body.output_dtype
-    values = vector.astype("<f4") if dtype is None or dtype == "float" else quantize(vector, dtype)
+    values = typed(vector, body.output_dtype or "float")
     as_base64 = body.encoding_format is not None or body.output_encoding is not None
     return to_base64(values.tobytes()) if as_base64 else values.tolist()

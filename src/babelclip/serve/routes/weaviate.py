@@ -64,7 +64,7 @@ def router(state: AppState) -> APIRouter:
 
 
 def _items(body: VectorizeRequest, reader: ItemReader, limits: ItemLimits) -> list[Item]:
-    images = reader.read_all([{"image": image} for image in body.images], "images")
+    images = reader.read_all([{"image": image} for image in body.images], "images") if body.images else []
     items: list[Item] = [*map(TextItem, body.texts), *images]
     limits.check_number(len(items), "texts and images")
     return items
