@@ -6,7 +6,8 @@
     images = encoder.encode_image(["bridge.jpg"])
     babelclip.similarity(texts, images)
 
-Importing the package loads nothing heavy: each name brings what it needs when it is first used.
+Importing the package loads nothing heavy: each name brings what it needs when it is first used. It does switch off the
+telemetry of libraries that come with it (``babelclip.no_telemetry``), before one of them is loaded.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from babelclip.errors import (
     UnknownTask,
     WeightsError,
 )
+from babelclip.no_telemetry import switch_off as _switch_off_telemetry
 from babelclip.version import __version__
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from babelclip.search.query import Query
     from babelclip.search.walk import Wanted
     from babelclip.vectors import quantize, similarity
+
+_switch_off_telemetry()
 
 __all__ = [
     "BabelclipError",

@@ -11,7 +11,7 @@ from babelclip.errors import RuntimeUnavailable
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "torch": ("torch",),
     "export": ("torch", "onnx", "onnx_ir", "onnxscript"),
-    "train": ("torch", "onnx", "onnx_ir", "onnxscript", "matplotlib", "openvino", "pyarrow"),
+    "train": ("torch", "onnx", "onnx_ir", "onnxscript", "matplotlib", "pyarrow"),
     "server": ("fastapi", "starlette", "uvicorn", "httptools", "orjson", "httpcore", "idna", "prometheus_client"),
     "tensorboard": ("tensorboard",),
     "heif": ("pillow_heif",),

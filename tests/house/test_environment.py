@@ -11,7 +11,7 @@ from babelclip.cli.environment import VARIABLES
 
 SOURCE = Path(__file__).parents[2] / "src" / "babelclip"
 TABLE = "cli/environment.py"
-PREFIXED = re.compile(r"(BABELCLIP|HF|OMP|XDG|OPENBLAS|MKL)_[A-Z_]+")
+PREFIXED = re.compile(r"(BABELCLIP|HF|OMP|ORT|XDG|OPENBLAS|MKL)_[A-Z_]+")
 THE_HUBS = {"HF_HOME", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE"}
 """What huggingface_hub reads for us."""
 OF_THE_BUILD = {"BABELCLIP_WEIGHTS"}  # hatch_build.py; explained in packages/babelclip-small/README.md

@@ -15,6 +15,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "babelclip"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
+    "no_telemetry": set(),
     "atomic_write": set(),
     "decode": {"errors"},
     "optional_dependency": {"errors"},
@@ -77,6 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "web": {"data_uri", "encodes", "explain", "html", "prepare", "search", "serve.pricing", "vectors"},
     "__init__": {
+        "no_telemetry",
         "encodes",
         "encoder",
         "vectors",

@@ -3,14 +3,13 @@
 A name is resolved to a commit once and remembered (``pins.json`` in the user's cache), so the same name gives the same
 weights until `update` is asked for, and a complete model needs no network. ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN``
 and ``HF_HUB_OFFLINE`` mean what they mean to huggingface_hub. What it sends is its own version, Python's and the user's
-token where there is one; its telemetry is switched off where the environment does not say otherwise.
+token where there is one; its telemetry is off (``babelclip.no_telemetry``).
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -37,8 +36,6 @@ from babelclip.checkpoint.hub_modules import hub_module
 from babelclip.checkpoint.resumable_download import download_large
 from babelclip.errors import FetchError, FolderError
 from babelclip.user_folders import user_cache
-
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub first does something
 
 REQUIRED = (CONFIG, TOKENIZER)
 _OPTIONAL = (TOKENIZER_CONFIG, PREPROCESSOR_CONFIG, PREPROCESSING, "checksums.json", CARD)

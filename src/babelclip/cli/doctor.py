@@ -44,6 +44,7 @@ def doctor(*, json_lines: JsonOption = False) -> int:
 
 def examine() -> dict[str, Any]:
     """Everything that doctor says, as plain data."""
+    from babelclip.no_telemetry import telemetry
     from babelclip.optional_dependency import install_line
     from babelclip.search.open_store import default_url
     from babelclip.user_folders import user_cache
@@ -66,6 +67,7 @@ def examine() -> dict[str, Any]:
         "index": default_url(),
         "hub cache": hub_cache(),
         "configuration": configuration(),
+        "telemetry": telemetry(),
         "offline": os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"),
     }
 

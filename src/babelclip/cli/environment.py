@@ -45,6 +45,7 @@ VARIABLES = (
     Variable("HF_HOME", "Where the hub's client keeps its cache and its token.", HUB),
     Variable("HF_ENDPOINT", "Address of another hub.", HUB),
     Variable("HF_TOKEN", "Token for models of the hub that are not open to all.", HUB),
+    Variable("ORT_DISABLE_TELEMETRY", "ONNX Runtime reports nothing to its maker; 1 where it is not set."),
     Variable("HF_HUB_DISABLE_TELEMETRY", "The hub's client sends no statistics; 1 where it is not set.", HUB),
     Variable("OMP_NUM_THREADS", "Threads of one computation where --threads does not say.", ("--threads",)),
     Variable("OPENBLAS_NUM_THREADS", "Noted in result files, because it changes times.", EVALUATION),
