@@ -30,7 +30,7 @@ class ProgressMeter:
     _is_shown: bool
     _line_seconds: float | None  # None: no lines
     _last_line: float
-    _has_lines: bool = False
+    _written: str = ""
 
     def advance(self, by: float = 1) -> None:
         """So much more is done."""
@@ -65,11 +65,12 @@ class ProgressMeter:
             self._write_line()
 
     def _write_line(self) -> None:
-        self.say(f"{self._task.description}: {progress_facts(self._task)}")
-        self._last_line, self._has_lines = time.monotonic(), True
+        line = f"{self._task.description}: {progress_facts(self._task)}"
+        self.say(line)
+        self._last_line, self._written = time.monotonic(), line
 
     def _end(self) -> None:
-        if self._has_lines:
+        if self._written not in ("", f"{self._task.description}: {progress_facts(self._task)}"):
             self._write_line()
 
 
