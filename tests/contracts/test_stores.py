@@ -21,6 +21,7 @@ from babelclip.encoder import Encoder
 from babelclip.errors import ConfigError, ModelDiffers, StoreError
 from babelclip.search.export import export_rows
 from babelclip.search.filters import And, Eq, Filter, In, Not, Or, Prefix, Range, matches
+from babelclip.search.filters_on_index import LackingField, has_field, lacking_fields, refuse_unknown_fields
 from babelclip.search.index import Index
 from babelclip.search.index_notes import ModelNote
 from babelclip.search.open_store import open_database
@@ -227,14 +228,12 @@ def test_deleted_rows_are_found_no_more(store: VectorStore) -> None:
 
 FILTERS: list[Filter] = [
     Eq("kind", "image"),
-    Eq("kind", 5),
     Eq("path", "/photos/3/10.jpg"),
     Eq("camera", "相机"),
     Eq("camera", "Ωmega 'x'"),
     Eq("camera", 'q"uote'),
     Eq("size", 5000),
     Eq("size", 5000.0),
-    Eq("size", "5000"),
     Eq("mixed", 4),
     Eq("mixed", "4"),
     Eq("mixed", "5"),
@@ -255,7 +254,9 @@ FILTERS: list[Filter] = [
     Prefix("path", "/photos/%"),
     Prefix("path", ""),
     Prefix("mixed", "1"),
-    Prefix("size", "1"),
+    Range("mine", low="1"),
+    Prefix("taken", "201"),
+    And((Range("taken", "2012"), Range("taken", high="2018-06-30T12"))),
     Not(Eq("camera", "Pixel 8")),
     Not(Range("taken", "2015", "2018")),
     Not(Prefix("path", "/photos/3/")),
@@ -288,6 +289,37 @@ def test_filters_mean_the_same_everywhere(filled: tuple[VectorStore, list[Row]],
     assert [hit.score for hit in store.query(query, 5, where)] == pytest.approx(
         [float(row.vector @ query) for row in best], abs=ROUNDING
     )
+
+
+def test_rows_that_lack_a_field_are_counted(filled: tuple[VectorStore, list[Row]]) -> None:
+    """Of every field that a row may lack, by a plain count; not of fields whose lack lets a row pass."""
+    store, rows = filled
+    for field in ("taken", "camera", "latitude", "width", "mixed", "size"):
+        lacking = sum(field not in row.metadata for row in rows)
+        where: Filter = has_field(field) & Not(Eq("path", "/a")) & Not(Range("turned", 6))
+        expected = [LackingField(field, lacking, len(rows))] if lacking else []
+        assert lacking_fields(store, where) == expected
+        assert store.count(has_field(field)) == len(rows) - lacking
+    texts = [row for row in rows if row.kind == "text"]
+    undated = LackingField("taken", sum("taken" not in row.metadata for row in texts), len(texts))
+    assert lacking_fields(store, Range("taken", "2020"), ("text",)) == [undated]
+    assert lacking_fields(store, Not(Range("taken", "2020"))) == []
+
+
+def test_a_field_that_no_row_has_is_refused(filled: tuple[VectorStore, list[Row]], database: Database) -> None:
+    store, _ = filled
+    for known in (Eq("mixed", "5"), Eq("width", 5), Not(Eq("camera", "x"))):
+        refuse_unknown_fields(store, known)
+    for where in (Eq("camra", "Pixel 8"), Not(Eq("camra", "x")), Or((Eq("size", 1), Range("camra", "a")))):
+        with pytest.raises(ConfigError, match="nothing in the index has a field 'camra'; was 'camera' meant"):
+            refuse_unknown_fields(store, where)
+    refuse_unknown_fields(database.create("2", DIM), Eq("camra", "x"))  # nothing is there yet
+
+
+@pytest.mark.parametrize("field", ["taken", "size"])
+def test_a_known_field_of_another_type_is_not_stored(store: VectorStore, field: str) -> None:
+    with pytest.raises(ConfigError, match=field):
+        store.upsert([Row("a", "image", unit_vectors(1)[0], {field: 5 if field == "taken" else "5"})])
 
 
 def test_filters_hold_before_the_nearest_are_chosen(store: VectorStore) -> None:

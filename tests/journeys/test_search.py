@@ -91,7 +91,11 @@ def test_paths_for_pipes(home: Path) -> None:
 def test_filters(home: Path) -> None:
     inside = rows(babelclip(home, "search", "cat", "--in", "Photos", "--json", "-k", "60"))
     assert len(inside) == len(list(ALBUM.glob("*.webp")))
-    assert rows(babelclip(home, "search", "cat", "--in", "elsewhere", "--json")) == []
+    for nothing in (["--in", "elsewhere"], ["--after", "2024-6"], ["--where", "camra=X"], ["--where", "kind=photo"]):
+        refused = babelclip(home, "search", "cat", *nothing, "--json")
+        assert (refused.returncode, refused.stdout) == (2, ""), nothing
+    undated = babelclip(home, "search", "cat", "--after", "2001", "--json")
+    assert "have no 'taken', so they are left out" in undated.stderr
     wide = rows(babelclip(home, "search", "cat", "--where", "width>=100", "--json"))
     assert all(int(str(row["width"])) >= 100 for row in wide)
     assert babelclip(home, "search", "cat", "--where", "width > 100").returncode == 2

@@ -104,7 +104,7 @@ def indexed_photos(url: str | None, encoder: AnyEncoder, inside: tuple[Path, ...
     """
     from itertools import count, islice
 
-    from babelclip.cli.filters import lies_in
+    from babelclip.cli.filters import check_on_index, lies_in
     from babelclip.search.filters import And, Eq, Filter
     from babelclip.search.index import Index
     from babelclip.search.open_store import index_url
@@ -112,6 +112,7 @@ def indexed_photos(url: str | None, encoder: AnyEncoder, inside: tuple[Path, ...
     chosen: Filter = Eq("kind", "image")
     folders = lies_in(inside)
     with Index.open(index_url(url), encoder) as opened:
+        check_on_index(opened, folders, inside)
         store = opened.store()
         rows = iter(()) if store is None else store.rows(chosen if folders is None else And((chosen, folders)))
         for first in count(0, _STEP):

@@ -32,7 +32,7 @@ def dupes(
             alike.
         json_lines: Results as JSON lines on stdout, in place of text to read: one object per group.
     """
-    from babelclip.cli.filters import lies_in
+    from babelclip.cli.filters import check_on_index, lies_in
     from babelclip.cli.search import as_row, write_sheet
     from babelclip.progress import show_progress
     from babelclip.search.filters import of_kind
@@ -42,6 +42,7 @@ def dupes(
 
     where = lies_in(inside)
     with Index.open(index_url(index), None) as opened:
+        check_on_index(opened, where, inside, ("image",))
         photos = opened.count(of_kind("image", where))
         with show_progress("comparing", photos, show=not quiet) as meter:
             groups = find_near_duplicates(opened, threshold, where, meter.advance)

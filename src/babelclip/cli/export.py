@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from babelclip.cli.filters import FilterOptions
+from babelclip.cli.filters import FilterOptions, check_on_index
 from babelclip.cli.options import IndexOption, QuietOption
 
 
@@ -49,6 +49,7 @@ def export(
         store, note = opened.store(), opened.model()
         if store is None or note is None:
             raise StoreError(f"the index {opened.database.url} is empty: babelclip index FOLDER fills it")
+        check_on_index(opened, condition, only.inside, only.kind)
         with show_progress("exporting", store.count(condition), show=not quiet) as meter:
             rows = store.rows(condition)
             if to_stdout:

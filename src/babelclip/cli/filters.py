@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,6 +14,7 @@ from babelclip.cli.options import InsideOption
 
 if TYPE_CHECKING:
     from babelclip.search.filters import Filter
+    from babelclip.search.index import Index
 
 
 @Parameter(name="*", group="Filters")
@@ -36,12 +39,15 @@ class FilterOptions:
             ConfigError: a day or a condition that is none.
         """
         from babelclip.errors import ConfigError
-        from babelclip.search.filters import And, Range, parse_where
+        from babelclip.search.fields import FIELDS
+        from babelclip.search.filters import And, Range
+        from babelclip.search.parse_filters import parse_where
 
         parts = [lies_in(self.inside)]
         for name, day in (("--after", self.after), ("--before", self.before)):
-            if day is not None and not day[:4].isdigit():
-                raise ConfigError(f"{name} {day!r}: expected a day as 2024, 2024-06 or 2024-06-30")
+            problem = None if day is None else FIELDS["taken"].wrong_bound(day)
+            if problem:
+                raise ConfigError(f"{name}: {problem}")
         if self.after is not None or self.before is not None:
             parts.append(Range("taken", self.after, self.before))
         parts.append(parse_where(self.where))
@@ -55,3 +61,23 @@ def lies_in(folders: tuple[Path, ...]) -> Filter | None:
     from babelclip.search.index import below
 
     return Or(tuple(below(folder.expanduser().absolute()) for folder in folders)) if folders else None
+
+
+def check_on_index(
+    index: Index, where: Filter | None, inside: tuple[Path, ...] = (), kinds: Sequence[str] | None = None
+) -> None:
+    """Refuse what can find nothing in this index, and tell on stderr how many rows lack a field that is asked for.
+
+    Raises:
+        ConfigError: a folder that is not indexed, or a field that nothing has.
+    """
+    from babelclip.search.fields import KINDS
+    from babelclip.search.filters_on_index import refuse_unknown_fields, refuse_unknown_folders
+
+    refuse_unknown_folders(index.folders(), [folder.expanduser().absolute() for folder in inside])
+    store = index.store()
+    if store is None:
+        return
+    refuse_unknown_fields(store, where)
+    for each in index.lacking(where, kinds or KINDS):
+        print(f"babelclip: {each}", file=sys.stderr)

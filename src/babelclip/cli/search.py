@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from babelclip.atomic_write import write_text
-from babelclip.cli.filters import FilterOptions
+from babelclip.cli.filters import FilterOptions, check_on_index
 from babelclip.cli.options import TOP, IndexOption, JsonOption, ModelOptions, SheetOption
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def search(
     """
     from babelclip.cli.usage_errors import refuse_flags
     from babelclip.errors import ConfigError
-    from babelclip.search.index import KINDS, Index
+    from babelclip.search.fields import KINDS
+    from babelclip.search.index import Index
     from babelclip.search.open_store import index_url
     from babelclip.search.query import Query
 
@@ -69,6 +70,7 @@ def search(
         raise ConfigError("name what to search for, or give --stdin and one query a line there")
     asked = [] if stdin else [Query.parse(query or [])]
     with Index.open(url, model.open()) as opened:
+        check_on_index(opened, condition, only.inside, only.kind)
         find = partial(opened.search, k=top, where=condition, kinds=only.kind or KINDS, correct_gap=correct_gap)
         if stdin:
             return answer_lines(find)

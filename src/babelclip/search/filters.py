@@ -4,19 +4,21 @@
     Range("taken", "2024-01-01", "2025-01-01") & Prefix("path", "/photos/") & ~Eq("camera", "scanner")
 
 A condition on a field that a row does not have, or has in another type (a number where a string is asked for), does
-not hold; its negation does. Each store compiles the tree into its own language; ``matches`` is what all mean. As people
-type them (``parse_where``): ``camera=Pixel 8``, ``taken>=2024-06``, ``path^=/photos/2024/``, ``width<1000``.
+not hold; its negation does. A condition that no row can fulfill is refused when it is made: a range whose end comes
+first, or a value that a field of an index can never have (``fields``). Each store compiles the tree into its own
+language; ``matches`` is what all mean. ``parse_filters`` reads what people type.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from babelclip.errors import ConfigError
+from babelclip.search.fields import FIELDS, wrong_range
 
 Scalar = str | int | float
 """What a field of metadata may be. No booleans: stores disagree whether true is one."""
@@ -24,8 +26,6 @@ Metadata = Mapping[str, Scalar]
 
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _LARGEST = 2**63
-_CONDITION = re.compile(r"\s*([A-Za-z_]\w*)\s*(!=|>=|\^=|=|<)\s*(.*?)\s*", re.DOTALL)
-_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 
 class Filter:
@@ -50,7 +50,7 @@ class Eq(Filter):
 
     def __post_init__(self) -> None:
         check_field(self.field)
-        check_scalar(self.field, self.value)
+        check_value(self.field, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class In(Filter):
         if not isinstance(self.values, tuple):
             raise ConfigError(f"In({self.field!r}, ...) takes a tuple of values, found {type(self.values).__name__}")
         for value in self.values:
-            check_scalar(self.field, value)
+            check_value(self.field, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,7 @@ class Range(Filter):
             check_scalar(self.field, bound)
         if not values or len({isinstance(bound, str) for bound in values}) > 1:
             raise ConfigError(f"Range({self.field!r}, ...) takes one or two bounds of one type, found {values}")
+        _refuse(self.field, wrong_range(self.field, self.low, self.high))
 
     @property
     def bounds(self) -> list[tuple[str, Scalar]]:
@@ -101,6 +102,9 @@ class Prefix(Filter):
         check_field(self.field)
         if not isinstance(self.start, str):
             raise ConfigError(f"Prefix({self.field!r}, ...) takes a string, found {type(self.start).__name__}")
+        check_scalar(self.field, self.start)
+        known = FIELDS.get(self.field)
+        _refuse(self.field, None if known is None else known.wrong_start(self.start))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,14 @@ class And(Filter):
 
     parts: tuple[Filter, ...]
 
+    def __post_init__(self) -> None:
+        _check_parts(self.parts)
+        together: dict[str, Range] = {}
+        for each in _ranges(self):
+            before = together.setdefault(each.field, each)
+            if before is not each:
+                together[each.field] = _narrower(before, each)
+
 
 @dataclass(frozen=True, slots=True)
 class Or(Filter):
@@ -116,12 +128,50 @@ class Or(Filter):
 
     parts: tuple[Filter, ...]
 
+    def __post_init__(self) -> None:
+        _check_parts(self.parts)
+
 
 @dataclass(frozen=True, slots=True)
 class Not(Filter):
     """It does not hold."""
 
     part: Filter
+
+    def __post_init__(self) -> None:
+        _check_parts((self.part,))
+
+
+def _check_parts(parts: object) -> None:
+    if not isinstance(parts, tuple) or not all(isinstance(part, Filter) for part in parts):
+        raise ConfigError(f"filters are put together from filters, found {parts!r:.200}")
+
+
+def _ranges(where: And) -> Iterator[Range]:
+    """The ranges that must all hold."""
+    for part in where.parts:
+        if isinstance(part, And):
+            yield from _ranges(part)
+        elif isinstance(part, Range):
+            yield part
+
+
+def _narrower(one: Range, other: Range) -> Range:
+    """Where two ranges of a field overlap.
+
+    Raises:
+        ConfigError: nowhere.
+    """
+    known, bounds = FIELDS.get(one.field), one.bounds + other.bounds
+    if len({isinstance(bound, str) for _, bound in bounds}) > 1:
+        raise ConfigError(f"{one.field}: no value is both a text and a number, found {one} and {other}")
+
+    def place(bound: Scalar) -> Any:
+        return bound if known is None else known.place(bound)
+
+    lows = [each.low for each in (one, other) if each.low is not None]
+    highs = [each.high for each in (one, other) if each.high is not None]
+    return Range(one.field, max(lows, key=place, default=None), min(highs, key=place, default=None))
 
 
 def check_field(name: object) -> str:
@@ -152,6 +202,22 @@ def check_scalar(field: str, value: object) -> Scalar:
     return value
 
 
+def check_value(field: str, value: object) -> Scalar:
+    """A value that rows can have in a field.
+
+    Raises:
+        ConfigError: none can.
+    """
+    checked, known = check_scalar(field, value), FIELDS.get(field)
+    _refuse(field, None if known is None else known.wrong_value(checked))
+    return checked
+
+
+def _refuse(field: str, problem: str | None) -> None:
+    if problem is not None:
+        raise ConfigError(f"{field}: {problem}")
+
+
 def check_metadata(metadata: Mapping[str, Any]) -> None:
     """Look at names and values.
 
@@ -160,6 +226,9 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
     """
     for field, value in metadata.items():
         check_scalar(check_field(field), value)
+        known = FIELDS.get(field)
+        if known is not None and isinstance(value, str) != known.is_text:
+            raise ConfigError(f"{field} takes {'a text' if known.is_text else 'a number'}, found {value!r}")
 
 
 def of_kind(kind: str, where: Filter | None = None) -> Filter:
@@ -210,40 +279,3 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def parse_where(conditions: Sequence[str]) -> Filter | None:
-    """All conditions together; None for none. Values that look like numbers are numbers, unless in double quotes.
-
-    Raises:
-        ConfigError: it is none; the message shows the forms.
-    """
-    filters = [_condition(text) for text in conditions]
-    return None if not filters else filters[0] if len(filters) == 1 else And(tuple(filters))
-
-
-def _condition(text: str) -> Filter:
-    found = _CONDITION.fullmatch(text)
-    if found is None:
-        raise ConfigError(
-            f"no condition: {text!r}; the forms are field=value, field=one|another, field!=value, field>=value, "
-            "field<value and field^=beginning"
-        )
-    field, sign, written = found.groups()
-    if sign == "^=":
-        return Prefix(field, written)
-    if sign == ">=":
-        return Range(field, low=_typed(written))
-    if sign == "<":
-        return Range(field, high=_typed(written))
-    values = tuple(_typed(part) for part in written.split("|"))
-    same: Filter = Eq(field, values[0]) if len(values) == 1 else In(field, values)
-    return Not(same) if sign == "!=" else same
-
-
-def _typed(written: str) -> Scalar:
-    if len(written) >= 2 and written[0] == written[-1] == '"':
-        return written[1:-1]
-    if _NUMBER.fullmatch(written):
-        return int(written) if re.fullmatch(r"[+-]?\d{1,18}", written) else float(written)
-    return written

@@ -14,7 +14,9 @@ from babelclip.arrays import Vectors
 from babelclip.encodes import Encodes
 from babelclip.errors import ConfigError, ModelDiffers, StoreError
 from babelclip.score_normalization import ScoreNormalization
+from babelclip.search.fields import KINDS
 from babelclip.search.filters import Eq, Filter, Metadata, Prefix, of_kind
+from babelclip.search.filters_on_index import LackingField, lacking_fields, refuse_unknown_fields
 from babelclip.search.fuse import OwnCohorts, in_one_order, taken_cohorts
 from babelclip.search.index_notes import (
     ANSWERING,
@@ -33,9 +35,6 @@ from babelclip.search.query import Query, query_vector
 from babelclip.search.store import Database, Known, Row, Scored, VectorStore
 from babelclip.search.walk import Wanted, path_text
 from babelclip.vectors import finish
-
-KINDS = ("image", "page", "text")
-"""What an index holds: photos, pages of documents, pieces of texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +133,11 @@ class Index:
         store = self.store()
         return 0 if store is None else store.count(where)
 
+    def lacking(self, where: Filter | None, kinds: Sequence[str] = KINDS) -> list[LackingField]:
+        """How many rows a condition leaves out because they lack a field, for each field that some lack."""
+        store = self.store()
+        return [] if store is None else lacking_fields(store, where, kinds)
+
     def verify(self) -> list[str]:
         """What is wrong with the index, in words; nothing where all is well."""
         store = self.store()
@@ -224,6 +228,7 @@ class Index:
 
         Raises:
             InputError: a query that cannot be embedded.
+            ConfigError: a condition on a field that nothing here has.
         """
         store = self.store()
         if store is None:
@@ -245,6 +250,7 @@ class Index:
         kinds: Sequence[str],
         correct_gap: bool,
     ) -> list[Hit]:
+        refuse_unknown_fields(store, where)
         vector = self.vector(query, store.dim)
         found = [store.query(vector, k, of_kind(kind, where)) for kind in kinds]
         found = [hits for hits in found if hits]

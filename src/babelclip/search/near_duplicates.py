@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from babelclip.search.filters import Filter, of_kind
+from babelclip.search.filters_on_index import refuse_unknown_fields
 from babelclip.search.index import Hit, Index
 
 NEIGHBORS = 20
@@ -32,6 +33,7 @@ def find_near_duplicates(
     store = index.store()
     if store is None:
         return []
+    refuse_unknown_fields(store, where)
     condition = of_kind("image", where)
     leader: dict[str, str] = {}
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from babelclip.html import render_html
-from babelclip.search.index import KINDS, Hit
+from babelclip.search.fields import KINDS
+from babelclip.search.filters_on_index import LackingField
+from babelclip.search.index import Hit
 from babelclip.web.indexing_job import IndexingProgress
 from babelclip.web.locale import Locale
 from babelclip.web.search_request import HITS_PER_PAGE, SearchRequest
@@ -20,6 +22,7 @@ def render_search_page(
     locale: Locale,
     folders: Sequence[str],
     count: int,
+    lacking: Sequence[LackingField] = (),
     indexing: IndexingProgress | None = None,
     problem: str | None = None,
     server: str | None = None,
@@ -32,6 +35,7 @@ def render_search_page(
         locale: the language of the page.
         folders: what has been indexed, to choose from.
         count: how much is indexed.
+        lacking: fields that a filter asks for and rows lack.
         indexing: how far indexing is, where it runs beside the page.
         problem: what went wrong, where something did.
         server: where the model is, where it is elsewhere.
@@ -45,7 +49,7 @@ def render_search_page(
         folders=folders,
         is_indexing=indexing is not None,
         indexed=indexed_line(locale, count, indexing),
-        status=problem or status_line(search, hits, locale, count, indexing),
+        status=problem or status_line(search, hits, locale, count, indexing, lacking),
         following=search.start + HITS_PER_PAGE,
         server=server,
         has_more=search.next_start(hits) is not None,
@@ -119,6 +123,7 @@ def status_line(
     locale: Locale,
     count: int,
     indexing: IndexingProgress | None,
+    lacking: Sequence[LackingField] = (),
     *,
     by_image: bool = False,
 ) -> str:
@@ -130,13 +135,16 @@ def status_line(
         locale: the language of the page.
         count: of all that is indexed; looked at only where there are no hits.
         indexing: how far indexing is.
+        lacking: fields that a filter asks for and rows lack.
         by_image: whether an image was searched for.
     """
     if not hits and not count:
         return locale("empty" if indexing is None else "coming")
+    left_out = [
+        locale("lacking", count=f"{each.lacking:,}", rows=f"{each.rows:,}", field=locale(each.field))
+        for each in lacking
+    ]
     if not hits:
-        return locale("nothing")
-    found = locale("found", count=search.start + len(hits))
-    if by_image:
-        return f"{locale('like')} · {found}"
-    return found if search.has_query else ""
+        return " · ".join((locale("nothing"), *left_out))
+    found = [locale("found", count=search.start + len(hits))] if by_image or search.has_query else []
+    return " · ".join(([locale("like")] if by_image else []) + found + left_out)

@@ -12,8 +12,10 @@ import numpy as np
 
 from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError
+from babelclip.search.fields import FIELDS, KINDS
 from babelclip.search.filters import And, Filter, Range, of_kind
-from babelclip.search.index import KINDS, Hit, Index, below
+from babelclip.search.filters_on_index import refuse_unknown_folders
+from babelclip.search.index import Hit, Index, below
 from babelclip.search.query import Query
 
 HITS_PER_PAGE = 60
@@ -41,8 +43,10 @@ class SearchRequest:
         if self.kind and self.kind not in KINDS:
             raise ConfigError(f"kind must be one of {', '.join(KINDS)}")
         for name, day in (("after", self.after), ("before", self.before)):
-            if day and not (day[:4].isdigit() and len(day) <= 10):
-                raise ConfigError(f"{name} must be a day, as 2024-06-30")
+            problem = FIELDS["taken"].wrong_bound(day) if day else None
+            if problem:
+                raise ConfigError(f"{name}: {problem}")
+        _ = self.where  # refused as soon as it is asked
 
     @classmethod
     def from_address(cls, given: Mapping[str, str]) -> SearchRequest:
@@ -52,7 +56,7 @@ class SearchRequest:
             ConfigError: one of them is wrong.
         """
         start = given.get("start", "0") or "0"
-        if not start.isdigit():
+        if not (start.isascii() and start.isdigit()):
             raise ConfigError("start must be a whole number")
         cut = {
             name: given.get(name, "")[:MAX_QUERY_CHARACTERS] for name in ("q", "in", "like", "after", "before", "kind")
@@ -107,7 +111,9 @@ def find(index: Index, search: SearchRequest, image: bytes | None = None) -> lis
 
     Raises:
         InputError: the image or text cannot be embedded.
+        ConfigError: a folder that is not indexed, or similar to what is not there.
     """
+    refuse_unknown_folders(index.folders(), [Path(search.folder)] if search.folder else [])
     query = _query(index, search, image)
     if query is None:
         return _any(index, search)
@@ -123,10 +129,12 @@ def _query(index: Index, search: SearchRequest, image: bytes | None) -> Query | 
     return _vector_of(index, search.like) if search.like else None
 
 
-def _vector_of(index: Index, id: str) -> Vectors | None:
+def _vector_of(index: Index, id: str) -> Vectors:
     store = index.store()
     row = None if store is None else store.get([id])[0]
-    return None if row is None else row.vector
+    if row is None:
+        raise ConfigError("what is to be similar is not in the index; it may have been taken out since")
+    return row.vector
 
 
 def _any(index: Index, search: SearchRequest) -> list[Hit]:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from babelclip.errors import BabelclipError
+from babelclip.search.filters_on_index import LackingField
 from babelclip.search.index import Hit
 from babelclip.web.http import status_of, whole_body
 from babelclip.web.locale import Locale
@@ -25,9 +26,11 @@ router = APIRouter()
 def page(request: Request, state: State, locale: RequestLocale) -> HTMLResponse:
     """The page with the results of its address."""
     search, hits, problem, status = SearchRequest(), list[Hit](), None, 200
+    lacking: list[LackingField] = []
     try:
         search = SearchRequest.from_address(request.query_params)
         hits = find(state.index, search)
+        lacking = state.index.lacking(search.where, search.kinds)
     except BabelclipError as error:
         problem, status = locale("failed") + str(error), status_of(error)
     rendered = render_search_page(
@@ -36,6 +39,7 @@ def page(request: Request, state: State, locale: RequestLocale) -> HTMLResponse:
         locale=locale,
         folders=list(state.index.folders()),
         count=state.index.count(),
+        lacking=lacking,
         indexing=state.indexing,
         problem=problem,
         server=state.server,
@@ -59,12 +63,13 @@ async def search_results_by_image(request: Request, state: State, locale: Reques
 def _results(request: Request, state: PageState, locale: Locale, image: bytes | None) -> JSONResponse:
     search = SearchRequest.from_address(request.query_params)
     hits = find(state.index, search, image)
+    lacking = state.index.lacking(search.where, search.kinds)
     following = search.next_start(hits)
     count = len(hits) or state.index.count()
     return JSONResponse(
         {
             "html": render_hits(hits, search, locale),
-            "status": status_line(search, hits, locale, count, state.indexing, by_image=image is not None),
+            "status": status_line(search, hits, locale, count, state.indexing, lacking, by_image=image is not None),
             "more": None if following is None else search.address(start=following, lang=locale.code),
         }
     )

@@ -10,8 +10,9 @@ import pytest
 
 from babelclip.encoder import Encoder
 from babelclip.errors import ConfigError
-from babelclip.search.filters import And, Eq, Filter, In, Not, Prefix, Range, parse_where
+from babelclip.search.filters import And, Eq, Filter, In, Not, Prefix, Range
 from babelclip.search.open_store import default_url, index_url
+from babelclip.search.parse_filters import parse_where
 from babelclip.search.query import Query, QueryPart, query_vector
 from babelclip.search.read_file import PIECE, pieces
 
@@ -68,7 +69,8 @@ def test_parts_are_added_by_their_weights(encoder: Encoder) -> None:
         ("latitude<-3.5", Range("latitude", high=-3.5)),
         ("path^=/photos/2024=x", Prefix("path", "/photos/2024=x")),
         ('name="2024"', Eq("name", "2024")),
-        ("name=", Eq("name", "")),
+        ("name=2024", Eq("name", "2024")),
+        ("mine=", Eq("mine", "")),
     ],
 )
 def test_conditions(text: str, expected: Filter) -> None:
