@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
@@ -19,6 +20,9 @@ from rich.text import Text
 SECONDS_A_LINE = 30.0
 SPEED_SECONDS = 300.0
 """The speed is what these last seconds had: steps of minutes have one too."""
+
+_Standing: TypeAlias = tuple[str, float, str]
+"""What is counted, how much is done, and the note: a line that says the same is not written twice."""
 
 
 @dataclass(slots=True)
@@ -30,7 +34,7 @@ class ProgressMeter:
     _is_shown: bool
     _line_seconds: float | None  # None: no lines
     _last_line: float
-    _written: str = ""
+    _told: _Standing | None = None
 
     def advance(self, by: float = 1) -> None:
         """So much more is done."""
@@ -65,12 +69,14 @@ class ProgressMeter:
             self._write_line()
 
     def _write_line(self) -> None:
-        line = f"{self._task.description}: {progress_facts(self._task)}"
-        self.say(line)
-        self._last_line, self._written = time.monotonic(), line
+        self.say(f"{self._task.description}: {progress_facts(self._task)}")
+        self._last_line, self._told = time.monotonic(), self._standing()
+
+    def _standing(self) -> _Standing:
+        return self._task.description, self._task.completed, self._task.fields["note"]
 
     def _end(self) -> None:
-        if self._written not in ("", f"{self._task.description}: {progress_facts(self._task)}"):
+        if self._told is not None and self._told != self._standing():
             self._write_line()
 
 
