@@ -103,7 +103,7 @@ def test_options_that_the_guide_names_exist() -> None:
         if option not in ("--keys", "--dim"):
             assert option in help_text, option
     for path in set(re.findall(r"`(/v1/[a-z]+)`", GUIDE)):
-        assert path in ("/v1/embeddings", "/v1/tokens")
+        assert path in ("/v1/embeddings", "/v1/tokens", "/v1/multimodalembeddings", "/v1/models")
 
 
 def test_sagemakers_page() -> None:
