@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from babelclip.data_uri import is_image_uri
 from babelclip.errors import ConfigError
-from babelclip.prepare.kinds import IMAGE_SUFFIXES, Kind, kind_of
+from babelclip.prepare.arguments import kind_of_argument, why_no_image
+from babelclip.prepare.kinds import Kind
 
 _SHOWN = 80  # characters of an input that messages and result lines repeat of a data URI
 
@@ -36,13 +38,6 @@ class InputItem:
         return self.source[:_SHOWN] + "..." if self.is_data_uri else self.source
 
 
-def kind_of_argument(argument: str) -> Kind:
-    """As the library tells a text from an image, and an image too where such a file is there (``my photo.jpg``)."""
-    path = Path(argument)
-    is_file = path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    return "image" if is_file else kind_of(argument)
-
-
 def from_arguments(arguments: Sequence[str], forced: Kind | None) -> list[InputItem]:
     """The arguments of a command in their order.
 
@@ -54,8 +49,17 @@ def from_arguments(arguments: Sequence[str], forced: Kind | None) -> list[InputI
         kind = forced or kind_of_argument(argument)
         if forced is None and len(argument) < 255 and Path(argument).is_dir() and "/" in argument:
             raise ConfigError(f"{argument} is a folder; name its files, for instance {argument.rstrip('/')}/*.jpg")
-        items.append(InputItem(index, kind, argument))
+        items.append(_named(index, kind, argument, forced))
     return items
+
+
+def _named(index: int, kind: Kind, source: str, forced: Kind | None) -> InputItem:
+    """An item whose kind was told by what it names; what cannot be opened says how its words are embedded."""
+    typed = kind == "image" and forced is None and not is_image_uri(source)
+    why = why_no_image(source) if typed else None
+    if typed and source.startswith("~"):
+        source = str(Path(source).expanduser())
+    return InputItem(index, kind, source, problem=None if why is None else f"{why}; --text embeds the words themselves")
 
 
 def from_json_lines(lines: Iterable[str], forced: Kind | None) -> Iterator[InputItem]:
@@ -71,7 +75,7 @@ def from_json_lines(lines: Iterable[str], forced: Kind | None) -> Iterator[Input
             yield InputItem(index, "text", line.strip()[:_SHOWN], problem=f"not a line of JSON: {error}")
             continue
         if isinstance(row, str):
-            yield InputItem(index, forced or kind_of_argument(row), row)
+            yield _named(index, forced or kind_of_argument(row, bare=False), row, forced)
             continue
         given = [kind for kind in ("text", "image") if isinstance(row, dict) and isinstance(row.get(kind), str)]
         if given == ["text"]:

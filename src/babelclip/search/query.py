@@ -15,6 +15,7 @@ import numpy as np
 from babelclip.arrays import Vectors
 from babelclip.encodes import Encodes
 from babelclip.errors import ConfigError, InputError, ItemsError
+from babelclip.prepare.arguments import kind_of_argument, why_no_image
 from babelclip.prepare.kinds import Kind, kind_of
 from babelclip.prepare.open_image import ImageSource
 from babelclip.search.open_photo import for_encoder
@@ -98,7 +99,10 @@ def _parts(sign: float, words: list[str], files: bool) -> list[QueryPart]:
 
     for word in words:
         weight, name = _weighted(word)
-        if files and _is_image(name):
+        if files and kind_of_argument(name, bare=len(words) == 1) == "image":
+            why = why_no_image(name) if kind_of(name) == "text" else None
+            if why is not None:
+                raise ConfigError(f"{name}: {why}; words are searched for where they do not look like a path")
             end_text()
             parts.append(
                 QueryPart(name if name[:5].lower() == "data:" else Path(name).expanduser(), "image", sign * weight)
@@ -112,10 +116,6 @@ def _parts(sign: float, words: list[str], files: bool) -> list[QueryPart]:
 def _weighted(word: str) -> tuple[float, str]:
     found = _WEIGHT.match(word)
     return (1.0, word) if found is None else (float(found.group(1)), word[found.end() :])
-
-
-def _is_image(word: str) -> bool:
-    return kind_of(word) == "image"
 
 
 def query_vector(encoder: Encodes, query: Query) -> Vectors:
