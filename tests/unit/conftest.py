@@ -15,13 +15,14 @@ from fastapi import FastAPI
 import babelclip
 from babelclip.encoder import Encoder
 from babelclip.serve.app import make_app
+from babelclip.serve.bounded_connection import bounded
 from babelclip.serve.settings import ServerSettings
 
 
 @contextmanager
 def run_app(app: FastAPI) -> Iterator[httpx.Client]:
     """The application on a port of its own."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="on"))
+    server = uvicorn.Server(uvicorn.Config(app, http=bounded(1024), port=0, log_level="warning", lifespan="on"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from babelclip.encoder import Encoder
 from babelclip.serve.access.authenticator import ApiKeyAuth, Authenticator, NoAuth
 from babelclip.serve.access.keys import KeyFile
+from babelclip.serve.access.waiting_lines import WaitingLineLimits
 from babelclip.serve.access_log import AccessLog
 from babelclip.serve.embedding_service import EmbeddingService
 from babelclip.serve.error_responses import exception_handlers
@@ -51,12 +52,14 @@ def make_app(encoder: Encoder, settings: ServerSettings | None = None, *, keys: 
     settings = settings or ServerSettings()
     model = serve_encoder(encoder, settings.image_limits)
     models = dict.fromkeys((encoder.name, *settings.served_names), model)
-    return application(models, settings, authenticator_for(keys))
+    return application(models, settings, authenticator_for(keys, settings))
 
 
-def authenticator_for(keys: KeyFile | None) -> Authenticator:
+def authenticator_for(keys: KeyFile | None, settings: ServerSettings) -> Authenticator:
     """Who admits requests: the keys of a file, or nobody."""
-    return NoAuth() if keys is None else ApiKeyAuth(keys)
+    if keys is None:
+        return NoAuth()
+    return ApiKeyAuth(keys, limits=WaitingLineLimits(max_waiting=settings.max_waiting, seconds=settings.wait_seconds))
 
 
 def application(

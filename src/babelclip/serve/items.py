@@ -31,6 +31,7 @@ _TOKEN_IDS = (
     "token ids are not taken, only texts: another tokenizer made them. Have the client send texts "
     "(OpenAIEmbeddings of langchain-openai does with check_embedding_ctx_length=False)"
 )
+MAX_NESTED = 8  # lists of one part in another: nobody sends more than one
 SPELLINGS = 'a string, {"text": ...}, {"image": URL, data URI or base64}, {"url": ...} or {"bytes": base64}'
 
 
@@ -134,6 +135,8 @@ class ItemReader:
             return self._data_uri(value, field) if is_image_uri(value) else TextItem(value)
         if isinstance(value, list):
             return self._lone_part(value, field)
+        if field.count(".content") > MAX_NESTED:
+            raise InvalidInput([FieldError(field[:80], f"content within content, more than {MAX_NESTED} deep")])
         if not isinstance(value, Mapping):
             raise InvalidInput([FieldError(field, f"expected {SPELLINGS}, found {_kind(value)}", "type_error")])
         if isinstance(value.get("content"), list):

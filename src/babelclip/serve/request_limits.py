@@ -69,7 +69,7 @@ class RequestLimits:
         """Run the application; stop it when the client has gone, so that what it asked for leaves the queue."""
         running = asyncio.ensure_future(self._app(exchange.scope, exchange.receive, exchange.send))
         leaving = asyncio.ensure_future(exchange.client_leaves())
-        limit = self.settings.body_seconds + self.settings.answer_seconds
+        limit = self.settings.wait_seconds + self.settings.body_seconds + self.settings.answer_seconds
         try:
             done, _ = await asyncio.wait({running, leaving}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if running in done:
@@ -94,7 +94,7 @@ class _Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send, limits: RequestLimits) -> None:
         self.scope, self._receive, self._send, self._limits = scope, receive, send, limits
         self.received = 0
-        self._deadline = time.monotonic() + limits.settings.body_seconds
+        self._deadline: float | None = None  # of the body, from when it is first asked for
         self._body_is_in = asyncio.Event()
         self._gone: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self.refusal: Refusal | None = None
@@ -106,10 +106,18 @@ class _Exchange:
         stated = dict(self.scope["headers"]).get(b"content-length", b"")
         return int(stated) if stated.isdigit() and len(stated) < 20 else 0
 
+    @property
+    def _awaits_body(self) -> bool:
+        """Whether there is a body that has not come whole."""
+        has_body = bool(self.stated_length) or b"transfer-encoding" in dict(self.scope["headers"])
+        return has_body and not self._body_is_in.is_set()
+
     async def receive(self) -> Message:
         """A piece of the body, counted. After its end: that the client has gone, once it has."""
         if self._body_is_in.is_set():
             return await asyncio.shield(self._gone)
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._limits.settings.body_seconds
         try:
             async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
                 message = await self._receive()
@@ -154,10 +162,10 @@ class _Exchange:
     async def _pass_on(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status, self.is_answering = message["status"], True
-            message["headers"] = [
-                *message["headers"],
-                (b"x-request-id", self.scope["state"]["request_id"].encode()),
-            ]
+            headers = [*message["headers"], (b"x-request-id", self.scope["state"]["request_id"].encode())]
+            if self._awaits_body and (b"connection", b"close") not in headers:
+                headers.append((b"connection", b"close"))  # what was not asked for is not read
+            message["headers"] = headers
         await self._send(message)
 
 

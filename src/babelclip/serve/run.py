@@ -22,11 +22,12 @@ from babelclip.score_calibration import read_calibration
 from babelclip.serve.access.keys import KeyFile
 from babelclip.serve.access_log import LOGGER
 from babelclip.serve.app import MountApp, application, authenticator_for
-from babelclip.serve.header_timeout import HeaderTimeoutProtocol
+from babelclip.serve.bounded_connection import bounded
 from babelclip.serve.inference.in_process_encoder import InProcessEncoder
 from babelclip.serve.inference.served_model import ModelDescription, ServedModel
 from babelclip.serve.inference.worker import Worker
 from babelclip.serve.metrics import Metrics
+from babelclip.serve.repeated_lines import limit_repeated_lines
 from babelclip.serve.settings import Mode, ServerSettings
 
 KEEP_ALIVE_SECONDS = 5
@@ -123,6 +124,7 @@ async def _serve(
     keys: KeyFile | None,
     mount: MountApp | None,
 ) -> None:
+    limit_repeated_lines()
     workers = [Worker(str(folder.path)) for folder in folders]
     try:
         with _listening(address) as listener:  # before the models are loaded: a port in use is told at once
@@ -142,8 +144,8 @@ async def _serve(
                 said = "whoever reaches this server sees the indexed photos: the page asks for no key and no password"
                 LOGGER.warning("page_open_to_all", extra={"fields": {"host": address.host, "means": said}})
             config = uvicorn.Config(
-                application(models, settings, authenticator_for(keys), metrics, mounted),
-                http=HeaderTimeoutProtocol,
+                application(models, settings, authenticator_for(keys, settings), metrics, mounted),
+                http=bounded(settings.max_connections),
                 log_level="warning",
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=int(settings.drain_seconds),

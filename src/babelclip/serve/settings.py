@@ -29,6 +29,7 @@ class ServerSettings:
     truncate: bool = False  # texts over a model's limit are cut where a request does not say whether
     max_body_bytes: int = 64 * 2**20
     max_held_bytes: int = 512 * 2**20  # of the bodies of all requests that are under way
+    max_json_values: int = 50_000  # of one body: fields, items and their parts; each may take 250 bytes of memory
     body_seconds: float = 30.0  # in which a body must have come in
     answer_seconds: float = 120.0  # in which it must have been answered after that
     image_limits: ImageLimits = field(
@@ -39,11 +40,15 @@ class ServerSettings:
     strict_fields: bool = False  # a field that is not known is an error rather than ignored and named in a header
     cache: Path | None = None  # a folder for vectors that were computed before; None: none are kept
     cache_bytes: int = 2 * 2**30  # of vectors; the longest unused go first
+    max_connections: int = 1024  # at once, and fewer where the process may not open as many files
+    max_waiting: int = 128  # requests of one key that wait for their turn; 0: what is too many at once is refused
+    wait_seconds: float = 20.0  # for which one waits for its turn, or for room for its body
     drain_seconds: float = 25.0  # what was accepted is finished within this when the server is stopped
 
     def __post_init__(self) -> None:
         counts = (self.max_items, self.max_body_bytes, self.decoding_threads, self.cache_bytes, self.max_held_bytes)
-        if min(counts) < 1 or min(self.drain_seconds, self.body_seconds, self.answer_seconds) <= 0:
+        seconds = (self.drain_seconds, self.body_seconds, self.answer_seconds, self.wait_seconds)
+        if min(*counts, self.max_json_values, self.max_connections) < 1 or self.max_waiting < 0 or min(seconds) <= 0:
             raise ConfigError(f"limits of a server are at least 1, found {self}")
         if "" in self.served_names:
             raise ConfigError("a served name cannot be empty")

@@ -32,13 +32,13 @@ class AppState:
     authenticator: Authenticator
     metrics: Metrics
 
-    def admit(self, request: Request) -> Client:
-        """Admit a request; use the client in a ``with``, around all that is done for it.
+    async def admit(self, request: Request) -> Client:
+        """Admit a request by its head; use the client in a ``with``, around all that is done for it.
 
         Raises:
             Refusal: it has no good key, or too many requests were sent with it.
         """
-        client = self.authenticator.admit(sent_key(request.headers))
+        client = await self.authenticator.admit(sent_key(request.headers))
         add_log_fields(request.scope, key=client.key_id)
         return client
 

@@ -60,18 +60,18 @@ def test_a_body_of_the_api_and_a_batch(container: httpx.Client, encoder: Encoder
 
 
 def test_rows() -> None:
-    assert read_csv_rows(b"a,words\r\nb,,https://x/y.png\r\n") == (
+    assert read_csv_rows(b"a,words\r\nb,,https://x/y.png\r\n", 512) == (
         ["a", "b"],
         [{"text": "words"}, {"url": "https://x/y.png"}],
     )
-    assert read_csv_rows(b"text\nuno\ndos\n") == (["0", "1"], [{"text": "uno"}, {"text": "dos"}])
-    assert read_csv_rows(b"") == ([], [])
+    assert read_csv_rows(b"text\nuno\ndos\n", 512) == (["0", "1"], [{"text": "uno"}, {"text": "dos"}])
+    assert read_csv_rows(b"", 512) == ([], [])
     image = b"A" * 1_000_000
-    assert read_csv_rows(b"a,,," + image) == (["a"], [{"bytes": image.decode()}])
+    assert read_csv_rows(b"a,,," + image, 512) == (["a"], [{"bytes": image.decode()}])
     with pytest.raises(InvalidInput, match=r"data\[0\].*5 columns"):
-        read_csv_rows(b"a,b,c,d,e\n")
+        read_csv_rows(b"a,b,c,d,e\n", 512)
     with pytest.raises(InvalidInput, match="UTF-8"):
-        read_csv_rows(b"\xff")
+        read_csv_rows(b"\xff", 512)
 
 
 def test_only_its_own_paths_answer(container: httpx.Client) -> None:

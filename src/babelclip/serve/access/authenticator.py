@@ -1,6 +1,6 @@
 """Who may ask, how fast, and what it costs them: keys, rates and balances before and after a request.
 
-    with authenticator.admit(authorization) as client:   # 401, or 429 when requests are over the rate
+    with await authenticator.admit(authorization) as client:   # 401, or 429 when requests are over the rate
         ...                                              # items are read and priced
         client.reserve(usage)                            # 429 over the tokens a minute, 403 over the balance
         ...                                              # the model works
@@ -19,6 +19,7 @@ from typing import Protocol
 from babelclip.serve.access.balances import Balances, Reservation
 from babelclip.serve.access.keys import Key, KeyFile, secret_from
 from babelclip.serve.access.rate_limits import RateLimiter, RateLimitLease
+from babelclip.serve.access.waiting_lines import WaitingLineLimits, WaitingLines
 from babelclip.serve.pricing import Usage
 
 CHARGING_THREADS = 8  # charges that wait at the same time go to the disk together
@@ -68,8 +69,8 @@ class Client(Protocol):
 class Authenticator(Protocol):
     """Admits requests."""
 
-    def admit(self, authorization: str | None) -> Client:
-        """Admit a request.
+    async def admit(self, authorization: str | None) -> Client:
+        """Admit a request, once it is its turn among those of the same key.
 
         Args:
             authorization: the header of that name.
@@ -83,7 +84,7 @@ class Authenticator(Protocol):
 class NoAuth:
     """No keys are asked for, nothing is counted."""
 
-    def admit(self, authorization: str | None) -> Client:
+    async def admit(self, authorization: str | None) -> Client:
         """As ``Authenticator.admit``."""
         return _AnonymousClient()
 
@@ -113,15 +114,17 @@ class _AnonymousClient:
 class ApiKeyAuth:
     """Every request needs a key of a file. One to a server process."""
 
-    def __init__(self, keys: KeyFile, limiter: RateLimiter | None = None) -> None:
-        self._keys, self._limiter = keys, limiter or RateLimiter()
+    def __init__(
+        self, keys: KeyFile, limiter: RateLimiter | None = None, limits: WaitingLineLimits | None = None
+    ) -> None:
+        self._keys, self._lines = keys, WaitingLines(limiter or RateLimiter(), limits or WaitingLineLimits())
         self._balances = Balances(keys)
         self._threads = ThreadPoolExecutor(CHARGING_THREADS, thread_name_prefix="charge")
 
-    def admit(self, authorization: str | None) -> Client:
+    async def admit(self, authorization: str | None) -> Client:
         """As ``Authenticator.admit``."""
         key = self._keys.find(secret_from(authorization))
-        return _KeyClient(key, self._limiter.acquire(key.id, key.rates), self._balances, self._threads)
+        return _KeyClient(key, await self._lines.take(key.id, key.rates), self._balances, self._threads)
 
 
 class _KeyClient:

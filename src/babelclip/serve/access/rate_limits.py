@@ -115,11 +115,12 @@ class RateLimiter:
         self._lock = threading.Lock()
         self._meters: defaultdict[str, _Meter] = defaultdict(_Meter)
 
-    def acquire(self, key_id: str, rates: Rates) -> RateLimitLease:
+    def acquire(self, key_id: str, rates: Rates, on_release: Callable[[], None] = lambda: None) -> RateLimitLease:
         """Admit a request; one that is refused counts nowhere.
 
         Args:
             rates: those of the key now; a change takes effect with the next request.
+            on_release: is called when the request has ended.
 
         Raises:
             TooManyRequests: more than a minute's.
@@ -133,11 +134,20 @@ class RateLimiter:
                     said = f"This API key may send {rates.requests_per_minute:,} requests a minute"
                     raise _refuse(TooManyRequests, said, wait, _remaining(meter, rates))
             if rates.concurrency is not None and meter.under_way >= rates.concurrency:
-                said = f"This API key may have {rates.concurrency:,} requests under way at once"
-                raise _refuse(TooManyAtOnce, said, WAIT_FOR_OTHERS, _remaining(meter, rates))
+                raise _full(meter, rates)
             meter.requests.add(1, now)
             meter.under_way += 1
-        return RateLimitLease(self, key_id, rates)
+        return RateLimitLease(self, key_id, rates, on_release)
+
+    def has_room(self, key_id: str, rates: Rates) -> bool:
+        """Whether one more may be under way at once."""
+        with self._lock:
+            return rates.concurrency is None or self._meters[key_id].under_way < rates.concurrency
+
+    def full(self, key_id: str, rates: Rates) -> RateExceeded:
+        """Why one more is too many at once."""
+        with self._lock:
+            return _full(self._meter(key_id)[0], rates)
 
     def take_tokens(self, key_id: str, rates: Rates, tokens: int) -> RemainingQuota:
         """Count the price of a request that was admitted.
@@ -178,8 +188,8 @@ class RateLimiter:
 class RateLimitLease:
     """One request under way. Use it in a ``with``, or release it when the request has ended, however it ended."""
 
-    def __init__(self, limiter: RateLimiter, key_id: str, rates: Rates) -> None:
-        self._limiter, self._key_id, self._rates = limiter, key_id, rates
+    def __init__(self, limiter: RateLimiter, key_id: str, rates: Rates, on_release: Callable[[], None]) -> None:
+        self._limiter, self._key_id, self._rates, self._on_release = limiter, key_id, rates, on_release
         self._is_released = False
 
     def take_tokens(self, tokens: int) -> RemainingQuota:
@@ -195,6 +205,7 @@ class RateLimitLease:
         if not self._is_released:
             self._is_released = True
             self._limiter.release(self._key_id)
+            self._on_release()
 
     def __enter__(self) -> RateLimitLease:
         return self
@@ -213,6 +224,11 @@ def _remaining(meter: _Meter, rates: Rates) -> RemainingQuota:
         requests=left(rates.requests_per_minute, meter.requests.used),
         tokens=left(rates.tokens_per_minute, meter.tokens.used),
     )
+
+
+def _full(meter: _Meter, rates: Rates) -> RateExceeded:
+    said = f"This API key may have {rates.concurrency:,} requests under way at once"
+    return _refuse(TooManyAtOnce, said, WAIT_FOR_OTHERS, _remaining(meter, rates))
 
 
 def _refuse(kind: type[RateExceeded], said: str, wait: int | None, remaining: RemainingQuota) -> RateExceeded:

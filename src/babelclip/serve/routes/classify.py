@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
 from babelclip.serve.errors import FieldError, InvalidInput, TooLarge
+from babelclip.serve.guarded_route import admitted_client, guarded_router
 from babelclip.serve.items import ItemReader, TextItem
 from babelclip.serve.responses import embedding_response, list_body
 from babelclip.serve.schemas import INPUT_SCHEMA, MODEL
@@ -37,21 +38,19 @@ class ClassifyRequest(BaseModel):
 
 def router(state: AppState) -> APIRouter:
     """The route."""
-    routes = APIRouter()
+    routes = guarded_router(state)
 
     @routes.post("/v1/classify")
     async def classify(request: Request, body: ClassifyRequest) -> Response:
         """A label for every item, with the probabilities of all: a softmax of cosines times the model's own scale."""
         labels = _labels(body)
-        with state.admit(request) as client:
-            model = state.model(body.model)
-            ignored = state.ignored_fields(body)
-            items = ItemReader(state.settings.item_limits, ignored).read_all(body.input)
-            asked = EmbeddingRequest(
-                model=model, items=[*items, *map(TextItem, labels)], truncate=state.settings.truncate
-            )
-            result = await state.service.embed(asked, client)
-            return embedding_response(request, client, result, _body(result, len(items), labels), ignored.headers())
+        client = admitted_client(request)
+        model = state.model(body.model)
+        ignored = state.ignored_fields(body)
+        items = ItemReader(state.settings.item_limits, ignored).read_all(body.input)
+        asked = EmbeddingRequest(model=model, items=[*items, *map(TextItem, labels)], truncate=state.settings.truncate)
+        result = await state.service.embed(asked, client)
+        return embedding_response(request, client, result, _body(result, len(items), labels), ignored.headers())
 
     return routes
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
 from babelclip.serve.encoding_formats import Encoding, read_dimensions, read_formats
 from babelclip.serve.errors import FieldError, InvalidInput
+from babelclip.serve.guarded_route import admitted_client, guarded_router
 from babelclip.serve.items import Item, ItemLimits, ItemReader, TextItem
 from babelclip.serve.responses import embedding_response
 from babelclip.serve.schemas import MODEL
@@ -45,31 +46,31 @@ class CohereRequest(BaseModel):
 
 def router(state: AppState) -> APIRouter:
     """The route."""
-    routes = APIRouter()
+    routes = guarded_router(state)
 
     @routes.post("/v2/embed")
     async def embed_by_type(request: Request, body: CohereRequest) -> Response:
         """Embeddings of texts or images."""
-        with state.admit(request) as client:
-            model = state.model(body.model)
-            formats, _ = read_formats(body.embedding_types or ["float"])
-            dim = read_dimensions(body.output_dimension, model.description.dim, "output_dimension")
-            ignored = state.ignored_fields(body)
-            ignored.add("priority", when=body.priority is not None)
-            reader = ItemReader(state.settings.item_limits, ignored)
-            items, field = _items(body, reader, state.settings.item_limits)
-            task = _TASKS.get(body.input_type or "")
-            ignored.add("input_type", when=body.input_type is not None and (task is None or model.ignores_task(task)))
-            asked = EmbeddingRequest(
-                model=model,
-                items=items,
-                task=task,
-                truncate=_truncates(body),
-                field=field,
-            )
-            result = await state.service.embed(asked, client)
-            encoding = Encoding(formats=formats, by_format=True, dim=dim)
-            return embedding_response(request, client, result, _body(result, items, encoding), ignored.headers())
+        client = admitted_client(request)
+        model = state.model(body.model)
+        formats, _ = read_formats(body.embedding_types or ["float"])
+        dim = read_dimensions(body.output_dimension, model.description.dim, "output_dimension")
+        ignored = state.ignored_fields(body)
+        ignored.add("priority", when=body.priority is not None)
+        reader = ItemReader(state.settings.item_limits, ignored)
+        items, field = _items(body, reader, state.settings.item_limits)
+        task = _TASKS.get(body.input_type or "")
+        ignored.add("input_type", when=body.input_type is not None and (task is None or model.ignores_task(task)))
+        asked = EmbeddingRequest(
+            model=model,
+            items=items,
+            task=task,
+            truncate=_truncates(body),
+            field=field,
+        )
+        result = await state.service.embed(asked, client)
+        encoding = Encoding(formats=formats, by_format=True, dim=dim)
+        return embedding_response(request, client, result, _body(result, items, encoding), ignored.headers())
 
     return routes
 

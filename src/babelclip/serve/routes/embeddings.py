@@ -10,6 +10,7 @@ from babelclip.serve.aliases import one_of, task_of
 from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult, FailedItem, OnError
 from babelclip.serve.encoding_formats import Encoding, read_dimensions, read_encoding_format, read_formats
 from babelclip.serve.errors import FieldError, InvalidInput
+from babelclip.serve.guarded_route import admitted_client, guarded_router
 from babelclip.serve.ignored_fields import IgnoredFields
 from babelclip.serve.inference.served_model import ModelDescription, ServedModel
 from babelclip.serve.items import ItemReader
@@ -20,15 +21,15 @@ from babelclip.serve.state import AppState
 
 def router(state: AppState) -> APIRouter:
     """The route and what clients make of it."""
-    routes = APIRouter()
+    routes = guarded_router(state)
 
     @routes.post("/v1/embeddings")
     @routes.post("/embeddings", include_in_schema=False)
     @routes.post("/v1/embeddings/embeddings", include_in_schema=False)  # a client whose base is the whole URL
     async def embeddings(request: Request, body: EmbeddingsRequest, on_error: OnError = "fail") -> Response:
         """Vectors of texts and images, in the order given."""
-        with state.admit(request) as client:
-            return await answer_embeddings(state, request, client, body, on_error)
+        client = admitted_client(request)
+        return await answer_embeddings(state, request, client, body, on_error)
 
     return routes
 

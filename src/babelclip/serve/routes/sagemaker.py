@@ -12,10 +12,9 @@ from __future__ import annotations
 import csv
 import io
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -24,7 +23,8 @@ from starlette.responses import Response
 from babelclip.serve.access.authenticator import Client
 from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
 from babelclip.serve.encoding_formats import Encoding, read_dimensions, read_formats
-from babelclip.serve.errors import FieldError, InvalidInput
+from babelclip.serve.errors import FieldError, InvalidInput, TooLarge
+from babelclip.serve.guarded_route import admitted_client, guarded_router, is_csv
 from babelclip.serve.items import ItemReader
 from babelclip.serve.responses import embedding_response
 from babelclip.serve.routes.embeddings import answer_embeddings
@@ -33,6 +33,7 @@ from babelclip.serve.state import AppState
 
 _COLUMNS = ("id", "text", "url", "bytes")
 """Of a CSV without a line of names."""
+MAX_COMMAS = 50_000  # of one line, those within texts included
 _ALSO = {"uuid": "id", "image_url": "url", "image": "bytes"}
 
 
@@ -59,7 +60,7 @@ class Invocation(BaseModel):
 
 def router(state: AppState) -> APIRouter:
     """The two paths."""
-    routes = APIRouter()
+    routes = guarded_router(state)
 
     @routes.get("/ping")
     async def ping() -> Response:
@@ -70,20 +71,19 @@ def router(state: AppState) -> APIRouter:
     @routes.post("/invocations")
     async def invocations(request: Request) -> Response:
         """Vectors of the items."""
-        content = await request.body()
-        with state.admit(request) as client:
-            if _is_csv(request):
-                names, rows = read_csv_rows(content)
-                return await _answer(state, request, client, Invocation(data=rows), names)
-            body = _read_json(content)
-            try:
-                if _has_input(body):
-                    asked = EmbeddingsRequest.model_validate({"model": state.first_model.description.name, **body})
-                    return await answer_embeddings(state, request, client, asked)
-                return await _answer(state, request, client, Invocation.model_validate(body))
-            except ValidationError as error:
-                errors = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
-                raise RequestValidationError(errors) from error
+        client = admitted_client(request)
+        if is_csv(request):
+            names, rows = read_csv_rows(await request.body(), state.settings.max_items)
+            return await _answer(state, request, client, Invocation(data=rows), names)
+        body = await _read_json(request)
+        try:
+            if _has_input(body):
+                asked = EmbeddingsRequest.model_validate({"model": state.first_model.description.name, **body})
+                return await answer_embeddings(state, request, client, asked)
+            return await _answer(state, request, client, Invocation.model_validate(body))
+        except ValidationError as error:
+            errors = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
+            raise RequestValidationError(errors) from error
 
     return routes
 
@@ -120,18 +120,14 @@ def _body(result: EmbeddingResult, parameters: Parameters, names: Sequence[str],
     return {"data": data, "parameters": {"dimensions": dim, "task": parameters.task}}
 
 
-def _is_csv(request: Request) -> bool:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/csv"
-
-
-def _read_json(content: bytes) -> Mapping[str, Any]:
+async def _read_json(request: Request) -> Mapping[str, Any]:
     """A JSON object.
 
     Raises:
         InvalidInput: it is none.
     """
     try:
-        body = orjson.loads(content)
+        body = await request.json()
     except ValueError:
         raise InvalidInput([FieldError("body", "expected JSON, or text/csv where the content type says so")]) from None
     if not isinstance(body, dict):
@@ -145,29 +141,44 @@ def _has_input(body: Mapping[str, Any]) -> bool:
     return "data" not in body and ("input" in body or "texts" in body)
 
 
-def read_csv_rows(content: bytes) -> tuple[list[str], list[dict[str, str]]]:
+def read_csv_rows(content: bytes, max_items: int) -> tuple[list[str], list[dict[str, str]]]:
     """Names and items of a CSV: each line has one of text, url and bytes; a first line may name the columns.
 
     Raises:
         InvalidInput: it is no CSV, or a line has too many columns; the message names the line.
+        TooLarge: it has more lines than a request may have items; the rest was not read.
     """
     csv.field_size_limit(max(len(content), csv.field_size_limit()))  # an image is longer than the module expects
-    try:
-        lines = [line for line in csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")) if line]
-    except (UnicodeDecodeError, csv.Error):
-        raise InvalidInput([FieldError("body", "expected CSV in UTF-8")]) from None
-    columns = list(_COLUMNS)
-    named = [_ALSO.get(cell.strip().lower(), cell.strip().lower()) for cell in lines[0]] if lines else []
-    if named and set(named) <= set(_COLUMNS):
-        columns, lines = named, lines[1:]
+    columns: Sequence[str] = ()
     names: list[str] = []
     items: list[dict[str, str]] = []
-    for number, line in enumerate(lines):
-        cells = {column: cell for column, cell in zip(columns, line, strict=False) if cell}
-        if len(line) > len(columns):
-            raise InvalidInput(
-                [FieldError(f"data[{number}]", f"expected {', '.join(columns)}, found {len(line)} columns")]
-            )
-        names.append(cells.pop("id", "") or str(number))
-        items.append(cells)
+    try:
+        for line in filter(None, csv.reader(_lines(content))):
+            if not columns:
+                named = [_ALSO.get(cell.strip().lower(), cell.strip().lower()) for cell in line]
+                columns = named if set(named) <= set(_COLUMNS) else _COLUMNS
+                if columns is named:
+                    continue
+            if len(items) == max_items:
+                raise TooLarge(f"data has more than {max_items:,} items; send several requests")
+            if len(line) > len(columns):
+                expected = f"expected {', '.join(columns)}, found {len(line)} columns"
+                raise InvalidInput([FieldError(f"data[{len(items)}]", expected)])
+            cells = {column: cell for column, cell in zip(columns, line, strict=False) if cell}
+            names.append(cells.pop("id", "") or str(len(names)))
+            items.append(cells)
+    except (UnicodeDecodeError, csv.Error):
+        raise InvalidInput([FieldError("body", "expected CSV in UTF-8")]) from None
     return names, items
+
+
+def _lines(content: bytes) -> Iterator[str]:
+    """The lines of a CSV, none of which has more commas than cells can be made of in little memory.
+
+    Raises:
+        InvalidInput: one has.
+    """
+    for line in io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""):
+        if line.count(",") > MAX_COMMAS:
+            raise InvalidInput([FieldError("body", f"expected CSV, found a line with more than {MAX_COMMAS:,} commas")])
+        yield line

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from babelclip.serve.aliases import task_of
 from babelclip.serve.embedding_service import EmbeddingRequest, FailedItem, PricingResult
+from babelclip.serve.guarded_route import admitted_client, guarded_router
 from babelclip.serve.items import ItemReader
 from babelclip.serve.pricing import PricedText
 from babelclip.serve.responses import failed_entry, list_body, pricing_response
@@ -29,28 +30,28 @@ NO_PRICE = frozenset(EmbeddingsRequest.model_fields) - {
 
 def router(state: AppState) -> APIRouter:
     """The route."""
-    routes = APIRouter()
+    routes = guarded_router(state)
 
     @routes.post("/v1/tokens")
     async def tokens(request: Request, body: EmbeddingsRequest) -> Response:
         """The price of every item of a body that ``/v1/embeddings`` takes; no model runs, nothing is charged."""
-        with state.admit(request) as client:
-            model = state.model(body.model)
-            ignored = state.ignored_fields(body)
-            items = ItemReader(state.settings.item_limits, ignored, may_fail=True).read_all(body.input)
-            for name in NO_PRICE:
-                ignored.add(name, when=getattr(body, name) != EmbeddingsRequest.model_fields[name].default)
-            ignored.add("task", when=model.ignores_task(body.task))
-            ignored.add("input_type", when=model.ignores_task(task_of(body.input_type)))
-            asked = EmbeddingRequest(
-                model=model,
-                items=items,
-                task=asked_task(body),
-                truncate=asked_truncation(body, default=state.settings.truncate),
-                on_error="item",
-            )
-            result = await state.service.price(asked)
-            return pricing_response(client, result, _body(result), ignored.headers())
+        client = admitted_client(request)
+        model = state.model(body.model)
+        ignored = state.ignored_fields(body)
+        items = ItemReader(state.settings.item_limits, ignored, may_fail=True).read_all(body.input)
+        for name in NO_PRICE:
+            ignored.add(name, when=getattr(body, name) != EmbeddingsRequest.model_fields[name].default)
+        ignored.add("task", when=model.ignores_task(body.task))
+        ignored.add("input_type", when=model.ignores_task(task_of(body.input_type)))
+        asked = EmbeddingRequest(
+            model=model,
+            items=items,
+            task=asked_task(body),
+            truncate=asked_truncation(body, default=state.settings.truncate),
+            on_error="item",
+        )
+        result = await state.service.price(asked)
+        return pricing_response(client, result, _body(result), ignored.headers())
 
     return routes
 

@@ -19,6 +19,7 @@ from babelclip.data_uri import to_base64
 from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
 from babelclip.serve.encoding_formats import read_dimensions, typed
 from babelclip.serve.errors import FieldError, InvalidInput
+from babelclip.serve.guarded_route import admitted_client, guarded_router
 from babelclip.serve.items import Item, ItemLimits, ItemReader
 from babelclip.serve.responses import embedding_response
 from babelclip.serve.schemas import MODEL
@@ -58,31 +59,31 @@ class VoyageRequest(BaseModel):
 
 def router(state: AppState) -> APIRouter:
     """The route."""
-    routes = APIRouter()
+    routes = guarded_router(state)
 
     @routes.post("/v1/multimodalembeddings")
     @routes.post("/multimodalembeddings", include_in_schema=False)
     async def multimodal(request: Request, body: VoyageRequest) -> Response:
         """One vector for every input."""
-        with state.admit(request) as client:
-            model = state.model(body.model)
-            dim = read_dimensions(body.output_dimension, model.description.dim, "output_dimension")
-            ignored = state.ignored_fields(body)
-            for each in body.inputs:
-                ignored.add_extra(each, "inputs[].")
-            reader = ItemReader(state.settings.item_limits, ignored)
-            parts, owners = _parts(body, reader, state.settings.item_limits)
-            task = _TASKS.get(body.input_type or "")
-            ignored.add("input_type", when=model.ignores_task(task))
-            asked = EmbeddingRequest(
-                model=model,
-                items=parts,
-                task=task,
-                truncate=body.truncation,
-                field="inputs",
-            )
-            result = await state.service.embed(asked, client)
-            return embedding_response(request, client, result, _body(result, body, owners, dim), ignored.headers())
+        client = admitted_client(request)
+        model = state.model(body.model)
+        dim = read_dimensions(body.output_dimension, model.description.dim, "output_dimension")
+        ignored = state.ignored_fields(body)
+        for each in body.inputs:
+            ignored.add_extra(each, "inputs[].")
+        reader = ItemReader(state.settings.item_limits, ignored)
+        parts, owners = _parts(body, reader, state.settings.item_limits)
+        task = _TASKS.get(body.input_type or "")
+        ignored.add("input_type", when=model.ignores_task(task))
+        asked = EmbeddingRequest(
+            model=model,
+            items=parts,
+            task=task,
+            truncate=body.truncation,
+            field="inputs",
+        )
+        result = await state.service.embed(asked, client)
+        return embedding_response(request, client, result, _body(result, body, owners, dim), ignored.headers())
 
     return routes
 

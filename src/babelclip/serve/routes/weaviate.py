@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from babelclip.serve.embedding_service import EmbeddingRequest, EmbeddingResult
 from babelclip.serve.encoding_formats import Encoding
+from babelclip.serve.guarded_route import admitted_client, guarded_router
 from babelclip.serve.items import Item, ItemLimits, ItemReader, TextItem
 from babelclip.serve.responses import embedding_response, json_response
 from babelclip.serve.routes.embeddings import default_dim
@@ -28,20 +29,20 @@ class VectorizeRequest(BaseModel):
 
 def router(state: AppState) -> APIRouter:
     """The routes."""
-    routes = APIRouter()
+    routes = guarded_router(state)
 
     @routes.post("/vectorize")
     async def vectorize(request: Request, body: VectorizeRequest) -> Response:
         """Vectors of both lists, by the first model that is served: Weaviate names none."""
-        with state.admit(request) as client:
-            model = state.first_model
-            ignored = state.ignored_fields(body)
-            reader = ItemReader(state.settings.item_limits, ignored)
-            items = _items(body, reader, state.settings.item_limits)
-            result = await state.service.embed(EmbeddingRequest(model=model, items=items, truncate=True), client)
-            encoding = Encoding(dim=default_dim(client, model.description))
-            content = _body(result, len(body.texts), encoding)
-            return embedding_response(request, client, result, content, ignored.headers())
+        client = admitted_client(request)
+        model = state.first_model
+        ignored = state.ignored_fields(body)
+        reader = ItemReader(state.settings.item_limits, ignored)
+        items = _items(body, reader, state.settings.item_limits)
+        result = await state.service.embed(EmbeddingRequest(model=model, items=items, truncate=True), client)
+        encoding = Encoding(dim=default_dim(client, model.description))
+        content = _body(result, len(body.texts), encoding)
+        return embedding_response(request, client, result, content, ignored.headers())
 
     @routes.get("/meta")
     async def meta() -> Response:

@@ -1,0 +1,201 @@
+"""uvicorn's connection with a bound for each of its phases, and for how many there are.
+
+=========================  =============================================================================
+phase                      its bound
+=========================  =============================================================================
+before a head is whole     ``head_seconds`` and ``MAX_REQUEST_HEAD``
+body comes in              ``request_limits``
+answer goes out            ``SLOWEST_READER`` bytes a second, then ``request_limits`` for the whole
+between two requests       uvicorn's keep-alive
+after the last answer      ``LINGER_SECONDS`` in which what is still sent is thrown away; then ``CLOSE_SECONDS``
+=========================  =============================================================================
+
+When there are as many connections as there may be, the one that has rested longest makes room for the next.
+A file of its own because it is the one place that builds on a class of uvicorn's inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADER_SECONDS = 5.0
+MAX_REQUEST_HEAD = 64 * 2**10  # address, names and values
+MAX_PIPELINED = 16  # requests that are sent before the first is answered
+LINGER_SECONDS = 2.0
+CLOSE_SECONDS = 30.0  # for what lies in the buffer of a connection that has been closed
+SLOWEST_READER = 1024  # bytes a second, reckoned over ``READER_SECONDS``
+READER_SECONDS = 10.0
+OTHER_FILES = 32  # that a server has open beside its connections: models, keys, cache, images being fetched
+
+
+def most_connections(wanted: int) -> int:
+    """How many connections there may be: those that were asked for, as far as the process may open files.
+
+    Of a small number of files half is left for everything else.
+    """
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files == resource.RLIM_INFINITY:
+        return wanted
+    return max(1, min(wanted, max(files - OTHER_FILES, files // 2)))
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """Closes a connection that takes too long in any of its phases."""
+
+    max_connections = 1024  # of the server; ``bounded`` sets it
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._timer: asyncio.TimerHandle | None = None  # of the phase that the connection is in
+        self._reader_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._is_in_message = False  # from the first byte of a request to the last
+        self._is_lingering = False
+        self._rests_since = time.monotonic()
+
+    @property
+    def rests(self) -> bool:
+        """Whether no request is under way on it: it has sent none, or a part of a head, or has been answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """As ``asyncio.Protocol``: the first head is awaited from here on, where there is room."""
+        super().connection_made(_ClosingTransport(transport, self._close))  # type: ignore[arg-type]
+        self._open = transport
+        if len(self.connections) > self.max_connections:
+            self._make_room()
+        self._wait(HEADER_SECONDS, self.transport.close)
+
+    def _make_room(self) -> None:
+        resting = [each for each in self.connections if isinstance(each, BoundedConnection) and each.rests]
+        min(resting, key=lambda each: each._rests_since)._open.abort()  # itself, where all others work
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request has come."""
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise ValueError("too many requests before an answer")  # uvicorn answers 400
+        super().on_message_begin()
+        self._head_bytes, self._is_in_message = 0, True
+        if self._timer is None:
+            self._wait(HEADER_SECONDS, self.transport.close)
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the address."""
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A line of the head."""
+        self._count_head(len(name) + len(value) + 64)  # what it takes at least
+        super().on_header(name, value)
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_REQUEST_HEAD:
+            raise ValueError("the head is too large")  # uvicorn answers 400
+
+    def on_headers_complete(self) -> None:
+        """The head is whole; the body has a limit of its own (``request_limits``)."""
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The last byte of a request has come."""
+        self._is_in_message = False
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer has been written."""
+        self._rests_since = time.monotonic()
+        super().on_response_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """As ``asyncio.Protocol``; after the last answer it is thrown away."""
+        if not self._is_lingering:
+            super().data_received(data)
+
+    def pause_writing(self) -> None:
+        """The client reads slower than the answer is written."""
+        super().pause_writing()
+        self._watch_reader(self._open.get_write_buffer_size())
+
+    def _watch_reader(self, unsent: int) -> None:
+        def check() -> None:
+            now = self._open.get_write_buffer_size()
+            if unsent - now < SLOWEST_READER * READER_SECONDS:
+                self._open.abort()
+            else:
+                self._watch_reader(now)
+
+        self._stop_watching()
+        self._reader_timer = self.loop.call_later(READER_SECONDS, check)
+
+    def resume_writing(self) -> None:
+        """The client has read most of it."""
+        self._stop_watching()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As ``asyncio.Protocol``."""
+        super().connection_lost(exc)
+        self._stop_timer()
+        self._stop_watching()
+
+    def _close(self) -> None:
+        """End it, so that a client that is still sending can read why: a socket with unread bytes would be reset."""
+        if self._is_in_message and self._open.can_write_eof():
+            self._is_lingering = True
+            with contextlib.suppress(OSError):
+                self._open.write_eof()
+            self._open.resume_reading()
+            self._wait(LINGER_SECONDS, self._open.abort)
+        else:
+            self._open.close()
+            self._wait(CLOSE_SECONDS, self._open.abort)
+
+    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(seconds, then)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _stop_watching(self) -> None:
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None
+
+
+class _ClosingTransport:
+    """A transport whose end is the connection's affair; all else it passes on."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self._transport, self._close = transport, close
+        self._is_closed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        """Begin to end it."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._close()
+
+    def is_closing(self) -> bool:
+        """Whether its end has begun."""
+        return self._is_closed or self._transport.is_closing()
+
+
+def bounded(wanted: int) -> type[BoundedConnection]:
+    """The connections of a server that may have as many of them at once, as far as files go."""
+    return type("BoundedConnection", (BoundedConnection,), {"max_connections": most_connections(wanted)})
