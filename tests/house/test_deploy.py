@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from babelclip.serve.routes.models import ALIVE_SECONDS
+from babelclip.serve.settings import ServerSettings
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8"))
@@ -75,3 +78,19 @@ def test_compose_knows_every_field_and_gives_no_rights() -> None:
     named = {volume.split(":")[0] for volume in service["volumes"]}
     assert named <= set(COMPOSE["volumes"])
     assert int(service["stop_grace_period"].removesuffix("s")) > 25  # the server finishes within 25 seconds
+
+
+def test_what_watches_the_container_asks_whether_models_do_their_work() -> None:
+    (check,) = [rest for kind, rest in instructions() if kind == "HEALTHCHECK"]
+    found = re.search(r"--timeout=(\d+)s", check)
+    assert found
+    of_compose = COMPOSE["services"]["babelclip"]["healthcheck"]
+    for words, seconds in ((check, found[1]), (str(of_compose["test"]), of_compose["timeout"].removesuffix("s"))):
+        waits = re.search(r"127\.0\.0\.1:8080/health', timeout=(\d+)", words)
+        assert waits
+        assert ALIVE_SECONDS < int(waits[1]) < int(seconds)
+
+
+def test_the_container_waits_for_the_server_to_end() -> None:
+    waits = int(COMPOSE["services"]["babelclip"]["stop_grace_period"].removesuffix("s"))
+    assert waits >= ServerSettings().drain_seconds + 5

@@ -21,8 +21,10 @@ from babelclip.search.quantized_codes import MAX_NUMBERS
 from babelclip.search.read_file import PIECE
 from babelclip.search.stores.sqlite_scan import RESCORED
 from babelclip.search.watching import SHARE
+from babelclip.serve.inference.worker import Patience
 from babelclip.serve.pricing import TILE_SIDE, TOKENS_PER_TILE
 from babelclip.serve.settings import ServerSettings
+from babelclip.serve.shutdown import LAST_SECONDS
 from babelclip.train.data.sources import DataSource
 from babelclip.train.recipe import AnyObjective, AnyPostStep
 
@@ -49,6 +51,7 @@ MAY_REACH_OUT = {
     "serve/inference/worker.py": "a socket between two processes of this machine",
     "serve/inference/worker_process.py": "a socket between two processes of this machine",
     "serve/run.py": "listens",
+    "serve/shutdown.py": "the socket that serve/run.py listens at",
     "web/run.py": "listens",
     "web/middleware.py": "this machine's own name",
 }
@@ -150,9 +153,10 @@ def test_checksums_list_every_file_but_graphs() -> None:
     assert listed == {name for name in there if name != CHECKSUMS and not name.endswith(DERIVED)}
 
 
-IN_WORDS = {16: "sixteen", 20: "twenty", 50: "fifty", 1000: "a thousand"}
+IN_WORDS = {3: "three", 16: "sixteen", 20: "twenty", 50: "fifty", 1000: "a thousand"}
 DEMO = SOURCE / "demo"
 QUERIES = json.loads((DEMO / "queries.json").read_text(encoding="utf-8"))["queries"]
+PATIENCE = Patience()
 LIMITS, DRAIN = ServerSettings().image_limits, ServerSettings().drain_seconds
 STATED = [
     ("README.md", f"embeds {IN_WORDS[len(list((DEMO / 'photos').glob('*.webp')))]} photos"),
@@ -161,7 +165,13 @@ STATED = [
         "docs/guides/serve.md",
         f"up to {LIMITS.max_bytes // 2**20} MiB and {LIMITS.max_pixels // 10**6} megapixels",
     ),
-    ("docs/guides/serve.md", f"finishes what was accepted within {DRAIN:g} seconds"),
+    ("docs/guides/serve.md", f"ends the server within {DRAIN:g} seconds (`--drain-seconds`)"),
+    ("docs/guides/serve.md", f"Until {LAST_SECONDS:g} seconds before that, what was accepted is finished"),
+    ("docs/guides/serve.md", f"{IN_WORDS[PATIENCE.pings]} pings in a row have no answer"),
+    ("docs/guides/serve.md", f"(each waits {PATIENCE.ping_seconds:g} seconds)"),
+    ("docs/guides/serve.md", f"not finished a call after {2 * ServerSettings().answer_seconds / 60:g} minutes"),
+    ("docs/guides/serve.md", f"without an answer for {ServerSettings().answer_seconds / 60:g} minutes"),
+    ("docs/guides/serve.md", f"ready in {PATIENCE.start_seconds:g} seconds (or ten times what the first start took"),
     ("docs/guides/serve.md", f"an image {TOKENS_PER_TILE:,} tokens for each tile of {TILE_SIDE} x {TILE_SIDE} pixels"),
     ("docs/reference/http.md", f"an image costs {TOKENS_PER_TILE:,} tokens"),
     ("docs/guides/search.md", f"two bits for each of the first {MAX_NUMBERS} numbers"),

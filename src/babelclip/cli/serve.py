@@ -32,6 +32,7 @@ def serve(
     fetch_urls: Annotated[bool, Parameter(negative="--no-fetch-urls")] = False,
     fetch_allow: tuple[str, ...] = (),
     vector_cache: Path | None = None,
+    drain_seconds: float = 25.0,
     log: Literal["json", "none"] = "json",
     ui: Annotated[bool, PAGE] = False,
     index: Annotated[IndexOption, PAGE] = None,
@@ -57,6 +58,8 @@ def serve(
         fetch_allow: HOST or HOST:PORT whose images are fetched wherever it is, also without TLS. Several times for
             several.
         vector_cache: Keep vectors in this folder and answer from it what was computed before.
+        drain_seconds: In which the server ends after SIGTERM or Ctrl-C. What was accepted is finished until
+            3 seconds before that; the rest gets 503 with Retry-After.
         log: json: a line for every request on stderr. none: only what goes wrong outside of requests.
         ui: The search page of an index and the playground too, as babelclip ui has them, at / of the same address. The
             page asks for no key and no password: whoever reaches it sees the indexed photos.
@@ -76,6 +79,7 @@ def serve(
         served_names=served_name,
         fetch=FetchPolicy(enabled=fetch_urls or bool(fetch_allow), allow=fetch_allow),
         cache=vector_cache,
+        drain_seconds=drain_seconds,
     )
     address = Address(
         host=host or ("0.0.0.0" if in_cloud else "127.0.0.1"),

@@ -29,6 +29,7 @@ from babelclip.serve.settings import Mode, ServerSettings
 from babelclip.serve.state import AppState
 from babelclip.version import __version__
 
+_CLOSE_SECONDS = 0.2
 ROUTERS: dict[Mode, tuple[Callable[[AppState], APIRouter], ...]] = {
     "api": tuple(kind.router for kind in (embeddings, tokens, classify, voyage, cohere, weaviate, models)),
     "sagemaker": (sagemaker.router, models.router),
@@ -95,7 +96,7 @@ def application(
             model.start()
         yield
         for model in state.distinct_models:
-            await model.close(settings.drain_seconds)
+            await model.close(_CLOSE_SECONDS)  # requests have ended before this: what still runs, nobody waits for
         threads.shutdown(wait=False, cancel_futures=True)
         if cache is not None:
             cache.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import signal
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,10 +24,11 @@ from babelclip.serve.app import MountApp, application, authenticator_for
 from babelclip.serve.bounded_connection import bounded
 from babelclip.serve.inference.in_process_encoder import InProcessEncoder
 from babelclip.serve.inference.served_model import ModelDescription, ServedModel
-from babelclip.serve.inference.worker import Worker
+from babelclip.serve.inference.worker import Patience, Worker
 from babelclip.serve.metrics import Metrics
 from babelclip.serve.repeated_lines import limit_repeated_lines
 from babelclip.serve.settings import Mode, ServerSettings
+from babelclip.serve.shutdown import StoppableServer, answer
 
 KEEP_ALIVE_SECONDS = 5
 MAX_WAITING_CONNECTIONS = 2048
@@ -125,7 +125,8 @@ async def _serve(
     mount: MountApp | None,
 ) -> None:
     limit_repeated_lines()
-    workers = [Worker(str(folder.path)) for folder in folders]
+    patience = Patience(call_seconds=settings.answer_seconds)
+    workers = [Worker(str(folder.path), patience=patience) for folder in folders]
     try:
         with _listening(address) as listener:  # before the models are loaded: a port in use is told at once
             await asyncio.gather(*(worker.start() for worker in workers))
@@ -148,38 +149,12 @@ async def _serve(
                 http=bounded(settings.max_connections),
                 log_level="warning",
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=int(settings.drain_seconds),
                 backlog=MAX_WAITING_CONNECTIONS,
                 server_header=False,
             )
-            await _answer(_Server(config), listener)
+            await answer(StoppableServer(config, workers, settings.drain_seconds), listener)
     finally:
         await asyncio.gather(*(worker.stop() for worker in workers))
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to ``_answer``: uvicorn would raise them again at its end, and SIGTERM is no failure."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _answer(server: _Server, listener: socket.socket) -> None:
-    def stop() -> None:
-        server.force_exit = server.should_exit  # asked twice: do not finish
-        server.should_exit = True
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    serving = asyncio.create_task(server.serve([listener]))
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.01)
-    if not serving.done():
-        host, port = listener.getsockname()[:2]
-        print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    await serving
 
 
 @contextlib.contextmanager

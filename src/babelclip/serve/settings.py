@@ -43,7 +43,7 @@ class ServerSettings:
     max_connections: int = 1024  # at once, and fewer where the process may not open as many files
     max_waiting: int = 128  # requests of one key that wait for their turn; 0: what is too many at once is refused
     wait_seconds: float = 20.0  # for which one waits for its turn, or for room for its body
-    drain_seconds: float = 25.0  # what was accepted is finished within this when the server is stopped
+    drain_seconds: float = 25.0  # from SIGTERM to the end of the process; all but the last 3 to finish the rest
 
     def __post_init__(self) -> None:
         counts = (self.max_items, self.max_body_bytes, self.decoding_threads, self.cache_bytes, self.max_held_bytes)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import shutil
 import signal
-from collections.abc import Coroutine
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ import babelclip
 from babelclip.bundled import bundled_folder
 from babelclip.errors import ImageError
 from babelclip.serve.inference.batcher import BackendLost
-from babelclip.serve.inference.worker import Worker
+from babelclip.serve.inference.worker import Patience, Worker, _end_with
 
 pytestmark = pytest.mark.slow
 MODEL = str(bundled_folder())
@@ -95,9 +98,116 @@ def test_it_ends_when_the_front_is_gone() -> None:
         await worker.start()
         assert worker._writer is not None
         assert worker._process is not None
-        assert worker._keeper is not None
-        worker._keeper.cancel()
+        assert worker._keepers
+        for task in worker._keepers:
+            task.remove_done_callback(_end_with)
+            task.cancel()
         worker._writer.transport.abort()  # as the kernel does when a process is killed
         assert await asyncio.wait_for(worker._process.wait(), 20) == 0
+
+    run(scene())
+
+
+SOON = Patience(ping_pause=0.1, ping_seconds=0.3, pings=2, call_seconds=0.4, start_seconds=60.0)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():
+        await asyncio.sleep(0.02)
+
+
+def test_a_worker_that_stands_still_is_replaced() -> None:
+    async def scene() -> None:
+        worker = Worker(MODEL, patience=SOON)
+        await worker.start()
+        assert worker._process is not None
+        os.kill(worker._process.pid, signal.SIGSTOP)
+        under_way = asyncio.create_task(worker.run("text", ["a dog"]))
+        await until(lambda: not worker.is_ready)
+        assert not await worker.is_alive(0.1)
+        with pytest.raises(BackendLost):
+            await under_way
+        await until(lambda: worker.is_ready)
+        assert worker.starts == 2
+        (vector,) = await worker.run("text", ["a dog"])
+        assert isinstance(vector, np.ndarray)
+        await worker.stop()
+
+    run(scene())
+
+
+def test_a_worker_that_dies_at_its_start_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its folder is away for a while, as on a drive that is mounted late."""
+    folder, away = tmp_path / "model", tmp_path / "away"
+    shutil.copytree(MODEL, folder)
+
+    async def scene() -> None:
+        worker = Worker(str(folder), patience=SOON)
+        await worker.start()
+        assert worker._process is not None
+        folder.rename(away)
+        worker.kill()
+        await until(lambda: worker.starts == 3)
+        assert not worker.is_ready
+        away.rename(folder)
+        await until(lambda: worker.is_ready)
+        assert worker.starts >= 3
+        await worker.stop()
+
+    run(scene())
+    lost = [record.fields["exit_status"] for record in caplog.records if record.message == "worker_lost"]  # type: ignore[attr-defined]
+    assert lost[:2] == [-signal.SIGKILL, 1]
+
+
+class IdleWorker(Worker):
+    """Its process is a program that is ready, answers pings, and does nothing that it is asked: a model that hangs."""
+
+    SOURCE = """
+import socket, sys
+from babelclip.serve.inference.ipc import Ping, Ready, pack_message, receive_message
+connection = socket.socket(fileno=int(sys.argv[1]))
+connection.sendall(pack_message(Ready({"fingerprint": "x"})))
+while True:
+    message = receive_message(connection)
+    if isinstance(message, Ping):
+        connection.sendall(pack_message(message))
+"""
+
+    def _command(self, descriptor: int) -> list[str]:
+        return [sys.executable, "-c", self.SOURCE, str(descriptor)]
+
+
+def test_a_model_that_hangs_is_unwell_then_replaced() -> None:
+    async def scene() -> None:
+        worker = IdleWorker(MODEL, patience=SOON)
+        await worker.start()
+        assert await worker.is_alive(5)
+        under_way = asyncio.create_task(worker.run("text", ["a dog"]))
+        await asyncio.sleep(1.5 * SOON.call_seconds)
+        assert not under_way.done()
+        assert not await worker.is_alive(5)
+        with pytest.raises(BackendLost):
+            await under_way
+        await until(lambda: worker.is_ready)
+        assert worker.starts == 2
+        assert await worker.is_alive(5)
+        await worker.stop()
+
+    run(scene())
+
+
+def test_a_process_that_sends_what_is_no_message_is_replaced() -> None:
+    """Whatever listening fails with: here bytes that are no pickle."""
+
+    class Garbled(IdleWorker):
+        SOURCE = IdleWorker.SOURCE.replace(
+            "sendall(pack_message(message))", "sendall(bytes([9]) + bytes(7) + b'not one..')"
+        )
+
+    async def scene() -> None:
+        worker = Garbled(MODEL, patience=SOON)
+        await worker.start()
+        await until(lambda: worker.starts >= 2)
+        await worker.stop()
 
     run(scene())
