@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from babelclip.errors import (
     BabelclipError,
     ConfigError,
+    DamagedImageWarning,
     DatasetError,
     FetchError,
     FolderError,
@@ -55,6 +56,7 @@ _switch_off_telemetry()
 __all__ = [
     "BabelclipError",
     "ConfigError",
+    "DamagedImageWarning",
     "DatasetError",
     "Encoder",
     "Encodes",

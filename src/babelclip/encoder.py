@@ -25,6 +25,7 @@ from babelclip.errors import ConfigError, FolderError, ImageError, InputError, T
 from babelclip.item_encoder import Call, ItemEncoder, checked
 from babelclip.prepare.ahead import prepare_ahead, windows
 from babelclip.prepare.cuts import Cuts
+from babelclip.prepare.damages import Damages
 from babelclip.prepare.image import ImagePreparer, stack
 from babelclip.prepare.length_batches import batches_by_length
 from babelclip.prepare.open_image import ImageLimits, ImageSource
@@ -65,6 +66,14 @@ class _Finish:
 
     dim: int
     normalize: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _PreparedImage:
+    """An image as the model sees it."""
+
+    pixels: NDArray[np.float32]  # (3, S, S)
+    damage: str | None
 
 
 class Encoder(ItemEncoder):
@@ -143,7 +152,10 @@ class Encoder(ItemEncoder):
         return _open_again, (self._opened, self._facts.get("fingerprint"), self.image_preparer)
 
     def upright(self) -> Encoder:
-        """The same, but that photos are turned as their EXIF data say, whatever the model's preparation does."""
+        """The same, but that images are as a viewer shows them, whatever the model's preparation does.
+
+        Photos are turned as their EXIF data say, what is transparent is on white, colors go by the file's profile.
+        """
         if self.image_preparer is None:
             return self
         turned = copy(self)
@@ -166,12 +178,13 @@ class Encoder(ItemEncoder):
         nothing = np.empty((0, self.dim), np.float32)
         end = _Finish(finish(nothing, dim).shape[1], normalize)  # a width that is wrong is wrong before any work
         self.text_preparer.tokenize([], task, max_tokens)  # and so is an option of every text
-        cuts = Cuts()
+        cuts, damages = Cuts(), Damages()
         return Call(
             end.dim,
             lambda texts: self._texts(texts, end, task, max_tokens, cuts),
-            lambda images: self._images(images, end),
+            lambda images: self._images(images, end, damages),
             cuts,
+            damages,
         )
 
     def _texts(
@@ -198,18 +211,25 @@ class Encoder(ItemEncoder):
                 )
             yield from (results[position] for position in range(len(window)))
 
-    def _images(self, images: Iterable[object], end: _Finish) -> Iterator[Vectors | InputError]:
+    def _images(self, images: Iterable[object], end: _Finish, damages: Damages) -> Iterator[Vectors | InputError]:
         """One result an image, in order; a batch at a time, while threads decode the next."""
-        assert self.image_preparer is not None, "the caller has looked"
+        preparer = self.image_preparer
+        assert preparer is not None, "the caller has looked"
 
-        def run(part: Sequence[NDArray[np.float32]]) -> Sequence[Vectors]:
-            return list(self._runtime.run_images(stack(part)))
+        def prepare(source: ImageSource) -> _PreparedImage:
+            crop = preparer.crop_picture(source)
+            return _PreparedImage(preparer.normalize(crop.square), crop.damage)
+
+        def run(part: Sequence[_PreparedImage]) -> Sequence[Vectors]:
+            return list(self._runtime.run_images(stack([image.pixels for image in part])))
 
         sources = cast("Iterable[ImageSource]", images)
         ahead = 2 * self._image_batch + PREPARING_THREADS
-        prepared = prepare_ahead(self.image_preparer, sources, workers=PREPARING_THREADS, ahead=ahead)
+        prepared = prepare_ahead(prepare, sources, workers=PREPARING_THREADS, ahead=ahead)
         while group := list(islice(prepared, self._image_batch)):
-            yield from (_finished(row, end, ImageError) for row in run_isolated(run, group))
+            for image, row in zip(group, run_isolated(run, group), strict=True):
+                damages.note(None if isinstance(image, Exception) else image.damage)
+                yield _finished(row, end, ImageError)
 
 
 def open_encoder(

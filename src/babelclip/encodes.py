@@ -19,6 +19,7 @@ class StreamItem:
     index: int  # position in what was given
     vector: Vectors | None  # (dim,)
     error: InputError | None = None
+    damage: str | None = None  # what is wrong with an image of which only a part could be read
 
 
 class Encodes(Protocol):
@@ -64,7 +65,7 @@ class Encodes(Protocol):
         ...
 
     def upright(self) -> Encodes:
-        """The same, but that photos are turned as their EXIF data say."""
+        """The same, but that images are as a viewer shows them: turned, on white paper, in their profile's colors."""
         ...
 
     def encode_text(

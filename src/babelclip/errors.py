@@ -127,3 +127,7 @@ class ItemsError(BabelclipError):
 
 class TruncationWarning(UserWarning):
     """Texts were cut to the token limit; the message says how many and by how much."""
+
+
+class DamagedImageWarning(UserWarning):
+    """A part of an image could not be read and the rest was used; the message names it, or says how many."""

@@ -20,6 +20,7 @@ from babelclip.arrays import Vectors
 from babelclip.encodes import StreamItem
 from babelclip.errors import ConfigError, ImageError, InputError, ItemsError
 from babelclip.prepare.cuts import Cuts
+from babelclip.prepare.damages import Damages
 from babelclip.prepare.kinds import is_one_image, is_one_text, kind_of
 from babelclip.prepare.open_image import ImageSource
 from babelclip.prepare.text import check_text
@@ -39,6 +40,7 @@ class Call:
     texts: _Results
     images: _Results
     cuts: Cuts = field(default_factory=Cuts)  # what ``texts`` adds up
+    damages: Damages = field(default_factory=Damages)  # and ``images``
 
 
 class ItemEncoder(ABC):
@@ -118,6 +120,9 @@ class ItemEncoder(ABC):
             normalize: to length one.
             progress: show a bar.
 
+        Warns:
+            DamagedImageWarning: some are cut short or broken, and counted as far as they can be read.
+
         Raises:
             ItemsError: some images failed; it carries the vectors of all others.
             ConfigError: the model embeds texts only, or has no such width; nothing was computed.
@@ -166,9 +171,11 @@ class ItemEncoder(ABC):
         for chosen, run in groupby(items, lambda item: kind_of(item) if kind == "auto" else kind):
             for result in call.texts(run) if chosen == "text" else images(run):
                 error = result if isinstance(result, InputError) else None
-                yield StreamItem(index, None if isinstance(result, InputError) else result, error)
+                damage = call.damages.of_last if error is None and chosen == "image" else None
+                yield StreamItem(index, None if isinstance(result, InputError) else result, error, damage)
                 index += 1
         call.cuts.warn(stacklevel=2)
+        call.damages.warn(stacklevel=2)
 
     def _need_image_tower(self) -> None:
         if self.image_size is None:
@@ -200,6 +207,7 @@ def _collect(given: object, lone: bool, what: str, results: _Results, call: Call
             meter.advance()
     vectors = np.stack(rows) if rows else np.empty((0, call.dim), np.float32)
     call.cuts.warn(stacklevel=3)
+    call.damages.warn(stacklevel=3)
     if failures:
         reasons = {index: str(error) for index, error in failures.items()}
         raise ItemsError(reasons, vectors) from next(iter(failures.values()))

@@ -410,7 +410,7 @@ def test_decoding_overlaps_with_the_model(
     """While the model runs on one batch, threads prepare the next."""
     prepared = 0
     lock = threading.Lock()
-    prepare = ImagePreparer.__call__
+    prepare = ImagePreparer.crop_picture
 
     def count(self: ImagePreparer, source: Any) -> Any:
         nonlocal prepared
@@ -429,7 +429,7 @@ def test_decoding_overlaps_with_the_model(
         seen.append(prepared - before)
         return run(batch)
 
-    monkeypatch.setattr(ImagePreparer, "__call__", count)
+    monkeypatch.setattr(ImagePreparer, "crop_picture", count)
     runtime.run_images = slow  # type: ignore[method-assign]
     vectors = encoder.encode_image([gray(i % 255) for i in range(300)])
     assert len(vectors) == prepared == 300

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from babelclip.search.walk import Wanted
 
 _SHOWN = 20  # failures that are named one by one
+_KINDS_SHOWN = 12  # of what is passed over
 
 
 def index(
@@ -49,7 +50,8 @@ def index(
         photos: Folders, or single files; all that have been indexed before when left out.
         documents: Text files and PDF documents of these folders too (PDF needs the extra pdf).
         hidden: Also what lies in files and folders whose names begin with a dot.
-        exclude: Leave out names of this pattern (*.png), or paths where it has a / in it. Several times for several.
+        exclude: Leave out what this pattern names, as a line of a .gitignore does (*.png, Trash/, 2019/**/raw). Several
+            times for several; a file .babelclipignore in a folder says the same for good.
         dim: Width of the vectors: of a new index, where narrower is smaller and quicker; the model's own when left out.
         reembed: Embed everything anew, as after a change of the model; the old vectors answer until all are there.
         watch: Stay, and index what changes some seconds after it has. Ctrl-C ends it.
@@ -106,6 +108,10 @@ def tell(index: Index, report: Report, telling: Telling) -> None:
         print(f"babelclip: not indexed: {failure.path}: {failure.reason}", file=sys.stderr)
     if len(failures) > _SHOWN:
         print(f"babelclip: and {len(failures) - _SHOWN} more (--errors-to FILE lists them all)", file=sys.stderr)
+    for damaged in report.damaged[:_SHOWN]:
+        print(f"babelclip: damaged: {damaged.path}: {damaged.reason}", file=sys.stderr)
+    if len(report.damaged) > _SHOWN:
+        print(f"babelclip: and {len(report.damaged) - _SHOWN} more damaged", file=sys.stderr)
     for extra, count in report.missing_extras.items():
         print(f"babelclip: {count} {extra} files need: {install_line(extra)}", file=sys.stderr)
     if telling.json_lines:
@@ -117,6 +123,7 @@ def tell(index: Index, report: Report, telling: Telling) -> None:
             (report.embedded, "embedded"),
             (report.known_by_content, "moved or copied"),
             (report.removed, "removed"),
+            (len(report.damaged), "damaged"),
             (len(report.failures), "failed"),
         )
         if count
@@ -124,6 +131,10 @@ def tell(index: Index, report: Report, telling: Telling) -> None:
     rate = f" ({report.embedded / report.seconds:.0f} a second)" if report.embedded >= 10 else ""
     done = ", ".join(parts) or "nothing has changed"
     print(f"{report.indexed:,} files indexed: {done} in {report.seconds:.1f} s{rate}", flush=True)
+    if report.passed_over:
+        kinds = ", ".join(f"{count:,} {what}" for what, count in report.passed_over.most_common(_KINDS_SHOWN))
+        rest = len(report.passed_over) - _KINDS_SHOWN
+        print(f"passed over: {kinds}{f' and {rest} more kinds' if rest > 0 else ''}", flush=True)
 
 
 def _as_row(index: Index, report: Report) -> dict[str, Any]:
@@ -135,8 +146,10 @@ def _as_row(index: Index, report: Report) -> dict[str, Any]:
         "embedded": report.embedded,
         "known_by_content": report.known_by_content,
         "removed": report.removed,
+        "damaged": [each.path for each in report.damaged],
         "failed": len(report.failures),
         "missing_extras": dict(report.missing_extras),
+        "passed_over": dict(report.passed_over),
         "seconds": round(report.seconds, 3),
     }
 

@@ -19,7 +19,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from babelclip.cli.configuration import apply_configuration
 from babelclip.cli.help import EPILOGUE, ParagraphFormatter, whole_help
-from babelclip.errors import BabelclipError, ConfigError, TruncationWarning, UnknownTask
+from babelclip.errors import BabelclipError, ConfigError, DamagedImageWarning, TruncationWarning, UnknownTask
 from babelclip.user_folders import former_variable
 from babelclip.version import __version__
 
@@ -74,7 +74,7 @@ def show_warning(
     line: str | None = None,
 ) -> None:
     """Our own warnings in one plain line on stderr; all others as Python shows them."""
-    if issubclass(category, TruncationWarning):
+    if issubclass(category, TruncationWarning | DamagedImageWarning):
         print(f"babelclip: warning: {message}", file=sys.stderr)
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))

@@ -5,8 +5,11 @@ Source of the arithmetic: docs/reference/published-model.md#image-preparation.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +17,46 @@ from PIL import Image
 
 from babelclip.arrays import ImageBatch
 from babelclip.errors import ConfigError
+from babelclip.prepare.color_profile import to_srgb
 from babelclip.prepare.config import ImagePrepareConfig
-from babelclip.prepare.open_image import ImageLimits, ImageSource, open_image
+from babelclip.prepare.open_image import ImageLimits, ImageSource, open_picture
 from babelclip.prepare.resample import RESAMPLING, resize_window
 
 WINDOW_FROM_PIXELS = 8 << 20
 """From this many resized pixels on (32 MB in Pillow) only the window that stays is computed: same pixels."""
 
+LARGE_PIXELS = 50_000_000
+"""From so many on, pictures are decoded one after the other: a photo of 108 megapixels takes 430 MB."""
+_ONE_LARGE = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """The square of an image that the model sees."""
+
+    square: NDArray[np.uint8]  # (S, S, 3), before it is normalized
+    damage: str | None = None  # what is wrong with its file, where only a part of it could be read
+
 
 class ImagePreparer:
     """Turns anything that ``open_image`` takes into pixels. Holds no state between calls, so threads may share one."""
 
-    def __init__(self, config: ImagePrepareConfig, limits: ImageLimits | None = None) -> None:
+    def __init__(
+        self,
+        config: ImagePrepareConfig,
+        limits: ImageLimits | None = None,
+        *,
+        profile: Literal["ignore", "srgb"] = "ignore",
+    ) -> None:
+        """How images are prepared.
+
+        Args:
+            config: as the model has it.
+            limits: what an image may be at most.
+            profile: "srgb" heeds color profiles, as viewers do; the published preparation ignores those of RGB.
+        """
         _check_config(config)
+        self.profile = profile
         self.config = config
         self.limits = limits or ImageLimits()
         # Every value that a channel of a pixel can have, as the model sees it: the float32 arithmetic of the reference,
@@ -49,14 +79,37 @@ class ImagePreparer:
         return self._seen
 
     def upright(self) -> ImagePreparer:
-        """The same, but that photos are turned as their EXIF data say."""
-        return ImagePreparer(replace(self.config, orientation="upright"), self.limits)
+        """The same, but that images are as a viewer shows them: turned, on white paper, in their profile's colors."""
+        config = replace(self.config, orientation="upright", alpha="white")
+        return ImagePreparer(config, self.limits, profile="srgb")
 
     def crop(self, source: ImageSource) -> NDArray[np.uint8]:
         """The square that the model sees, before it is normalized: (S, S, 3)."""
+        return self.crop_picture(source).square
+
+    def crop_picture(self, source: ImageSource) -> Crop:
+        """The square that the model sees, and what was wrong with the image's file.
+
+        Raises:
+            ImageError: names the item and the reason.
+        """
         config = self.config
-        image = open_image(source, self.limits, orientation=config.orientation, alpha=config.alpha)
-        return np.asarray(shape_to_square(image, config))
+        with ExitStack() as turn:
+
+            def wait(size: tuple[int, int]) -> None:
+                if size[0] * size[1] >= LARGE_PIXELS:
+                    turn.enter_context(_ONE_LARGE)
+
+            picture = open_picture(
+                source,
+                self.limits,
+                orientation=config.orientation,
+                alpha=config.alpha,
+                profile="ignore" if self.profile == "ignore" else "later",
+                before_decoding=wait,
+            )
+            square = shape_to_square(picture.image, config)
+        return Crop(np.asarray(to_srgb(square, picture.profile)), picture.damage)
 
     def normalize(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(S, S, 3) whole numbers -> (3, S, S) as the model sees them."""

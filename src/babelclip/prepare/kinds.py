@@ -14,10 +14,36 @@ from babelclip.data_uri import is_image_uri
 Kind = Literal["text", "image"]
 
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm", ".pnm"}
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".jif",
+        ".pjpeg",
+        ".pjpg",
+        ".png",
+        ".apng",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".avifs",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".heic",
+        ".heif",
+        ".heics",
+        ".heifs",
+        ".hif",
+    ]
 )
-HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
-"""Photos that only an extra's decoder reads."""
+"""How names of pictures end that can be opened, those of an extra's decoder too; which format it is, the bytes say."""
 
 
 def kind_of(item: object) -> Kind:
@@ -30,7 +56,7 @@ def kind_of(item: object) -> Kind:
         return "image"
     if is_image_uri(item):
         return "image"
-    names_file = PurePath(item[-255:]).suffix.lower() in IMAGE_SUFFIXES | HEIF_SUFFIXES
+    names_file = PurePath(item[-255:]).suffix.lower() in IMAGE_SUFFIXES
     return "image" if names_file and (len(item.split()) == 1 or "/" in item) else "text"
 
 

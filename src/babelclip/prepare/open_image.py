@@ -6,10 +6,10 @@ decoded. Nothing is downloaded. A message never repeats what a decoder printed, 
 
 from __future__ import annotations
 
-import codecs
-import io
 import os
 import re
+import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,22 +17,12 @@ from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
-# The formats are imported by name so that they are registered before any thread opens an image.
-from PIL import (
-    AvifImagePlugin,  # noqa: F401
-    BmpImagePlugin,  # noqa: F401
-    GifImagePlugin,  # noqa: F401
-    Image,
-    JpegImagePlugin,  # noqa: F401
-    PngImagePlugin,  # noqa: F401
-    PpmImagePlugin,  # noqa: F401
-    TiffImagePlugin,  # noqa: F401
-    WebPImagePlugin,  # noqa: F401
-)
+from PIL import Image
 
 from babelclip.data_uri import from_base64, read_head
-from babelclip.errors import ConfigError, ImageError
+from babelclip.errors import ConfigError, DamagedImageWarning, ImageError
+from babelclip.prepare.decode_image import decode
+from babelclip.prepare.image_header import PADDED, open_by_bytes
 from babelclip.prepare.to_rgb import SHARED_SOURCE, to_rgb
 
 ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8]
@@ -40,51 +30,44 @@ ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageLimits:
-    """What is refused before it is decoded. The defaults are far above what a model sees.
+    """What is refused before it is decoded.
 
-    Pillow has a ceiling of its own, 178,956,970 pixels, which stays in force whatever stands here.
+    The defaults are for one's own files: far above what cameras make. What strangers send is held against ``UPLOADS``,
+    or against what the operator of a server has set. A decoded pixel takes four bytes.
     """
 
-    max_bytes: int = 128 * 2**20  # of the file; 128 MiB
-    max_pixels: int = 89_478_485  # width x height; as many as Pillow opens without a warning
+    max_bytes: int = 2 * 2**30  # of the file; 2 GiB
+    max_pixels: int = 1_000_000_000  # width x height
     max_side: int = 1_000_000  # width and height each: memory to resize grows with a side, however few the pixels
-    formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+    formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "HEIF")
+    damaged: bool = True  # a picture that is cut short counts as far as it can be read; False: it is refused
 
     def __post_init__(self) -> None:
         if min(self.max_bytes, self.max_pixels, self.max_side) < 1:
             raise ConfigError(f"image limits must be at least 1 each, found {self}")
         if not isinstance(self.formats, tuple) or not self.formats:
             raise ConfigError(f"formats must be a tuple of Pillow's format names, found {self.formats!r}")
-        if not Image.OPEN.keys() >= set(self.formats):
+        wanted = set(self.formats) - {"HEIF"}  # that one is an extra's
+        if not Image.OPEN.keys() >= wanted:
             Image.init()  # the rarer formats are imported only where somebody asks for them
-            unknown = sorted(set(self.formats) - Image.OPEN.keys())
+            unknown = sorted(wanted - Image.OPEN.keys())
             if unknown:
                 raise ConfigError(f"Pillow has no formats {unknown}; it reads {', '.join(sorted(Image.OPEN))}")
 
 
 DEFAULT_LIMITS = ImageLimits()
+UPLOADS = ImageLimits(max_bytes=128 * 2**20, max_pixels=120_000_000)
+"""For what others send to this process: 128 MiB, 120 megapixels."""
 
-# What the bytes of a file that is no accepted image often are, and what to do about it.
-_KNOWN_STARTS = (
-    (rb"\s*<(svg|\?xml|!--|!doctype svg)", "an SVG drawing or other XML: render a drawing to PNG first"),
-    (rb"\s*<(html|!doctype html)", "an HTML page, perhaps the answer to a failed download"),
-    (rb"%PDF", "a PDF document: render its pages to images first"),
-    (rb"....ftyp(heic|heix|hevc|mif1|msf1)", "a HEIC photo, which Pillow cannot read: convert it to JPEG first"),
-    (rb"....ftyp(isom|iso2|mp4|qt  |M4V )", "a video: extract a frame first"),
-    (rb"PK\x03\x04", "a ZIP archive: unpack it first"),
-    (rb"version https://git-lfs", "a Git LFS pointer: fetch the file itself with git lfs pull"),
-)
 
-# How the files of the accepted formats begin, to tell a damaged one from something else altogether.
-_SIGNATURES = (
-    ("JPEG", rb"\xff\xd8\xff"),
-    ("PNG", rb"\x89PNG"),
-    ("WEBP", rb"RIFF....WEBP"),
-    ("GIF", rb"GIF8"),
-    ("BMP", rb"BM"),
-    ("TIFF", rb"II\*\x00|MM\x00\*"),
-    ("AVIF", rb"....ftypavi[fs]"),
-)
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image that is decoded."""
+
+    image: Image.Image  # RGB
+    damage: str | None = None  # what is wrong with its file, where only a part of it could be read
+    profile: bytes | None = None  # the ICC profile that its colors are still to be read by
+
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -95,9 +78,10 @@ def open_image(
     *,
     orientation: Literal["ignore", "upright"] = "ignore",
     alpha: Literal["drop", "white"] = "drop",
+    profile: Literal["ignore", "srgb"] = "ignore",
     min_side: int | None = None,
 ) -> Image.Image:
-    """Decode ``source`` to an RGB image (the first frame of several). Pillow clips 16-bit gray at 255.
+    """Decode ``source`` to an RGB image (the first frame of several).
 
     Args:
         source: a path, the bytes of an image file, a binary file object, a PIL image, an array (H, W, 3) of uint8, or a
@@ -105,21 +89,93 @@ def open_image(
         limits: what is refused before it is decoded.
         orientation: "ignore", or "upright" to turn a photo as its EXIF data say.
         alpha: "drop" shows the colors under transparent pixels, as published; "white" puts the image on white paper.
+        profile: "srgb" reads colors by the file's ICC profile, as viewers do; "ignore" does so only where colors mean
+            nothing without one (CMYK, LAB).
         min_side: for images to look at only: JPEG is decoded smaller, and quicker, no side below so many pixels.
+
+    Warns:
+        DamagedImageWarning: a part of it could not be read.
+
+    Raises:
+        ImageError: names the item and the reason.
+    """
+    picture = open_picture(source, limits, orientation=orientation, alpha=alpha, profile=profile, min_side=min_side)
+    if picture.damage is not None:
+        warnings.warn(f"{_describe(source)}: {picture.damage}", DamagedImageWarning, stacklevel=2)
+    return picture.image
+
+
+def open_picture(
+    source: ImageSource,
+    limits: ImageLimits = DEFAULT_LIMITS,
+    *,
+    orientation: Literal["ignore", "upright"] = "ignore",
+    alpha: Literal["drop", "white"] = "drop",
+    profile: Literal["ignore", "later", "srgb"] = "ignore",
+    min_side: int | None = None,
+    before_decoding: Callable[[tuple[int, int]], object] = lambda size: None,
+) -> Picture:
+    """As ``open_image``, and what there is to say about the image; nothing is warned of.
+
+    Args:
+        source: as for ``open_image``, and so are the others.
+        profile: "later" leaves a profile of RGB to the caller, who makes the image smaller first.
+        before_decoding: called with width and height, once they are known and within the limits.
 
     Raises:
         ImageError: names the item and the reason.
     """
     name = _describe(source)
     if isinstance(source, np.ndarray):
-        return _from_array(source, limits, name)
+        return Picture(_from_array(source, limits, name))
     if isinstance(source, Image.Image):
         _check_pixels(source.size, limits, name)
-        return to_rgb(source, orientation, alpha, name, owned=False)
-    image = _open_header(_read_bytes(source, limits, name), limits, name)
-    if min_side is not None:
-        image.draft(None, (min_side, min_side))
-    return to_rgb(image, orientation, alpha, name, owned=True)
+        image, damage = source, None
+    else:
+        image, damage = _decoded(_read_bytes(source, limits, name), limits, name, min_side, before_decoding)
+    icc = image.info.get("icc_profile") if profile == "later" and image.mode == "RGB" else None
+    colors = "ignore" if icc is not None or profile == "ignore" else "srgb"
+    owned = image is not source
+    return Picture(to_rgb(image, orientation, alpha, name, owned=owned, profile=colors), damage, icc)
+
+
+def _decoded(
+    data: bytes,
+    limits: ImageLimits,
+    name: str,
+    min_side: int | None,
+    before_decoding: Callable[[tuple[int, int]], object],
+) -> tuple[Image.Image, str | None]:
+    """The image of a file, and what is wrong with it."""
+
+    def opened(content: bytes) -> Image.Image:
+        image = _open_header(content, limits, name)
+        if min_side is not None:
+            image.draft(None, (min_side, min_side))
+        return image
+
+    image = opened(data)
+    before_decoding(image.size)
+    try:
+        image, damage = decode(image, data, opened)
+    except MemoryError as error:
+        raise ImageError(f"{name}: there is not enough memory to decode {image.width} x {image.height}") from error
+    except ImageError as error:
+        raise ImageError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
+    damage = damage or image.info.pop(PADDED, None)
+    if damage is not None and not limits.damaged:
+        raise ImageError(f"{name}: its {image.format} data are broken, cut short or unsupported")
+    return image, damage
+
+
+def open_header(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
+    """An image whose header alone is read: its size and what it says of itself; no pixel is decoded yet.
+
+    Raises:
+        ImageError: as ``open_image``, but for what only decoding shows.
+    """
+    name = _describe(source)
+    return _open_header(_read_bytes(source, limits, name), limits, name)
 
 
 def stated_size(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> tuple[int, int]:
@@ -128,8 +184,7 @@ def stated_size(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> tu
     Raises:
         ImageError: as ``open_image``, but for what only decoding shows.
     """
-    name = _describe(source)
-    with _open_header(_read_bytes(source, limits, name), limits, name) as image:
+    with open_header(source, limits) as image:
         return image.size
 
 
@@ -250,29 +305,9 @@ def _from_array(array: NDArray[Any], limits: ImageLimits, name: str) -> Image.Im
 
 def _open_header(data: bytes, limits: ImageLimits, name: str) -> Image.Image:
     """Recognize the format and check the size that the header states. No pixel is decoded yet."""
-    try:
-        image = Image.open(io.BytesIO(data), formats=limits.formats)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(
-            f"{name}: has more pixels than Pillow opens; the limit here is {limits.max_pixels:,}"
-        ) from error
-    except Exception as error:  # parsers of broken headers raise many kinds
-        raise ImageError(f"{name}: {_why_unknown(data[:2048], limits)}") from error
+    image = open_by_bytes(data, limits.formats, name)
     _check_pixels(image.size, limits, name)
     return image
-
-
-def _why_unknown(head: bytes, limits: ImageLimits) -> str:
-    """What a file that was not recognized seems to be, by its first bytes."""
-    accepted = ", ".join(limits.formats)
-    for name, start in _SIGNATURES:
-        if re.match(start, head, re.S):
-            broken = f"its {name} header is broken or cut short"
-            return broken if name in limits.formats else f"is a {name} image, accepted are {accepted}"
-    for start, what in _KNOWN_STARTS:
-        if re.match(start, head.removeprefix(codecs.BOM_UTF8), re.I | re.S):
-            return f"is {what}"
-    return f"is none of the accepted formats {accepted}"
 
 
 def _check_bytes(count: int, limits: ImageLimits, name: str) -> None:

@@ -8,6 +8,8 @@ from contextlib import nullcontext
 from PIL import Image
 
 from babelclip.errors import ImageError
+from babelclip.prepare.color_profile import to_srgb
+from babelclip.prepare.pixel_depth import eight_bits
 
 # EXIF orientation -> what brings the image upright (EXIF 2.32, tag 0x0112).
 _ORIENTATION_TAG = 0x0112
@@ -26,26 +28,44 @@ _UPRIGHT = {
 SHARED_SOURCE = threading.Lock()
 
 
-def to_rgb(image: Image.Image, orientation: str, alpha: str, name: str, *, owned: bool) -> Image.Image:
-    """Decode, then bring to RGB: colors first, then up is up (both orders give the same pixels)."""
+def to_rgb(
+    image: Image.Image, orientation: str, alpha: str, name: str, *, owned: bool, profile: str = "ignore"
+) -> Image.Image:
+    """Decode, then bring to RGB: colors first, then up is up (both orders give the same pixels).
+
+    Args:
+        owned: the image is nobody else's, so it may be changed.
+        profile: "srgb" heeds the color profile of RGB and gray pictures too; of inks and LAB it always counts.
+    """
     try:
         with nullcontext() if owned else SHARED_SOURCE:
             image.load()
             turn = _UPRIGHT.get(_orientation(image)) if orientation == "upright" else None
-        if alpha == "white" and image.has_transparency_data:
-            rgb = Image.new("RGB", image.size, (255, 255, 255))
-            layer = image.convert("RGBA")
-            rgb.paste(layer, mask=layer)
-        elif image.mode == "RGB":
-            rgb = image if owned else image.copy()
-        else:
-            rgb = _without_transparency(image).convert("RGB")
+        rgb = _colors(image, alpha, profile)
+        rgb = image.copy() if rgb is image and not owned else rgb
         return rgb if turn is None else _turned(rgb, turn)
     except MemoryError as error:
         raise ImageError(f"{name}: there is not enough memory to decode {image.width} x {image.height}") from error
     except Exception as error:  # decoders raise many kinds for broken data
         what = f"its {image.format} data are broken" if owned else "it cannot be loaded: it is closed, broken"
         raise ImageError(f"{name}: {what}, cut short or unsupported") from error
+
+
+def _colors(image: Image.Image, alpha: str, profile: str) -> Image.Image:
+    """A loaded picture in RGB; itself where nothing has to change."""
+    icc = image.info.get("icc_profile")
+    shown = eight_bits(image)
+    if alpha == "white" and shown.has_transparency_data:
+        paper = Image.new("RGB", shown.size, (255, 255, 255))
+        layer = shown.convert("RGBA")
+        color = to_srgb(layer.convert("RGB"), icc) if profile == "srgb" else layer
+        paper.paste(color, mask=layer.getchannel("A"))
+        return paper
+    if shown.mode in ("CMYK", "LAB") or (profile == "srgb" and shown.mode == "L"):
+        shown = to_srgb(shown, icc)
+    elif profile == "srgb" and icc is not None:
+        return to_srgb(_without_transparency(shown).convert("RGB"), icc)
+    return shown if shown.mode == "RGB" else _without_transparency(shown).convert("RGB")
 
 
 def _turned(image: Image.Image, turn: Image.Transpose) -> Image.Image:

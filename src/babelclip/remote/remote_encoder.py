@@ -19,6 +19,7 @@ from babelclip.item_encoder import Call, ItemEncoder, checked
 from babelclip.prepare.ahead import prepare_ahead, windows
 from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.prepare.cuts import Cuts
+from babelclip.prepare.damages import Damages
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.open_image import ImageSource, open_image, read_file
 from babelclip.remote.http_transport import HttpTransport, blames_items
@@ -32,6 +33,9 @@ REQUESTS_AT_ONCE = 4
 _TOO_LONG = "INPUT_TOKEN_LIMIT_EXCEEDED"
 _PUBLISHED: dict[str, dict[str, Any]] = {"jina-clip-v2": {"dimensions": 1024, "image_prepare": {"size": 512}}}
 """What Jina's own server does not tell of the model that its release describes (docs/reference/published-model.md)."""
+
+
+_Result = TypeVar("_Result")
 
 
 class RemoteEncoder(ItemEncoder):
@@ -126,12 +130,13 @@ class RemoteEncoder(ItemEncoder):
 
     def _call(self, task: str | None, dim: int | None, normalize: bool, max_tokens: int | None) -> Call:
         options = self._options(task, dim, normalize, max_tokens)
-        cuts = Cuts()
+        cuts, damages = Cuts(), Damages()
         return Call(
             options["dimensions"],
             lambda texts: self._texts(texts, options, cuts),
-            lambda images: self._images(images, {**options, "task": None}, cuts),
+            lambda images: self._images(images, {**options, "task": None}, cuts, damages),
             cuts,
+            damages,
         )
 
     def _options(self, task: str | None, dim: int | None, normalize: bool, max_tokens: int | None) -> dict[str, Any]:
@@ -160,29 +165,35 @@ class RemoteEncoder(ItemEncoder):
         yield from _joined(prepare_ahead(ask, parts, workers=REQUESTS_AT_ONCE, ahead=2 * REQUESTS_AT_ONCE))
 
     def _images(
-        self, images: Iterable[object], options: Mapping[str, Any], cuts: Cuts
+        self, images: Iterable[object], options: Mapping[str, Any], cuts: Cuts, damages: Damages
     ) -> Iterator[Vectors | InputError]:
         """One result an image, in order; a few requests at once, each prepared in its thread."""
 
-        def ask(part: list[object]) -> list[Vectors | InputError]:
-            return self._results([self._sent_image(image) for image in part], options, cuts, ImageError)
+        def ask(part: list[object]) -> list[tuple[Vectors | InputError, str | None]]:
+            sent = [self._sent_image(image) for image in part]
+            results = self._results([item for item, _ in sent], options, cuts, ImageError)
+            return [(result, damage) for result, (_, damage) in zip(results, sent, strict=True)]
 
         source = iter(images)
         parts = iter(lambda: list(islice(source, min(IMAGES_A_REQUEST, self._max_items))), [])
-        yield from _joined(prepare_ahead(ask, parts, workers=REQUESTS_AT_ONCE, ahead=REQUESTS_AT_ONCE))
+        for result, damage in _joined(prepare_ahead(ask, parts, workers=REQUESTS_AT_ONCE, ahead=REQUESTS_AT_ONCE)):
+            damages.note(damage)
+            yield result
 
-    def _sent_image(self, image: object) -> dict[str, str] | InputError:
-        source = cast("ImageSource", image)
+    def _sent_image(self, image: object) -> tuple[dict[str, str] | InputError, str | None]:
+        """What is sent for an image, and what was wrong with it where it was opened here."""
+        source, damage = cast("ImageSource", image), None
         try:
             if self._preparer is not None:
-                content = as_png(Image.fromarray(self._preparer.crop(source)))
+                crop = self._preparer.crop_picture(source)
+                content, damage = as_png(Image.fromarray(crop.square)), crop.damage
             elif isinstance(source, Image.Image | np.ndarray):
                 content = as_png(open_image(source))
             else:
                 content = read_file(source)
         except ImageError as error:
-            return error
-        return {"image": to_base64(content)}
+            return error, None
+        return {"image": to_base64(content)}, damage
 
     def _results(
         self, items: Sequence[Sent | InputError], options: Mapping[str, Any], cuts: Cuts, kind: type[InputError]
@@ -297,7 +308,7 @@ def as_png(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _joined(answers: Iterable[list[Vectors | InputError] | Exception]) -> Iterator[Vectors | InputError]:
+def _joined(answers: Iterable[list[_Result] | Exception]) -> Iterator[_Result]:
     """Results of all requests, in order; what is no item's fault ends it."""
     for answer in answers:
         if isinstance(answer, Exception):

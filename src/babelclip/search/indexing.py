@@ -24,9 +24,9 @@ from babelclip.search.drives import drives_away, note_drives
 from babelclip.search.filters import Metadata, Scalar
 from babelclip.search.known_files import KnownFiles, is_below, row_id
 from babelclip.search.optional_formats import missing_extra
-from babelclip.search.read_file import FilePart, Loaded, file_facts, load_file
+from babelclip.search.read_file import FilePart, Loaded, file_facts, format_of_file, load_file
 from babelclip.search.store import Database, Row, VectorStore
-from babelclip.search.walk import FoundFile, UnreadablePath, Wanted, path_id, path_text, walk
+from babelclip.search.walk import FoundFile, PassedOver, UnreadablePath, Wanted, path_id, path_text, walk
 
 FAILURES = "failures"
 """The note of files that failed."""
@@ -65,7 +65,9 @@ class Report:
     known_by_content: int = 0  # moved, copied or touched
     removed: int = 0
     failures: list[Failure] = field(default_factory=list)
+    damaged: list[Failure] = field(default_factory=list)  # embedded as far as they can be read
     missing_extras: Counter[str] = field(default_factory=Counter)  # extra -> files that need it
+    passed_over: Counter[str] = field(default_factory=Counter)  # kind of file or folder -> how many were not looked at
     seconds: float = 0.0
 
     @property
@@ -149,6 +151,8 @@ class _Run:
                 if isinstance(found, UnreadablePath):
                     self.report.failures.append(Failure(path_text(found.path), found.reason))
                     self._not_looked_at.append(path_text(found.path))
+                elif isinstance(found, PassedOver):
+                    self.report.passed_over[found.what] += 1
                 elif path_id(found.path) not in self._seen:
                     self._seen.add(path_id(found.path))
                     todo += self._to_read(found, failed)
@@ -156,16 +160,16 @@ class _Run:
         return todo
 
     def _to_read(self, found: FoundFile, failed: Mapping[str, Failure]) -> list[FoundFile]:
-        extra = missing_extra(found.kind)
-        if extra is not None:
-            self.report.missing_extras[extra] += 1
-            return []
         before = failed.get(path_text(found.path))
         if before is not None and (before.size, before.mtime_ns) == (found.size, found.mtime_ns):
             self.report.failures.append(before)
             return []
         if self._known.has_unchanged(found):
             self.report.unchanged += 1
+            return []
+        extra = missing_extra(format_of_file(found.path)) if found.kind != "text" else None
+        if extra is not None:
+            self.report.missing_extras[extra] += 1
             return []
         return [found]
 
@@ -198,16 +202,22 @@ class _Run:
                 yield part.source
 
     def _finished(self, loaded: Loaded, gathered: list[tuple[FilePart, StreamItem]]) -> None:
+        """Rows of the parts that could be embedded: a broken one never costs the others."""
+        path = loaded.file.path
+        good = [(part, item.vector) for part, item in gathered if item.vector is not None]
         errors = [item.error for _, item in gathered if item.error is not None]
-        if errors:
+        if not good:
             self._failed(loaded.file, errors[0])
             return
-        path = loaded.file.path
+        damages = [loaded.damage, *(item.damage for _, item in gathered), *map(str, errors)]
+        damage = next(filter(None, damages), None)
+        told: dict[str, Scalar] = {} if damage is None else {"damaged": True}
         rows = [
-            Row(row_id(path, part.number), part.kind, item.vector, part.metadata)
-            for part, item in gathered
-            if item.vector is not None
+            Row(row_id(path, number), part.kind, vector, part.metadata | told | {"parts": len(good)})
+            for number, (part, vector) in enumerate(good)
         ]
+        if damage is not None:
+            self.report.damaged.append(Failure(path_text(path), damage, loaded.file.size, loaded.file.mtime_ns))
         self.report.embedded += 1
         self._add(loaded.file, rows)
 

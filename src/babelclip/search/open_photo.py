@@ -1,25 +1,21 @@
-"""The one way to open what an index holds, or a photo that is asked for, as a picture: upright, HEIC and pages too."""
+"""What an index holds, or a photo that is asked for, as a picture to look at: as a viewer shows it, pages too."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from PIL import Image
 
 from babelclip.errors import ImageError
 from babelclip.optional_dependency import install_line
-from babelclip.prepare.kinds import HEIF_SUFFIXES
-from babelclip.prepare.open_image import DEFAULT_LIMITS, ImageSource, open_image, read_file
+from babelclip.prepare.open_image import open_image, open_picture, read_file
 from babelclip.search.filters import Metadata
-from babelclip.search.optional_formats import heif_image, missing_extra, pdf_page
+from babelclip.search.optional_formats import missing_extra, pdf_page
 from babelclip.search.walk import exact_path
-
-_HEIF_START = re.compile(rb"....ftyp(heic|heix|hevc|mif1|msf1)", re.DOTALL)
 
 
 def open_photo(photo: Path | bytes, min_side: int | None = None) -> Image.Image:
-    """An RGB image, upright, what is transparent on white.
+    """An RGB image, upright, what is transparent on white, colors by its profile; a damaged one as far as it goes.
 
     Args:
         photo: a path, or a file's bytes.
@@ -29,13 +25,7 @@ def open_photo(photo: Path | bytes, min_side: int | None = None) -> Image.Image:
         ImageError: it cannot be opened, or is a HEIC photo and its extra is not installed: the index may have been
             made where it was.
     """
-    if not _is_heif(photo):
-        return open_image(photo, orientation="upright", alpha="white", min_side=min_side)
-    extra = missing_extra("heif")
-    if extra is not None:
-        raise ImageError(f"HEIC photo: {install_line(extra)}")
-    content = photo if isinstance(photo, bytes) else read_file(photo)
-    return open_image(heif_image(content, DEFAULT_LIMITS), alpha="white")  # its decoder has turned it
+    return open_picture(photo, orientation="upright", alpha="white", profile="srgb", min_side=min_side).image
 
 
 def open_page(document: Path, number: int) -> Image.Image:
@@ -44,10 +34,14 @@ def open_page(document: Path, number: int) -> Image.Image:
     Raises:
         ImageError: as ``open_photo``.
     """
-    extra = missing_extra("pdf")
+    extra = missing_extra("PDF")
     if extra is not None:
-        raise ImageError(f"PDF document: {install_line(extra)}")
-    return open_image(pdf_page(read_file(document), number))
+        raise ImageError(f"PDF document {str(document)!r}: {install_line(extra)}")
+    content = read_file(document)
+    try:
+        return open_image(pdf_page(content, number))
+    except ImageError as error:
+        raise ImageError(f"{str(document)!r}: {error}") from error
 
 
 def open_indexed(kind: str, metadata: Metadata, min_side: int | None = None) -> Image.Image:
@@ -59,18 +53,3 @@ def open_indexed(kind: str, metadata: Metadata, min_side: int | None = None) -> 
     if kind == "page":
         return open_page(exact_path(metadata), int(metadata["page"]))
     return open_photo(exact_path(metadata), min_side)
-
-
-def for_encoder(image: ImageSource) -> ImageSource:
-    """What an encoder can open: HEIC photos as a picture, all else as it is.
-
-    Raises:
-        ImageError: as ``open_photo``.
-    """
-    return open_photo(image) if isinstance(image, Path | bytes) and _is_heif(image) else image
-
-
-def _is_heif(photo: Path | bytes) -> bool:
-    if isinstance(photo, bytes):
-        return _HEIF_START.match(photo) is not None
-    return photo.suffix.lower() in HEIF_SUFFIXES

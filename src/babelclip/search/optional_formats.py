@@ -1,4 +1,4 @@
-"""Formats that need an extra: HEIC photos and PDF pages. Without it they are counted and its install line is told."""
+"""Formats that need an extra: HEIC photos, which ``prepare`` opens, and PDF pages. Without it they are counted."""
 
 from __future__ import annotations
 
@@ -9,19 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
 from babelclip.errors import ImageError
 from babelclip.optional_dependency import is_installed
-from babelclip.prepare.open_image import ImageLimits
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument
 
-    from babelclip.search.walk import FileKind
-
-_EXTRAS: dict[FileKind, tuple[str, str]] = {"heif": ("heif", "pillow_heif"), "pdf": ("pdf", "pypdfium2")}
-"""Kind of file -> its extra and the package that it brings."""
+_EXTRAS = {"HEIF": ("heif", "pillow_heif"), "PDF": ("pdf", "pypdfium2")}
+"""Format of a file -> its extra and the package that it brings."""
 PAGE_SIDE = 1024
 """Pixels of a page's longer side."""
 MAX_PAGES = 2000
@@ -29,34 +24,14 @@ MAX_PAGES = 2000
 _ONE_DOCUMENT = threading.Lock()  # pdfium is not made for threads
 
 
-def missing_extra(kind: FileKind) -> str | None:
-    """The extra that a kind of file needs and that is not installed."""
-    extra, package = _EXTRAS.get(kind, ("", ""))
+def missing_extra(format: str | None) -> str | None:
+    """The extra that a format of ``format_of`` needs and that is not installed."""
+    extra, package = _EXTRAS.get(format or "", ("", ""))
     return extra if extra and not is_installed(package) else None
 
 
-def heif_image(content: bytes, limits: ImageLimits) -> Image.Image:
-    """A HEIC photo, upright as its decoder gives it.
-
-    Raises:
-        ImageError: it cannot be opened.
-    """
-    import pillow_heif
-
-    try:
-        opened = pillow_heif.open_heif(io.BytesIO(content), convert_hdr_to_8bit=True)
-        width, height = opened.size
-        if width * height > limits.max_pixels:
-            raise ImageError(f"HEIC photo: has {width * height:,} pixels, the limit is {limits.max_pixels:,}")
-        return opened.to_pillow()
-    except ImageError:
-        raise
-    except Exception as error:  # the decoder raises many kinds
-        raise ImageError("HEIC photo: its data are broken, cut short or unsupported") from error
-
-
-def pdf_pages(content: bytes) -> Iterator[bytes]:
-    """Pictures (PNG) of a document's pages, in order.
+def pdf_pages(content: bytes) -> Iterator[tuple[int, bytes | None]]:
+    """A document's pages in order: number from 1, and a picture (PNG), or None for a page that is broken.
 
     Raises:
         ImageError: it cannot be opened.
@@ -66,7 +41,10 @@ def pdf_pages(content: bytes) -> Iterator[bytes]:
         if count > MAX_PAGES:
             raise ImageError(f"PDF document: has {count:,} pages, the limit is {MAX_PAGES:,}: split it")
         for index in range(count):
-            yield _drawn_page(document, index)
+            try:
+                yield index + 1, _drawn_page(document, index)
+            except ImageError:
+                yield index + 1, None
 
 
 def pdf_page(content: bytes, number: int) -> bytes:

@@ -18,7 +18,6 @@ from babelclip.errors import ConfigError, InputError, ItemsError
 from babelclip.prepare.arguments import kind_of_argument, why_no_image
 from babelclip.prepare.kinds import Kind, kind_of
 from babelclip.prepare.open_image import ImageSource
-from babelclip.search.open_photo import for_encoder
 
 _WEIGHT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?):(?=\S)")
 
@@ -138,6 +137,6 @@ def _vector(encoder: Encodes, part: QueryPart) -> Vectors:
     try:
         if part.kind == "text":
             return encoder.encode_text(str(part.source))
-        return encoder.encode_image(for_encoder(part.source))
+        return encoder.encode_image(part.source)
     except ItemsError as error:  # there is one item, so its reason says all
         raise InputError(error.failures[0]) from error

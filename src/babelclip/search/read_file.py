@@ -7,14 +7,18 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
+from pathlib import Path
 
-from babelclip.errors import TextError
-from babelclip.prepare.open_image import DEFAULT_LIMITS, ImageSource, read_file
+from babelclip.errors import ImageError, TextError
+from babelclip.prepare.open_image import ImageSource, read_file
+from babelclip.prepare.recognize import HEAD_BYTES, format_of
 from babelclip.search.filters import Scalar
-from babelclip.search.optional_formats import heif_image, pdf_pages
+from babelclip.search.optional_formats import pdf_pages
 from babelclip.search.photo_facts import photo_facts
 from babelclip.search.walk import FoundFile, path_text
 
+_Part = tuple[str, ImageSource | str, dict[str, Scalar]]
+"""Kind, what is embedded, and what is known of it."""
 PIECE = 1000
 """Characters of a piece of a text, about: paragraphs are put together up to this."""
 LARGEST_TEXT = 16 * 2**20
@@ -38,6 +42,7 @@ class Loaded:
     file: FoundFile
     digest: str  # of its bytes: a moved or copied file is known by it
     parts: list[FilePart] = field(default_factory=list)  # none where the digest was known
+    damage: str | None = None  # what of it could not be read
 
 
 def load_file(file: FoundFile, known: Container[str]) -> Loaded:
@@ -51,13 +56,21 @@ def load_file(file: FoundFile, known: Container[str]) -> Loaded:
     if digest in known:
         return Loaded(file, digest)
     shared = file_facts(file) | {"digest": digest}
+    found, damage = _parts(file, content)
     parts = [
-        FilePart(number, kind, source, shared | facts)
-        for number, (kind, source, facts) in enumerate(_parts(file, content))
+        FilePart(number, kind, source, shared | facts | {"parts": len(found)})
+        for number, (kind, source, facts) in enumerate(found)
     ]
-    for part in parts:
-        part.metadata["parts"] = len(parts)
-    return Loaded(file, digest, parts)
+    return Loaded(file, digest, parts, damage)
+
+
+def format_of_file(path: Path) -> str | None:
+    """What a file's first bytes say it is, as ``format_of``; None too where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return format_of(file.read(HEAD_BYTES))
+    except OSError:
+        return None
 
 
 def file_facts(file: FoundFile) -> dict[str, Scalar]:
@@ -86,18 +99,21 @@ def _read(file: FoundFile) -> bytes:
         raise TextError(f"text {path_text(file.path)!r}: {error.strerror or 'cannot be read'}") from error
 
 
-def _parts(file: FoundFile, content: bytes) -> Iterator[tuple[str, ImageSource | str, dict[str, Scalar]]]:
-    if file.kind == "image":
-        yield "image", content, photo_facts(content)
-    elif file.kind == "heif":
-        image = heif_image(content, DEFAULT_LIMITS)
-        yield "image", image, photo_facts(image)
-    elif file.kind == "pdf":
-        for number, page in enumerate(pdf_pages(content), start=1):
-            yield "page", page, {"page": number}
-    else:
-        for piece in pieces(_decoded(file, content)):
-            yield "text", piece, {"text": piece}
+def _parts(file: FoundFile, content: bytes) -> tuple[list[_Part], str | None]:
+    """What a file holds, and what of it could not be read. Its bytes decide, not its name."""
+    format = format_of(content)
+    if file.kind == "text" and b"\0" not in content[:HEAD_BYTES]:
+        return [("text", piece, {"text": piece}) for piece in pieces(_decoded(file, content))], None
+    if format == "PDF" and file.kind != "image":
+        pages = [(number, page) for number, page in pdf_pages(content)]
+        good: list[_Part] = [("page", page, {"page": number}) for number, page in pages if page is not None]
+        broken = [str(number) for number, page in pages if page is None]
+        if not good:
+            raise ImageError("PDF document: none of its pages can be shown")
+        return good, f"of {len(pages):,} pages some are broken: {', '.join(broken[:20])}" if broken else None
+    if format is None and file.kind == "text":
+        _decoded(file, content)  # says what is wrong with it
+    return [("image", content, photo_facts(content))], None
 
 
 def _decoded(file: FoundFile, content: bytes) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from babelclip.search.walk import FoundFile, Wanted, walk
+from babelclip.search.walk import FoundFile, UnreadablePath, Wanted, walk
 
 SETTLE = 2.0
 """Seconds that a file must stay the same before it is taken for whole."""
@@ -93,7 +93,7 @@ def _files(folder: Path, wanted: Wanted) -> dict[str, Stamp] | None:
     for found in walk(folder, wanted):
         if isinstance(found, FoundFile):
             files[os.fspath(found.path)] = (found.size, found.mtime_ns)
-        elif found.path == folder:
+        elif isinstance(found, UnreadablePath) and found.path == folder:
             return None
     return files
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from babelclip.encoder import Encoder
 from babelclip.errors import ImageError
+from babelclip.prepare import image_header
 from babelclip.search import optional_formats
 from babelclip.search.contact_sheet import render_sheet
 from babelclip.search.index import Index
@@ -124,7 +125,7 @@ def test_a_photo_is_opened_upright_whatever_its_format(folder: Path, monkeypatch
     assert open_photo(folder / "turned.jpg").size == open_photo(folder / "dog.heic").size == photo.size
     with pytest.raises(ImageError, match="broken"):
         open_photo(folder / "broken.heic")
-    monkeypatch.setattr(optional_formats, "is_installed", lambda name: False)
+    monkeypatch.setattr(image_header, "is_installed", lambda name: False)
     with pytest.raises(ImageError, match=r"babelclip\[heif\]"):
         open_photo(folder / "dog.heic")
 

@@ -6,6 +6,7 @@ It waits in the same queues as requests of the API, and its vectors may come out
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from itertools import islice
@@ -16,6 +17,8 @@ import numpy as np
 from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError, ImageError, InputError, RuntimeUnavailable, TextError, UnknownTask
 from babelclip.item_encoder import Call, ItemEncoder, checked
+from babelclip.prepare.cuts import Cuts
+from babelclip.prepare.damages import Damages
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.open_image import ImageSource
 from babelclip.score_calibration import ScoreCalibration
@@ -90,7 +93,14 @@ class InProcessEncoder(ItemEncoder):
             vector: Vectors = finish(row[None], width, normalize)[0]
             return vector
 
-        return Call(width, lambda texts: self._texts(texts, task, end), lambda images: self._images(images, end))
+        cuts, damages = Cuts(), Damages()
+        return Call(
+            width,
+            lambda texts: self._texts(texts, task, end),
+            lambda images: self._images(images, end, damages),
+            cuts,
+            damages,
+        )
 
     def _texts(self, texts: Iterable[object], task: str | None, end: Finish) -> Iterator[Vectors | InputError]:
         def priced(text: object) -> PricedItem | InputError:
@@ -99,17 +109,23 @@ class InProcessEncoder(ItemEncoder):
 
         return self._results(texts, priced, end, TextError)
 
-    def _images(self, images: Iterable[object], end: Finish) -> Iterator[Vectors | InputError]:
+    def _images(self, images: Iterable[object], end: Finish, damages: Damages) -> Iterator[Vectors | InputError]:
         preparer = self._preparer
         assert preparer is not None, "the caller has looked"
+        waiting: deque[str | None] = deque()
 
         def priced(image: object) -> PricedItem | InputError:
             try:
-                return self._model.price_pixels(preparer.crop(cast("ImageSource", image)))
+                crop = preparer.crop_picture(cast("ImageSource", image))
             except ImageError as error:
+                waiting.append(None)
                 return error
+            waiting.append(crop.damage)
+            return self._model.price_pixels(crop.square)
 
-        return self._results(images, priced, end, ImageError)
+        for result in self._results(images, priced, end, ImageError):
+            damages.note(waiting.popleft())
+            yield result
 
     def _results(
         self,

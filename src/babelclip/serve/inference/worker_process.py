@@ -17,6 +17,7 @@ from typing import cast
 
 from babelclip.encoder import Encoder, open_encoder
 from babelclip.errors import TruncationWarning
+from babelclip.prepare.open_image import ImageLimits
 from babelclip.runtime.choose import RuntimeName
 from babelclip.serve.inference.backend import CONCURRENT_CALLS, run_call, warm_up
 from babelclip.serve.inference.ipc import InferenceCall, Message, Ping, Ready, pack_message, receive_message
@@ -54,7 +55,11 @@ def main() -> None:
     warnings.simplefilter("ignore", TruncationWarning)  # only texts are cut whose clients asked for that
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the front decides when it is time
     encoder = open_encoder(
-        options.model, runtime=cast(RuntimeName, options.runtime), device=options.device, threads=options.threads
+        options.model,
+        runtime=cast(RuntimeName, options.runtime),
+        device=options.device,
+        threads=options.threads,
+        image_limits=ImageLimits(damaged=False),  # a client cannot be told of a damage, so it is an error
     )
     warm_up(encoder)
     with socket.socket(fileno=options.fd) as connection:
