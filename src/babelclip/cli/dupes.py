@@ -1,4 +1,4 @@
-"""``babelclip dupes``: photos that look the same."""
+"""``babelclip dupes``: photos that look alike."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ def dupes(
     json_lines: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
-    """Show groups of indexed photos that look the same: copies, other sizes, shots of a burst.
+    """Show groups of indexed photos that look alike to the model: copies, shots of a burst, papers of one kind.
 
-    The largest picture of a group comes first. Nothing is deleted.
+    The largest picture of a group comes first. Nothing is deleted: alike is not the same.
 
     Args:
-        threshold: The cosine from which on two photos count as the same; lower finds more, and more that only look
-            alike.
+        threshold: The cosine from which on two photos count as alike; lower finds more, and less alike ones.
         json_lines: Results as JSON lines on stdout, in place of text to read: one object per group.
     """
     from babelclip.cli.filters import check_on_index, lies_in
@@ -47,7 +46,7 @@ def dupes(
         with show_progress("comparing", photos, show=not quiet) as meter:
             groups = find_near_duplicates(opened, threshold, where, meter.advance)
         if html is not None:
-            title = f"Photos that look the same: cosine of {threshold} or more"
+            title = f"Photos that look alike: cosine of {threshold} or more"
             write_sheet(opened, title, [group.hits for group in groups], html)
     for number, group in enumerate(groups, start=1):
         if json_lines:

@@ -13,7 +13,9 @@ CUT = "is cut short or broken: only what could be read of it is used"
 _JPEG_END = b"\xff\xd9"
 
 
-def decode(image: Image.Image, data: bytes, again: Callable[[bytes], Image.Image]) -> tuple[Image.Image, str | None]:
+def decode_pixels(
+    image: Image.Image, data: bytes, again: Callable[[bytes], Image.Image]
+) -> tuple[Image.Image, str | None]:
     """The picture decoded, and what is wrong with it; None: nothing.
 
     A JPEG without an end gets one, as viewers do it: they fill what is missing with gray. Of other formats the rows

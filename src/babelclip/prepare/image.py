@@ -31,7 +31,7 @@ _ONE_LARGE = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Crop:
+class SeenSquare:
     """The square of an image that the model sees."""
 
     square: NDArray[np.uint8]  # (S, S, 3), before it is normalized
@@ -87,7 +87,7 @@ class ImagePreparer:
         """The square that the model sees, before it is normalized: (S, S, 3)."""
         return self.crop_picture(source).square
 
-    def crop_picture(self, source: ImageSource) -> Crop:
+    def crop_picture(self, source: ImageSource) -> SeenSquare:
         """The square that the model sees, and what was wrong with the image's file.
 
         Raises:
@@ -109,7 +109,7 @@ class ImagePreparer:
                 before_decoding=wait,
             )
             square = shape_to_square(picture.image, config)
-        return Crop(np.asarray(to_srgb(square, picture.profile)), picture.damage)
+        return SeenSquare(np.asarray(to_srgb(square, picture.profile)), picture.damage)
 
     def normalize(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(S, S, 3) whole numbers -> (3, S, S) as the model sees them."""

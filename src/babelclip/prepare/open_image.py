@@ -21,7 +21,7 @@ from PIL import Image
 
 from babelclip.data_uri import from_base64, read_head
 from babelclip.errors import ConfigError, DamagedImageWarning, ImageError
-from babelclip.prepare.decode_image import decode
+from babelclip.prepare.decode_image import decode_pixels
 from babelclip.prepare.image_header import PADDED, open_by_bytes
 from babelclip.prepare.to_rgb import SHARED_SOURCE, to_rgb
 
@@ -157,7 +157,7 @@ def _decoded(
     image = opened(data)
     before_decoding(image.size)
     try:
-        image, damage = decode(image, data, opened)
+        image, damage = decode_pixels(image, data, opened)
     except MemoryError as error:
         raise ImageError(f"{name}: there is not enough memory to decode {image.width} x {image.height}") from error
     except ImageError as error:

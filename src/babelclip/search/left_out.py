@@ -31,9 +31,6 @@ _OTHER_PROGRAMS_START = ".trash-"
 _MARKERS = frozenset({".nomedia", ".noimage", ".noindex", ".ndignore"})
 """Files that say: here is nothing to look at."""
 
-Reason = str
-"""Why something is left out, as it is counted and told."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -77,7 +74,7 @@ def is_marked(names: Sequence[str]) -> bool:
 
 def why_left_out(
     path: Path, rules: Sequence[Rules], absolute: Sequence[str], *, is_folder: bool, hidden: bool
-) -> Reason | None:
+) -> str | None:
     """Why a file or folder is left out; None where it is not.
 
     Args:

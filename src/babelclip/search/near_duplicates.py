@@ -1,4 +1,4 @@
-"""Photos that look the same: near neighbors put together in groups."""
+"""Photos that look alike: near neighbors put together in groups."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import numpy as np
 from babelclip.arrays import Vectors
 from babelclip.encodes import Encodes
 from babelclip.errors import ConfigError, InputError, ItemsError
-from babelclip.prepare.open_image import stated_size
+from babelclip.prepare.open_image import UPLOADS, stated_size
 from babelclip.serve.pricing import Usage, image_tokens
 from babelclip.vectors import similarity
 from babelclip.web.curl import Api, ImageFile, curl_line
@@ -57,6 +57,7 @@ def compare_items(
         raise ConfigError(f"give from 1 to {MAX_ITEMS} texts and images")
     texts = {index: item.name for index, item in enumerate(items) if item.image is None}
     images = {index: item.image for index, item in enumerate(items) if item.image is not None}
+    sizes = [stated_size(image, UPLOADS) for image in images.values()]  # before anything is decoded
     vectors = np.empty((len(items), dim), np.float32)
     try:
         if texts:
@@ -67,7 +68,6 @@ def compare_items(
         raise InputError("; ".join(error.failures.values())) from error
     usage = None
     if count_tokens is not None:
-        sizes = [stated_size(image) for image in images.values()]
         usage = Usage(
             text_tokens=count_tokens(list(texts.values())),
             image_tokens=sum(image_tokens(width, height) for width, height in sizes),

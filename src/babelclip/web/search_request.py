@@ -12,6 +12,7 @@ import numpy as np
 
 from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError
+from babelclip.prepare.open_image import UPLOADS, stated_size
 from babelclip.search.fields import FIELDS, KINDS
 from babelclip.search.filters import And, Filter, Range, of_kind
 from babelclip.search.filters_on_index import refuse_unknown_folders
@@ -123,6 +124,7 @@ def find(index: Index, search: SearchRequest, image: bytes | None = None) -> lis
 
 def _query(index: Index, search: SearchRequest, image: bytes | None) -> Query | Vectors | None:
     if image is not None:
+        stated_size(image, UPLOADS)  # before anything is decoded
         return Query.image(image)
     if search.text.strip():
         return Query.parse(search.text.split(), files=False)

@@ -121,6 +121,8 @@ def written(image: Image.Image, kind: str, orientation: int) -> bytes | None:
     """A file; None where the format has no such mode."""
     if image.mode[0] in "IF" and kind not in ("PNG", "TIFF", "PPM"):
         return None  # the writer clips it
+    if kind == "GIF" and isinstance(image.info.get("transparency"), bytes):
+        return None
     stored = image if orientation == 1 else image.transpose(Image.Transpose(UNDO[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
