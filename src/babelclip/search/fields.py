@@ -188,6 +188,7 @@ FIELDS: Mapping[str, FieldType] = {
     "width": NumberField(1),
     "height": NumberField(1),
     "turned": NumberField(2, 8),
+    "damaged": NumberField(1, 1),
     "latitude": NumberField(-90, 90, whole=False),
     "longitude": NumberField(-180, 180, whole=False),
 }

@@ -211,7 +211,7 @@ class _Run:
             return
         damages = [loaded.damage, *(item.damage for _, item in gathered), *map(str, errors)]
         damage = next(filter(None, damages), None)
-        told: dict[str, Scalar] = {} if damage is None else {"damaged": True}
+        told: dict[str, Scalar] = {} if damage is None else {"damaged": 1}
         rows = [
             Row(row_id(path, number), part.kind, vector, part.metadata | told | {"parts": len(good)})
             for number, (part, vector) in enumerate(good)
