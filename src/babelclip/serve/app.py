@@ -8,15 +8,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from babelclip.encoder import Encoder
 from babelclip.serve.access.authenticator import ApiKeyAuth, Authenticator, NoAuth
 from babelclip.serve.access.keys import KeyFile
 from babelclip.serve.access.waiting_lines import WaitingLineLimits
+from babelclip.serve.access.web_pages import RefuseForeignPages
 from babelclip.serve.access_log import AccessLog
 from babelclip.serve.embedding_service import EmbeddingService
 from babelclip.serve.error_responses import exception_handlers
+from babelclip.serve.http_methods import HttpMethods
 from babelclip.serve.images.fetch_image import ImageFetcher
 from babelclip.serve.inference.in_process_encoder import InProcessEncoder
 from babelclip.serve.inference.served_model import ServedModel, serve_encoder
@@ -27,6 +30,7 @@ from babelclip.serve.routes import classify, cohere, embeddings, models, sagemak
 from babelclip.serve.schemas import ERRORS
 from babelclip.serve.settings import Mode, ServerSettings
 from babelclip.serve.state import AppState
+from babelclip.serve.sub_path import SubPath
 from babelclip.version import __version__
 
 _CLOSE_SECONDS = 0.2
@@ -34,6 +38,11 @@ ROUTERS: dict[Mode, tuple[Callable[[AppState], APIRouter], ...]] = {
     "api": tuple(kind.router for kind in (embeddings, tokens, classify, voyage, cohere, weaviate, models)),
     "sagemaker": (sagemaker.router, models.router),
 }
+EXPOSED_HEADERS = (
+    "Retry-After", "Server-Timing", "X-Compute-Dtype", "X-Ignored-Fields", "X-Model", "X-Model-Revision",
+    "X-Request-Id", "X-RateLimit-Remaining-Requests", "X-RateLimit-Remaining-Tokens", "X-Warning",
+)  # fmt: skip
+"""What a page of an allowed origin may read of an answer beside its body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +117,27 @@ def application(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        strict_content_type=False,  # a body without a content type is JSON; pages elsewhere are refused by their Origin
         exception_handlers=exception_handlers(access_log),
     )
     for router in ROUTERS[settings.mode]:
         app.include_router(router(state), responses=ERRORS)
+    app.add_middleware(HttpMethods, routes=app.router.routes)
+    if settings.mode == "api" and isinstance(authenticator, NoAuth):
+        app.add_middleware(RefuseForeignPages, access_log=access_log, allowed=settings.cors_origins)
     if mounted is not None:
         app.add_middleware(PathDispatch, mounted=mounted)
     app.add_middleware(RequestLimits, access_log=access_log, settings=settings)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),  # those that a page asks for
+            expose_headers=EXPOSED_HEADERS,
+        )
+    if settings.root_path:
+        app.add_middleware(SubPath, path=settings.root_path)
     return app
 
 

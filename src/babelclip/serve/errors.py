@@ -9,6 +9,7 @@ answer.
         |-- MalformedKey          401  AUTH_INVALID_FORMAT
         |-- InvalidKey            401  AUTH_INVALID_API_KEY
         |-- InsufficientBalance   403  AUTHZ_INSUFFICIENT_BALANCE
+        |-- ForeignPage           403  AUTHZ_ORIGIN_NOT_ALLOWED
         |-- RateExceeded          429  one of the three below; Retry-After says when
         |   |-- TooManyRequests        RATE_REQUEST_LIMIT_EXCEEDED
         |   |-- TooManyTokens          RATE_TOKEN_LIMIT_EXCEEDED
@@ -80,6 +81,18 @@ class InsufficientBalance(Refusal):
     """The prepaid tokens do not cover the request."""
 
     status, code = 403, "AUTHZ_INSUFFICIENT_BALANCE"
+
+
+class ForeignPage(Refusal):
+    """A web page elsewhere has had a browser send it, to an API without keys."""
+
+    status, code = 403, "AUTHZ_ORIGIN_NOT_ALLOWED"
+
+    def __init__(self, page: str) -> None:
+        super().__init__(
+            f"a web page of {page[:100]!r} had a browser send this, and a server without keys takes nothing from pages "
+            "that are not its own: the operator allows one with --cors-origin"
+        )
 
 
 class RateExceeded(Refusal):

@@ -11,8 +11,10 @@ from typing import Literal
 
 from babelclip.errors import ConfigError
 from babelclip.prepare.open_image import ImageLimits
+from babelclip.serve.access.origins import check_origin
 from babelclip.serve.images.fetch_image import FetchPolicy
 from babelclip.serve.items import ItemLimits
+from babelclip.serve.sub_path import check_sub_path
 
 Mode = Literal["api", "sagemaker"]
 """Which routes there are: the APIs, or those of a container on SageMaker."""
@@ -25,6 +27,8 @@ class ServerSettings:
 
     mode: Mode = "api"
     served_names: tuple[str, ...] = ()  # further names under which the model answers; its own always does
+    root_path: str = ""  # before every path, where a proxy passes on what it has below one: /embeddings
+    cors_origins: tuple[str, ...] = ()  # web pages that may ask from a browser, as https://app.example.org; "*": all
     max_items: int = 2048  # of one request; OpenAI's contract, to which its clients cut lists
     truncate: bool = False  # texts over a model's limit are cut where a request does not say whether
     max_body_bytes: int = 64 * 2**20
@@ -52,6 +56,9 @@ class ServerSettings:
             raise ConfigError(f"limits of a server are at least 1, found {self}")
         if "" in self.served_names:
             raise ConfigError("a served name cannot be empty")
+        check_sub_path(self.root_path)
+        for origin in self.cors_origins:
+            check_origin(origin)
 
     @property
     def item_limits(self) -> ItemLimits:

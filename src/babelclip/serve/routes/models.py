@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -24,11 +25,12 @@ def router(state: AppState) -> APIRouter:
     """The routes."""
     routes = APIRouter()
     limits = state.settings.item_limits
+    created = int(time.time())
 
     @routes.get("/v1/models")
     async def models() -> Response:
         """The models by every name that they answer to."""
-        cards = [_card(name, model.description, limits) for name, model in state.models.items()]
+        cards = [_card(name, model.description, limits, created) for name, model in state.models.items()]
         return json_response({"object": "list", "data": cards})
 
     @routes.get("/v1/models/{name:path}")
@@ -36,7 +38,7 @@ def router(state: AppState) -> APIRouter:
         """One model."""
         if name not in state.models:
             raise HTTPException(404, state.not_served(name))
-        return json_response(_card(name, state.models[name].description, limits))
+        return json_response(_card(name, state.models[name].description, limits, created))
 
     @routes.get("/live")
     async def live() -> Response:
@@ -67,10 +69,11 @@ def router(state: AppState) -> APIRouter:
     return routes
 
 
-def _card(name: str, about: ModelDescription, limits: ItemLimits) -> dict[str, Any]:
+def _card(name: str, about: ModelDescription, limits: ItemLimits, created: int) -> dict[str, Any]:
     return {
         "id": name,
         "object": "model",
+        "created": created,
         "owned_by": "babelclip",
         "runs": about.name,
         "dimensions": about.dim,
