@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from babelclip.encoder import Encoder
 from babelclip.serve.access.authenticator import ApiKeyAuth, Authenticator, NoAuth
+from babelclip.serve.access.guarded_paths import GuardedPaths
 from babelclip.serve.access.keys import KeyFile
 from babelclip.serve.access.waiting_lines import WaitingLineLimits
 from babelclip.serve.access.web_pages import RefuseForeignPages
@@ -123,6 +124,8 @@ def application(
     for router in ROUTERS[settings.mode]:
         app.include_router(router(state), responses=ERRORS)
     app.add_middleware(HttpMethods, routes=app.router.routes)
+    if settings.keys_for:
+        app.add_middleware(GuardedPaths, kinds=settings.keys_for, admit=state.admit, access_log=access_log)
     if settings.mode == "api" and isinstance(authenticator, NoAuth):
         app.add_middleware(RefuseForeignPages, access_log=access_log, allowed=settings.cors_origins)
     if mounted is not None:

@@ -18,6 +18,8 @@ from babelclip.serve.sub_path import check_sub_path
 
 Mode = Literal["api", "sagemaker"]
 """Which routes there are: the APIs, or those of a container on SageMaker."""
+Guarded = Literal["models", "metrics", "openapi"]
+"""The list of models and what they are; Prometheus metrics; the document of all routes."""
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 
 
@@ -28,6 +30,7 @@ class ServerSettings:
     mode: Mode = "api"
     served_names: tuple[str, ...] = ()  # further names under which the model answers; its own always does
     root_path: str = ""  # before every path, where a proxy passes on what it has below one: /embeddings
+    keys_for: tuple[Guarded, ...] = ()  # what tells about the server, and asks for a key too
     cors_origins: tuple[str, ...] = ()  # web pages that may ask from a browser, as https://app.example.org; "*": all
     max_items: int = 2048  # of one request; OpenAI's contract, to which its clients cut lists
     truncate: bool = False  # texts over a model's limit are cut where a request does not say whether

@@ -16,7 +16,7 @@ from babelclip.errors import ConfigError
 from babelclip.serve.access.keys import KeyFile
 from babelclip.serve.access.web_pages import page_elsewhere
 from babelclip.serve.app import make_app
-from babelclip.serve.settings import ServerSettings
+from babelclip.serve.settings import Guarded, ServerSettings
 
 Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]
 MODEL = "babelclip-small"
@@ -130,6 +130,28 @@ def test_keys_are_what_keeps_pages_out_where_there_are_keys(encoder: Encoder, ru
         headers = {"Authorization": f"Bearer {secret}", "Origin": EVIL}
         assert client.post("/v1/embeddings", json={"input": "a"}, headers=headers).status_code == 200
         assert client.post("/v1/embeddings", json={"input": "a"}, headers={"Origin": EVIL}).status_code == 401
+
+
+@pytest.mark.parametrize("kinds", [(), ("models",), ("metrics",), ("openapi",), ("models", "metrics", "openapi")])
+def test_what_asks_for_a_key_is_what_was_named(
+    encoder: Encoder, running: Running, tmp_path: Path, kinds: tuple[Guarded, ...]
+) -> None:
+    paths: dict[str, list[str]] = {
+        "models": ["/v1/models", f"/v1/models/{MODEL}", "/v1/models/none", "/meta"],
+        "metrics": ["/metrics"],
+        "openapi": ["/openapi.json"],
+        "never": ["/live", "/ready", "/health", "/.well-known/ready"],
+    }
+    with KeyFile(tmp_path / "keys.db", create=True) as keys:
+        key = {"Authorization": f"Bearer {keys.add('one')[1]}"}
+        with running(make_app(encoder, ServerSettings(keys_for=kinds), keys=keys)) as client:
+            for kind, of_kind in paths.items():
+                for path in of_kind:
+                    for method in ("GET", "HEAD"):
+                        asks = client.request(method, path).status_code == 401
+                        assert asks == (kind in kinds), (method, path)
+                        assert client.request(method, path, headers=key).status_code in (200, 204, 404)
+                    assert client.options(path).status_code == 204
 
 
 def test_an_allowed_page_may_ask_and_read(with_page: httpx.Client) -> None:

@@ -1,10 +1,10 @@
 """Requests that a web page elsewhere has a visitor's browser send.
 
-Without keys whoever reaches the server may use it, and a browser on this machine reaches it: any page that it shows could
-send it work, without being able to read the answer, and under a name that leads here (DNS rebinding) could read it too.
-A browser names the page in ``Origin`` with every ``POST``, whatever its content type, and scripts cannot change that. So
-a ``POST`` of a page is taken from this server's own pages and from those that the operator allows; what sends no
-``Origin`` is no page.
+Without keys whoever reaches the server may use it, and a browser on this machine reaches it: any page that it shows
+could send it work without reading the answer, and under a name that leads here (DNS rebinding) could read it too.
+A browser names the page in ``Origin`` with every ``POST``, whatever its content type, and scripts cannot change
+that. So a ``POST`` of a page is taken from this server's own pages and from those that the operator allows; what sends
+no ``Origin`` is no page.
 """
 
 from __future__ import annotations
