@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import shlex
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from babelclip.serve.access.keys import KeyFile
 from babelclip.serve.routes.models import ALIVE_SECONDS
 from babelclip.serve.settings import ServerSettings
 
@@ -94,3 +96,38 @@ def test_what_watches_the_container_asks_whether_models_do_their_work() -> None:
 def test_the_container_waits_for_the_server_to_end() -> None:
     waits = int(COMPOSE["services"]["babelclip"]["stop_grace_period"].removesuffix("s"))
     assert waits >= ServerSettings().drain_seconds + 5
+
+
+def test_the_unit_starts_what_there_is(tmp_path: Path) -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read(ROOT / "deploy" / "babelclip.service", encoding="utf-8")
+    program, *arguments = shlex.split(unit["Service"]["ExecStart"])
+    done = subprocess.run(
+        [sys.executable, "-m", "babelclip", "serve", "--help"], capture_output=True, text=True, check=True
+    )
+    assert (Path(program).name, arguments[0]) == ("babelclip", "serve")
+    for option in arguments[1:]:
+        assert not option.startswith("--") or f" {option} " in done.stdout, option
+    assert int(unit["Service"]["TimeoutStopSec"]) > ServerSettings().drain_seconds
+    verify = shutil.which("systemd-analyze")
+    if verify is not None:
+        text = (ROOT / "deploy" / "babelclip.service").read_text(encoding="utf-8")
+        (tmp_path / "babelclip.service").write_text(text.replace(program, sys.executable), encoding="utf-8")
+        checked = subprocess.run(
+            [verify, "verify", str(tmp_path / "babelclip.service")], capture_output=True, text=True, check=False
+        )
+        assert "babelclip.service:" not in checked.stderr, checked.stderr
+
+
+def test_the_guide_backs_up_a_file_of_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/guides/deploy.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    monkeypatch.chdir(tmp_path)
+    with KeyFile(tmp_path / "keys.db", create=True) as keys:
+        key, secret = keys.add("me", balance=123)
+        exec(code, {})
+        keys.top_up(key.id, 1)
+    with KeyFile(tmp_path / "keys-backup.db") as copy:
+        assert copy.find(secret).balance == 123

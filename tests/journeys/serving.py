@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -17,7 +18,9 @@ MODEL = "babelclip-small"
 
 
 @contextmanager
-def server(*options: str, log: Path | None = None) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+def server(
+    *options: str, log: Path | None = None, **client_options: Any
+) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     """A running server and a client of it; log: where its stderr goes."""
     command = [*COMMAND, "serve", "--port", "0", *options]
     with (
@@ -27,7 +30,8 @@ def server(*options: str, log: Path | None = None) -> Iterator[tuple[subprocess.
         try:
             assert process.stdout is not None
             address = process.stdout.readline().strip()
-            with httpx.Client(base_url=address, trust_env=False, timeout=60) as client:
+            asked = {"base_url": address, "trust_env": False, "timeout": 60, **client_options}
+            with httpx.Client(**asked) as client:
                 yield process, client
         finally:
             process.kill()

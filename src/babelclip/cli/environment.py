@@ -18,6 +18,8 @@ class Variable:
     meaning: str
     flags: tuple[str, ...] = ()
     """A verb reads it when it has one of these options; every verb does where there are none."""
+    unless: tuple[str, ...] = ()
+    """A verb that has one of these does not."""
     is_former: bool = False
     """It is not read any more."""
 
@@ -31,10 +33,15 @@ VARIABLES = (
     Variable("BABELCLIP_CONFIG", "The configuration file, in place of the one in the user's folder."),
     Variable("BABELCLIP_INDEX", "The index of commands that name none, as --index says it.", ("--index",)),
     Variable("BABELCLIP_CACHE", "Folder for what can be made again: graphs of models, thumbnails.", CACHE),
-    Variable("BABELCLIP_KEY", "The key of the server whose address --model names.", ("--runtime",)),
+    Variable("BABELCLIP_KEY", "The key of the server whose address --model names.", ("--runtime",), ("--served-name",)),
     Variable("BABELCLIP_DATASETS", "Folder with data to train and evaluate on, as --data says it.", ("--data",)),
     Variable("BABELCLIP_HOST", "Address that the API listens at, as serve --host says it.", ("--served-name",)),
     Variable("BABELCLIP_MODE", "api or sagemaker, as serve --mode says it.", ("--served-name",)),
+    Variable(
+        "BABELCLIP_SERVE_",
+        "Begins a variable for every option of the server: BABELCLIP_SERVE_MAX_ITEMS=512 is --max-items 512.",
+        ("--served-name",),
+    ),
     Variable(
         "BABELCLIP_DATA",
         "Not read any more: it meant two folders, which BABELCLIP_INDEX and BABELCLIP_DATASETS name now.",
@@ -63,4 +70,8 @@ VARIABLES = (
 
 def variables_for(flags: Collection[str]) -> tuple[Variable, ...]:
     """What a command with these options reads."""
-    return tuple(variable for variable in VARIABLES if not variable.flags or not set(variable.flags).isdisjoint(flags))
+    return tuple(
+        variable
+        for variable in VARIABLES
+        if (not variable.flags or not set(variable.flags).isdisjoint(flags)) and set(variable.unless).isdisjoint(flags)
+    )

@@ -60,6 +60,21 @@ RevisionOption = Annotated[
         help="Commit, branch or tag of a model on the hub; main, as it was when first asked for, when left out.",
     ),
 ]
+RuntimeOption = Annotated[Literal["auto", "onnx", "torch"], Parameter(name="--runtime", help="What runs the model.")]
+DeviceOption = Annotated[
+    str | None, Parameter(name="--device", help="Device that torch computes on, for instance cpu or cuda.")
+]
+DtypeOption = Annotated[
+    str | None,
+    Parameter(name="--dtype", help="Number type that the model computes in; float32 when left out."),
+]
+ThreadsOption = Annotated[
+    int | None,
+    Parameter(
+        name="--threads",
+        help="Threads of one computation; the cores that this process may use when left out.",
+    ),
+]
 TOP = Parameter(name=("--top", "-k"), validator=Number(gte=1))
 """How many to show, best first."""
 
@@ -75,14 +90,10 @@ class ModelOptions:
     model: str | None = None
     """The model: a folder, a hub name (org/name), or the address of a server (http://host:8080, its key in
     BABELCLIP_KEY, one of several models as http://host:8080#name); the bundled model when left out."""
-    runtime: Literal["auto", "onnx", "torch"] = "auto"
-    """What runs the model."""
-    device: str | None = None
-    """Device that torch computes on, for instance cpu or cuda."""
-    dtype: str | None = None
-    """Number type that the model computes in; float32 when left out."""
-    threads: int | None = None
-    """Threads of one computation; the cores that this process may use when left out."""
+    runtime: RuntimeOption = "auto"
+    device: DeviceOption = None
+    dtype: DtypeOption = None
+    threads: ThreadsOption = None
     revision: RevisionOption = None
 
     def open(self) -> AnyEncoder:

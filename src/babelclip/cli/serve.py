@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from babelclip.cli.options import IndexOption, PageNameOption, group_for
+from babelclip.cli.serve_options import (
+    FETCH,
+    IMAGE,
+    ComputeOptions,
+    ContractOptions,
+    ImageOptions,
+    LimitOptions,
+    given,
+)
 
 if TYPE_CHECKING:
     from babelclip.serve.app import MountApp
@@ -26,18 +36,25 @@ def serve(
     served_name: tuple[str, ...] = (),
     host: Annotated[str | None, Parameter(env_var="BABELCLIP_HOST")] = None,
     port: int = 8080,
+    socket: Path | None = None,
+    certificate: Path | None = None,
+    certificate_key: Path | None = None,
+    root_path: str = "",
     mode: Annotated[Literal["api", "sagemaker"], Parameter(env_var="BABELCLIP_MODE")] = "api",
     keys: Path | None = None,
     no_keys: bool = False,
     fetch_urls: Annotated[bool, Parameter(negative="--no-fetch-urls")] = False,
     fetch_allow: tuple[str, ...] = (),
     vector_cache: Path | None = None,
-    drain_seconds: float = 25.0,
     log: Literal["json", "none"] = "json",
     ui: Annotated[bool, PAGE] = False,
     index: Annotated[IndexOption, PAGE] = None,
     page_name: Annotated[PageNameOption, PAGE] = (),
     ui_without_keys: Annotated[bool, PAGE] = False,
+    compute: ComputeOptions | None = None,
+    contract: ContractOptions | None = None,
+    limits: LimitOptions | None = None,
+    images: ImageOptions | None = None,
 ) -> int:
     """Answer the Jina embeddings API over HTTP, and what OpenAI's, Voyage's, Cohere's and Weaviate's clients send.
 
@@ -50,6 +67,10 @@ def serve(
         host: Address to listen at: beyond this machine only with --keys, --no-keys or --mode sagemaker; 127.0.0.1 when
             left out, with --mode sagemaker 0.0.0.0.
         port: Port to listen at; 0 takes a free one.
+        socket: Listen at this Unix socket instead of an address and a port; who may ask is who may open the file.
+        certificate: Speak TLS with this certificate: a PEM file, its chain after it.
+        certificate_key: The key of the certificate, where its file does not hold it.
+        root_path: The path below which a proxy has the server, as /embeddings-api.
         mode: api: the APIs. sagemaker: /ping and /invocations alone, without keys, the model from /opt/ml/model where
             it is.
         keys: File of API keys: a request must bring one of them (babelclip keys create makes it).
@@ -58,14 +79,13 @@ def serve(
         fetch_allow: HOST or HOST:PORT whose images are fetched wherever it is, also without TLS. Several times for
             several.
         vector_cache: Keep vectors in this folder and answer from it what was computed before.
-        drain_seconds: In which the server ends after SIGTERM or Ctrl-C. What was accepted is finished until
-            3 seconds before that; the rest gets 503 with Retry-After.
         log: json: a line for every request on stderr. none: only what goes wrong outside of requests.
         ui: The search page of an index and the playground too, as babelclip ui has them, at / of the same address. The
             page asks for no key and no password: whoever reaches it sees the indexed photos.
         ui_without_keys: With --ui and --keys: show the page to everybody all the same. The keys guard the API alone.
     """
     from babelclip.bundled import bundled_folder
+    from babelclip.errors import ConfigError
     from babelclip.optional_dependency import needed_for
 
     with needed_for("the server", "server"):
@@ -74,13 +94,21 @@ def serve(
         from babelclip.serve.run import Address, run_server
         from babelclip.serve.settings import ServerSettings
     in_cloud = mode != "api"
+    image_options = images or ImageOptions()
+    fetched = {**given(image_options, FETCH), "enabled": fetch_urls or bool(fetch_allow), "allow": fetch_allow}
     settings = ServerSettings(
         mode=mode,
+        compute=(compute or ComputeOptions()).settings(),
         served_names=served_name,
-        fetch=FetchPolicy(enabled=fetch_urls or bool(fetch_allow), allow=fetch_allow),
+        root_path=root_path,
+        image_limits=replace(ServerSettings().image_limits, **given(image_options, IMAGE)),
+        fetch=FetchPolicy(**fetched),
         cache=vector_cache,
-        drain_seconds=drain_seconds,
+        **given(contract or ContractOptions()),
+        **given(limits or LimitOptions()),
     )
+    if settings.keys_for and keys is None:
+        raise ConfigError("--keys-for says what asks for a key too: give --keys FILE with it")
     address = Address(
         host=host or ("0.0.0.0" if in_cloud else "127.0.0.1"),
         port=port,
@@ -89,6 +117,9 @@ def serve(
         mode=mode,
         page=ui,
         page_without_keys=ui_without_keys,
+        socket=socket,
+        certificate=certificate,
+        certificate_key=certificate_key,
     )
     write_to_stderr(log == "json")
     with ExitStack() as stack:

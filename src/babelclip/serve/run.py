@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Iterator, Sequence
+import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from babelclip.serve.bounded_connection import bounded
 from babelclip.serve.inference.in_process_encoder import InProcessEncoder
 from babelclip.serve.inference.served_model import ModelDescription, ServedModel
 from babelclip.serve.inference.worker import Patience, Worker
+from babelclip.serve.listening import listening, listening_at_file
 from babelclip.serve.metrics import Metrics
 from babelclip.serve.repeated_lines import limit_repeated_lines
 from babelclip.serve.settings import Mode, ServerSettings
@@ -45,6 +47,9 @@ class Address:
     mode: Mode = "api"
     page: bool = False  # the search page is beside the API; it knows no keys
     page_without_keys: bool = False  # ... although the API asks for some
+    socket: Path | None = None  # a Unix socket in place of host and port
+    certificate: Path | None = None  # PEM, for TLS
+    certificate_key: Path | None = None  # None: it is in the certificate's file
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -53,7 +58,10 @@ class Address:
             raise ConfigError("--keys and --no-keys contradict each other")
         if self.mode != "api" and (self.keys is not None or self.open_to_all):
             raise ConfigError(f"--mode {self.mode}: the platform checks who asks; leave out --keys and --no-keys")
-        if self.mode == "api" and self.keys is None and not self.open_to_all and not _is_loopback(self.host):
+        if self.certificate_key is not None and self.certificate is None:
+            raise ConfigError("--certificate-key is of a certificate: give --certificate FILE with it")
+        is_near = self.socket is not None or _is_loopback(self.host)
+        if self.mode == "api" and self.keys is None and not self.open_to_all and not is_near:
             raise ConfigError(
                 f"{self.host} can be reached from elsewhere, so say who may come in: --keys FILE "
                 "(make one with: babelclip keys create), or --no-keys for everybody"
@@ -106,12 +114,13 @@ def run_server(
         KeyFileError: nothing was started.
         BackendLost: a model does not start.
     """
-    folders = [open_folder(model) for model in models]
+    folders = [open_folder(model, revision=settings.compute.revision) for model in models]
     names = [folder.name for folder in folders]
     if len(set(names)) != len(names):
         raise ConfigError(f"several models have one name: {', '.join(names)}")
     if settings.served_names and len(folders) != 1:
         raise ConfigError("--served-name is for one model; several answer to their own names")
+    _check_certificate(address)
     with contextlib.ExitStack() as stack:
         keys = None if address.keys is None else stack.enter_context(KeyFile(address.keys))
         asyncio.run(_serve(folders, settings, address, keys, mount))
@@ -126,7 +135,8 @@ async def _serve(
 ) -> None:
     limit_repeated_lines()
     patience = Patience(call_seconds=settings.answer_seconds)
-    workers = [Worker(str(folder.path), patience=patience) for folder in folders]
+    options = settings.compute.worker_options()
+    workers = [Worker(str(folder.path), options, patience) for folder in folders]
     try:
         with _listening(address) as listener:  # before the models are loaded: a port in use is told at once
             await asyncio.gather(*(worker.start() for worker in workers))
@@ -151,33 +161,37 @@ async def _serve(
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 backlog=MAX_WAITING_CONNECTIONS,
                 server_header=False,
+                ssl_certfile=address.certificate,
+                ssl_keyfile=address.certificate_key,
             )
             await answer(StoppableServer(config, workers, settings.drain_seconds), listener)
     finally:
         await asyncio.gather(*(worker.stop() for worker in workers))
 
 
-@contextlib.contextmanager
-def _listening(address: Address) -> Iterator[socket.socket]:
-    """A socket bound to the address.
+def _listening(address: Address) -> contextlib.AbstractContextManager[socket.socket]:
+    if address.socket is not None:
+        return listening_at_file(address.socket)
+    return listening(address.host, address.port)
+
+
+def _check_certificate(address: Address) -> None:
+    """Whether the certificate can be used; said at once, and in a sentence.
 
     Raises:
-        ConfigError: it cannot be, and why.
+        ConfigError: it cannot.
     """
+    if address.certificate is None:
+        return
     try:
-        family, kind, protocol, _, bind_to = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ConfigError(f"--host {address.host}: {error.strerror or error}") from error
-    with listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(bind_to)
-        except OSError as error:
-            raise ConfigError(f"cannot listen at {address.host}:{address.port}: {error.strerror}") from error
-        yield listener
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            address.certificate, address.certificate_key, password=lambda: ""
+        )
+    except (OSError, ValueError) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        raise ConfigError(
+            f"--certificate {address.certificate}: {reason}; expected a PEM file and its key, without a password"
+        ) from error
 
 
 def _served_model(folder: ModelFolder, worker: Worker, settings: ServerSettings) -> ServedModel:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from babelclip.errors import ConfigError
 from babelclip.prepare.open_image import ImageLimits
+from babelclip.runtime.choose import RuntimeName
 from babelclip.serve.access.origins import check_origin
 from babelclip.serve.images.fetch_image import FetchPolicy
 from babelclip.serve.items import ItemLimits
@@ -24,10 +25,27 @@ IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ComputeSettings:
+    """What each model runs on, as ``babelclip.load`` takes it."""
+
+    runtime: RuntimeName = "auto"
+    device: str | None = None
+    dtype: str | None = None
+    threads: int | None = None
+    revision: str | None = None  # of a model on the hub
+
+    def worker_options(self) -> list[str]:
+        """As the worker process takes them; the revision is of the folder, which it is given."""
+        named = {"runtime": self.runtime, "device": self.device, "dtype": self.dtype, "threads": self.threads}
+        return [f"--{name}={value}" for name, value in named.items() if value is not None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ServerSettings:
     """Defaults are for a server that strangers can reach."""
 
     mode: Mode = "api"
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
     served_names: tuple[str, ...] = ()  # further names under which the model answers; its own always does
     root_path: str = ""  # before every path, where a proxy passes on what it has below one: /embeddings
     keys_for: tuple[Guarded, ...] = ()  # what tells about the server, and asks for a key too

@@ -27,6 +27,7 @@ import uvicorn
 
 from babelclip.serve.access_log import LOGGER
 from babelclip.serve.inference.worker import Worker
+from babelclip.serve.listening import url_of
 
 LAST_SECONDS = 3.0
 _UNFINISHED = 1
@@ -98,6 +99,5 @@ async def answer(server: StoppableServer, listener: socket.socket) -> None:
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
     if not serving.done():
-        host, port = listener.getsockname()[:2]
-        print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+        print(url_of(listener, has_tls=server.config.is_ssl), flush=True)
     await serving

@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--device")
+    parser.add_argument("--dtype")
     parser.add_argument("--threads", type=int)
     options = parser.parse_args()
     warnings.simplefilter("ignore", TruncationWarning)  # only texts are cut whose clients asked for that
@@ -58,6 +59,7 @@ def main() -> None:
         options.model,
         runtime=cast(RuntimeName, options.runtime),
         device=options.device,
+        dtype=options.dtype,
         threads=options.threads,
         image_limits=ImageLimits(damaged=False),  # a client cannot be told of a damage, so it is an error
     )
