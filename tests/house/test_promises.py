@@ -52,6 +52,8 @@ MAY_REACH_OUT = {
     "serve/inference/worker_process.py": "a socket between two processes of this machine",
     "serve/run.py": "listens",
     "serve/shutdown.py": "the socket that serve/run.py listens at",
+    "serve/listening.py": "the socket for that",
+    "serve/access/web_pages.py": "what this machine is called",
     "web/run.py": "listens",
     "web/middleware.py": "this machine's own name",
 }

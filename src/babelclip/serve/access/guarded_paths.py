@@ -17,7 +17,7 @@ from babelclip.serve.errors import Refusal
 from babelclip.serve.settings import Guarded
 
 
-def kind_of(path: str) -> Guarded | None:
+def guarded_kind(path: str) -> Guarded | None:
     """Which kind a path is, if any."""
     if path in ("/v1/models", "/meta") or path.startswith("/v1/models/"):
         return "models"
@@ -37,7 +37,7 @@ class GuardedPaths:
         self._app, self._kinds, self._admit, self._access_log = app, kinds, admit, access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or kind_of(scope["path"]) not in self._kinds or scope["method"] == "OPTIONS":
+        if scope["type"] != "http" or guarded_kind(scope["path"]) not in self._kinds or scope["method"] == "OPTIONS":
             await self._app(scope, receive, send)
             return
         try:
