@@ -39,12 +39,16 @@ ALSO: dict[str, dict[str, object]] = {
     "address.page_without_keys": {"keys": "keys.db", "ui": True},
 }  # fmt: skip
 """What an option needs beside it."""
+NONE = {  # that no option says, and why
+    "address.mode": "it is that of the settings",
+    "image_limits.damaged": "a client cannot be told of a damage, so a damaged image is an error of its request",
+}
 
 
 def settings() -> list[str]:
     names = [field.name for field in dataclasses.fields(ServerSettings) if field.name not in GROUPS]
     below = [f"{group}.{field.name}" for group, kind in GROUPS.items() for field in dataclasses.fields(kind)]
-    return [*names, *(name for name in below if name != "address.mode")]  # which is that of the settings
+    return [*names, *(name for name in below if name not in NONE)]
 
 
 def option_of(setting: str) -> str:
