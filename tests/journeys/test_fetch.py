@@ -139,6 +139,7 @@ class Machine:
 
     def __init__(self, home: Path, hub: Hub) -> None:
         self.home, self.hub = home, hub
+        self.before = ""  # what a program has done before it imports babelclip
 
     def environment(self, **more: str) -> dict[str, str]:
         others = ("HF_", "HUGGING", "http", "HTTP")
@@ -150,7 +151,7 @@ class Machine:
     def start(
         self, name: str = "org/model", environment: dict[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", FETCH, name, json.dumps(options)]
+        command = [sys.executable, "-c", self.before + FETCH, name, json.dumps(options)]
         environment = self.environment(**(environment or {}))
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=environment, cwd=self.home, stdout=pipe, stderr=pipe, text=True)
@@ -190,10 +191,15 @@ def test_only_the_needed_files_come_and_the_license_is_shown_once(machine: Machi
     assert len(hub.asked) == asked  # nothing at all
 
 
-def test_nothing_is_told_about_the_machine(machine: Machine, hub: Hub) -> None:
-    machine.fetch()
+@pytest.mark.parametrize("before", ["", "import huggingface_hub.constants\n"])
+def test_nothing_is_told_about_the_machine(before: str, machine: Machine, hub: Hub) -> None:
+    """Nor is anything asked for but the model: the client would fetch a list of programs that may have started it."""
+    machine.before = before
+    machine.fetch(environment={"AI_AGENT": "somebody", "AGENT": "somebody"})
     assert hub.agents
-    assert not [agent for agent in hub.agents if re.search("torch|fastai|linux|session", agent, re.IGNORECASE)]
+    told = "torch|fastai|linux|session|agent|somebody"
+    assert not [agent for agent in hub.agents if re.search(told, agent, re.IGNORECASE)]
+    assert [path for _, path, _ in hub.asked if not re.match("/(api/models/)?org/model(/|$)", path)] == []
 
 
 def test_a_name_means_the_same_commit_until_an_update_is_asked_for(machine: Machine, hub: Hub) -> None:

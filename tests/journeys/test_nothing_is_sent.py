@@ -29,9 +29,11 @@ OF_OTHERS = {".cache/matplotlib/": "the list of fonts, of a curve", "torchinduct
 """What libraries leave there and in the temporary folder: nothing that tells this user or this machine from others."""
 
 VERBS = """
-import sys
+import json, sys
 from babelclip.cli.main import run
 photo, photos, out, postgres = sys.argv[1:]
+pairs = [{"anchor": name, "positive": "a photo of " + name} for name in ("a dog", "a cat", "a tree")]
+open(out + "/pairs.jsonl", "w").write("".join(json.dumps(pair) + "\\n" for pair in pairs))
 def do(*words):
     assert run(list(words)) == 0, words
 do("embed", "a bridge", "--out", out + "/vectors.npz")
@@ -42,6 +44,7 @@ for store in (f"sqlite:{out}/index.db", f"lance:{out}/lance", f"qdrant:{out}/qdr
     do("search", "a dog", "--index", store)
 do("dupes", "--index", f"{out}/index.db")
 do("explain", photo, "a dog", "--cells", "2", "--out", out + "/where.png")
+do("mine", out + "/pairs.jsonl", "--out", out + "/mined.jsonl", "--negatives", "1", "--below", "1")
 do("model", "verify")
 do("doctor")
 """

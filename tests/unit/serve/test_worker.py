@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -92,18 +93,26 @@ def test_a_model_that_cannot_be_opened_is_told_at_the_start(tmp_path, capfd: pyt
     assert "FolderError" in capfd.readouterr().err
 
 
-def test_it_ends_when_the_front_is_gone() -> None:
+def test_it_ends_when_the_front_is_gone_whatever_it_is_doing() -> None:
     async def scene() -> None:
         worker = Worker(MODEL)
         await worker.start()
+        texts = [f"text number {n} " * 20 for n in range(60)]
+        begun = time.monotonic()
+        await worker.run("text", texts)
+        takes = time.monotonic() - begun
+        under_way = asyncio.create_task(worker.run("text", texts * 2))
+        await asyncio.sleep(0.1)
         assert worker._writer is not None
         assert worker._process is not None
-        assert worker._keepers
         for task in worker._keepers:
             task.remove_done_callback(_end_with)
             task.cancel()
         worker._writer.transport.abort()  # as the kernel does when a process is killed
-        assert await asyncio.wait_for(worker._process.wait(), 20) == 0
+        gone = time.monotonic()
+        assert await asyncio.wait_for(worker._process.wait(), 60) == 0
+        assert time.monotonic() - gone < takes  # it has not finished first what nobody hears
+        under_way.cancel()
 
     run(scene())
 

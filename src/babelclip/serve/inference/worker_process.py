@@ -8,12 +8,13 @@ ends. Its standard output is the front's standard error: nothing that a library 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import socket
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
+from typing import NoReturn, cast
 
 from babelclip.encoder import Encoder, open_encoder
 from babelclip.errors import TruncationWarning
@@ -23,8 +24,8 @@ from babelclip.serve.inference.backend import CONCURRENT_CALLS, run_call, warm_u
 from babelclip.serve.inference.ipc import InferenceCall, Message, Ping, Ready, pack_message, receive_message
 
 
-def _serve(connection: socket.socket, encoder: Encoder) -> None:
-    """Answer until the other end closes."""
+def _serve(connection: socket.socket, encoder: Encoder) -> NoReturn:
+    """Answer until the other end closes; the process ends with that."""
     sending = threading.Lock()
 
     def send(message: Message) -> None:
@@ -37,7 +38,9 @@ def _serve(connection: socket.socket, encoder: Encoder) -> None:
             try:
                 message = receive_message(connection)
             except (EOFError, OSError):
-                return
+                os._exit(
+                    0
+                )  # nobody hears what is still computed, and a model that hangs would keep the process for ever
             if isinstance(message, Ping):
                 send(message)
             else:
