@@ -33,7 +33,7 @@ def explain(
     Args:
         image: An image file, or a PDF document with --page.
         query: A text, or several parts as for babelclip search.
-        out: Where to write the result: a PNG; beside the image's name, with -where.png at its end, in this folder when
+        out: Where to write the result: a PNG; the image's name (and page) with -where.png, in this folder when
             left out.
         page: Which page of a PDF document; the first is 1.
         cells: Into how many parts each side is cut; more is finer and slower.
@@ -45,14 +45,20 @@ def explain(
     from babelclip.search.query import Query, query_vector
 
     refuse_flags(query, "explain")
-    target = out or Path(f"{image.stem}-where.png")
+    target = out or Path(f"{image.stem}{'' if page is None else f'-page{page}'}-where.png")
     opened = open_photo(image) if page is None else open_page(image, page)
     encoder = model.open()
     seen = where_seen(encoder, opened, query_vector(encoder, Query.parse(query)), cells)
     write_bytes(target, draw_heat(seen))
     if json_lines:
         heat = [[round(float(value), 5) for value in row] for row in seen.heat]
-        print(json.dumps({"image": str(image), "cosine": round(seen.cosine, 5), "heat": heat, "png": str(target)}))
+        print(
+            json.dumps(
+                {"image": str(image), "cosine": round(seen.cosine, 5), "heat": heat, "png": str(target)}
+                | ({} if page is None else {"page": page})
+            )
+        )
     else:
-        print(f"cosine {seen.cosine:.3f}; painted: {target}")
+        where = f"{image}" if page is None else f"{image} page {page}"
+        print(f"{where}: cosine {seen.cosine:.3f}; painted: {target}")
     return 0

@@ -19,6 +19,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from babelclip.cli.configuration import apply_configuration
 from babelclip.cli.help import EPILOGUE, ParagraphFormatter, whole_help
+from babelclip.cli.plain_output import make_output_plain
 from babelclip.errors import BabelclipError, ConfigError, DamagedImageWarning, TruncationWarning, UnknownTask
 from babelclip.user_folders import former_variable
 from babelclip.version import __version__
@@ -118,6 +119,7 @@ def run(arguments: Sequence[str] | None) -> int:
 
 def main() -> None:
     """The entry point of the ``babelclip`` command and of ``python -m babelclip``."""
+    make_output_plain()
     warnings.showwarning = show_warning
     for name, value in list(os.environ.items()):
         if name.startswith("BABELCLIP_") and not value:

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from babelclip.prepare.kinds import Kind, kind_of
+from babelclip.prepare.recognize import HEAD_BYTES, format_of
 
 DOCUMENT_SUFFIXES = frozenset({".pdf", ".txt", ".md", ".rst", ".srt", ".vtt"})
 """Files of texts and pages, which an index reads and no tower does."""
@@ -52,6 +53,16 @@ def why_no_image(path: str) -> str | None:
     """Why what is written as a path names no image; None where it may name one."""
     if not is_file(path):
         return "no such file"
-    if Path(path).suffix.lower() in DOCUMENT_SUFFIXES:
+    if Path(path).suffix.lower() in DOCUMENT_SUFFIXES and not _begins_as_image(path):
         return "is a document, not an image: babelclip index --documents reads it"
     return None
+
+
+def _begins_as_image(path: str) -> bool:
+    """Whether a file's first bytes are those of an image, whatever its name says."""
+    try:
+        with Path(path).expanduser().open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return False
+    return b"\0" in head and format_of(head) not in (None, "PDF")

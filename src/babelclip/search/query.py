@@ -78,7 +78,7 @@ class Query:
                 groups[-1] = (1.0 if word == "+" else -1.0, [])
             else:
                 groups[-1][1].append(word)
-        if not groups[-1][1]:
+        if not any(word.strip() for word in groups[-1][1]):
             raise ConfigError(
                 'nothing to search for; name a text or an image file, as in: ./cat.jpg + "at night" - people'
             )

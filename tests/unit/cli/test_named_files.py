@@ -84,6 +84,10 @@ def test_queries_of_search_and_explain(name: str, kind: Kind | None) -> None:
         with pytest.raises(ConfigError, match="words are searched for"):
             Query.parse(["a", "cat", "-", f"2:{name}"])
         return
+    if not name:
+        with pytest.raises(ConfigError, match="nothing to search for"):
+            Query.parse([name])
+        return
     assert [part.kind for part in Query.parse([name]).parts] == [kind]
     assert [part.kind for part in Query.parse([name], files=False).parts] == ["text"]  # from elsewhere
 

@@ -22,6 +22,7 @@ from babelclip.search.filters import Filter
 from babelclip.search.quantized_codes import MAX_NUMBERS, random_rotation
 from babelclip.search.store import Known, Row, Scored, check_query, check_rows
 from babelclip.search.stores.sqlite_codes import Codes
+from babelclip.search.stores.sqlite_connect import connect, is_writable
 from babelclip.search.stores.sqlite_filters import sqlite_condition
 from babelclip.search.stores.sqlite_scan import Scan
 from babelclip.search.stores.sqlite_schema import APPLICATION, FILE_FORMAT, FILE_SCHEMA, STORE_SCHEMA
@@ -49,9 +50,8 @@ class SqliteDatabase:
         if create:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self.connection = sqlite3.connect(
-                self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
-            )
+            self._read_only = self.path.is_file() and not is_writable(self.path)
+            self.connection = connect(self.path, read_only=self._read_only, patience=PATIENCE)
             try:
                 self._prepare()
                 self._file = self._file_now()
@@ -80,6 +80,8 @@ class SqliteDatabase:
                 raise StoreError(
                     f"{self.path} has format {version}, this version of babelclip knows {FILE_FORMAT}: update it"
                 )
+            if self._read_only:
+                return
             cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute("PRAGMA synchronous = FULL")
         if not tables:
@@ -176,6 +178,10 @@ class SqliteDatabase:
         Raises:
             StoreError: the file cannot be written, or another process writes too long.
         """
+        if self._read_only:
+            raise StoreError(
+                f"{self.path} may only be read here: what changes an index has to be done where it can be written"
+            )
         with self.reading() as cursor:
             cursor.execute("BEGIN IMMEDIATE")
             try:
