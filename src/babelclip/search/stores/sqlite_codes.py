@@ -11,6 +11,7 @@ import numpy as np
 from babelclip.arrays import Vectors
 from babelclip.search.quantized_codes import MAX_NUMBERS, Rotation, encode_rows
 from babelclip.search.store import is_damaged
+from babelclip.search.stores.sqlite_seals import Damaged, add, check, check_vectors, code_seals, seal_of
 
 FIRST = 256
 """Rows of a kind that give its first mean."""
@@ -34,16 +35,33 @@ class Centroid:
 class Codes:
     """Works inside the caller's transaction and holds no mean: another process may have moved it."""
 
-    def __init__(self, number: int, dim: int, rotation: Rotation) -> None:
-        self._n, self._dim = number, dim
+    def __init__(self, number: int, dim: int, rotation: Rotation, sealed: bool) -> None:
+        self._n, self._dim, self.sealed = number, dim, sealed
         self.rotation = rotation
         self.width = min(dim, MAX_NUMBERS)
         self.words = 2 * -(-self.width // 64)
 
     def centroids(self, cursor: sqlite3.Cursor) -> dict[str, Centroid]:
         """Of every kind that has enough rows."""
-        found = cursor.execute(f"SELECT kind, mean, step FROM cones_{self._n}")
-        return {kind: Centroid(np.frombuffer(mean, np.float32), step) for kind, mean, step in found}
+        columns = f"kind, mean, step, rows, {'seal' if self.sealed else 'NULL'}"
+        centroids = {}
+        for kind, mean, step, rows, seal in cursor.execute(f"SELECT {columns} FROM cones_{self._n}"):
+            if self.sealed:
+                check(seal, f"the mean of {kind}", kind, rows, mean, step)
+            centroids[kind] = Centroid(np.frombuffer(mean, np.float32), step)
+        return centroids
+
+    def write(self, cursor: sqlite3.Cursor, rows: Sequence[int], kinds: Sequence[str], vectors: Vectors) -> None:
+        """Put the codes of new rows in."""
+        codes = self.encode(cursor, kinds, vectors)
+        seals = self._seals(rows, kinds, codes)
+        entries = zip(rows, kinds, codes, seals, strict=True)
+        cursor.executemany(f"INSERT INTO codes_{self._n} VALUES (?, ?, ?, ?)", entries)
+        add(cursor, f"codes_{self._n}", len(seals), sum(seals))
+
+    def _seals(self, rows: Sequence[int], kinds: Sequence[str], codes: Sequence[bytes]) -> list[int]:
+        words = np.frombuffer(b"".join(codes), np.uint64).reshape(len(codes), self.words)
+        return [int(seal) for seal in code_seals(np.array(rows, np.int64), kinds, words)]
 
     def encode(self, cursor: sqlite3.Cursor, kinds: Sequence[str], vectors: Vectors) -> list[bytes]:
         """The codes of vectors (N, E); around zero for kinds without a mean."""
@@ -74,13 +92,27 @@ class Codes:
             sample = self._vectors(cursor, rows[:: max(1, len(rows) // _SAMPLE)])[:, : self.width]
             mean = sample.mean(axis=0)
             step = max(float((sample - mean).std()), 1e-6)
-            entry = (kind, len(rows), mean.tobytes(), step)
-            cursor.execute(f"INSERT OR REPLACE INTO cones_{n} VALUES (?, ?, ?, ?)", entry)
+            entry: tuple[object, ...] = (kind, len(rows), mean.tobytes(), step)
+            entry += (seal_of(*entry),) if self.sealed else ()
+            marks = ", ".join("?" * len(entry))
+            cursor.execute(f"INSERT OR REPLACE INTO cones_{n} VALUES ({marks})", entry)
             for start in range(0, len(rows), _AT_ONCE):
                 part = rows[start : start + _AT_ONCE]
                 codes = self.encode(cursor, [kind] * len(part), self._vectors(cursor, part))
-                cursor.executemany(f"UPDATE codes_{n} SET code = ? WHERE row = ?", zip(codes, part, strict=True))
+                self._replace(cursor, part, kind, codes)
         cursor.execute("UPDATE stores SET epoch = epoch + 1 WHERE number = ?", (n,))
+
+    def _replace(self, cursor: sqlite3.Cursor, rows: Sequence[int], kind: str, codes: list[bytes]) -> None:
+        n = self._n
+        if not self.sealed:
+            cursor.executemany(f"UPDATE codes_{n} SET code = ? WHERE row = ?", zip(codes, rows, strict=True))
+            return
+        listed = f"SELECT coalesce(sum(seal), 0) FROM codes_{n} WHERE row IN (SELECT value FROM json_each(?))"
+        before = int(cursor.execute(listed, (str(list(rows)),)).fetchone()[0])
+        seals = self._seals(rows, [kind] * len(rows), codes)
+        changed = zip(codes, seals, rows, strict=True)
+        cursor.executemany(f"UPDATE codes_{n} SET code = ?, seal = ? WHERE row = ?", changed)
+        add(cursor, f"codes_{n}", 0, sum(seals) - before)
 
     def wrong_rows(self, cursor: sqlite3.Cursor) -> list[str]:
         """Rows whose vector is not one, or whose code is not its own."""
@@ -116,6 +148,15 @@ class Codes:
 
     def _vectors(self, cursor: sqlite3.Cursor, rows: Sequence[int]) -> Vectors:
         """Vectors (N, E) of rows in ascending order."""
-        statement = f"SELECT vector FROM vectors_{self._n} WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row"
+        columns = f"row, vector, {'seal' if self.sealed else 'NULL'}"
+        statement = (
+            f"SELECT {columns} FROM vectors_{self._n} WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row"
+        )
         found = cursor.execute(statement, (str(list(rows)),)).fetchall()
-        return np.frombuffer(b"".join(blob for (blob,) in found), np.float16).reshape(-1, self._dim).astype(np.float32)
+        if len(found) != len(rows):
+            raise Damaged(f"{len(rows) - len(found):,} vectors are lost")
+        if self.sealed:
+            check_vectors(found)
+        return (
+            np.frombuffer(b"".join(blob for _, blob, _ in found), np.float16).reshape(-1, self._dim).astype(np.float32)
+        )

@@ -15,6 +15,7 @@ from babelclip.search.filters import Eq, Filter
 from babelclip.search.quantized_codes import CodedQuery, PackedBits, Rotation, best_indices, sums_of_levels
 from babelclip.search.stores.sqlite_codes import Codes
 from babelclip.search.stores.sqlite_filters import sqlite_condition
+from babelclip.search.stores.sqlite_seals import Damaged, check_rows_of, check_total, code_seals
 
 RESCORED = 1000
 """Candidates of each kind that are compared exactly; where no more rows pass, the answer is exact."""
@@ -36,6 +37,8 @@ class View:
     columns: PackedBits  # (W, N)
     sums: NDArray[np.int16]  # (N,) of levels
     rotation: Rotation
+    seals: NDArray[np.int64]  # (N,)
+    changes: int = 0  # writes that it has seen
     passing: NDArray[np.bool_] | None = None  # (N,); None: all
 
     def candidates(self, query: Vectors, k: int) -> NDArray[np.int64]:
@@ -75,6 +78,7 @@ class Scan:
     def __init__(self, number: int, codes: Codes) -> None:
         self._n, self._codes = number, codes
         self._loaded: _Loaded | None = None
+        self._checked = False  # whether all rows have been looked at, as filters need
 
     def view(self, cursor: sqlite3.Cursor, where: Filter | None) -> View:
         """The store as it is now, and the rows that pass.
@@ -107,9 +111,30 @@ class Scan:
             return old
         before, last_gone = (self._nothing(), 0) if old is None or old.epoch != epoch else (old.view, old.last_gone)
         gone = cursor.execute(f"SELECT place, row FROM gone_{self._n} WHERE place > ?", (last_gone,)).fetchall()
-        view = self._grown(cursor, _without(before, [row for _, row in gone]))
+        view = replace(self._grown(cursor, _without(before, [row for _, row in gone])), changes=changes)
+        if self._codes.sealed:
+            check_total(cursor, f"codes_{self._n}", len(view.rows), int(view.seals.sum()))
         self._loaded = _Loaded(changes, epoch, max((index for index, _ in gone), default=last_gone), view)
         return self._loaded
+
+    def check_rows_once(self, cursor: sqlite3.Cursor) -> None:
+        """Look at all rows before a filter reads them, once for each opened store.
+
+        Raises:
+            Damaged: one is another, or lost.
+        """
+        if self._codes.sealed and not self._checked:
+            check_rows_of(cursor, self._n)
+            self._checked = True
+
+    def check_codes(self, cursor: sqlite3.Cursor) -> None:
+        """Look at all codes, whatever has been read before.
+
+        Raises:
+            Damaged: one is another, or lost.
+        """
+        view = self._grown(cursor, self._nothing())
+        check_total(cursor, f"codes_{self._n}", len(view.rows), int(view.seals.sum()))
 
     def _nothing(self) -> View:
         return View(
@@ -119,27 +144,39 @@ class Scan:
             columns=np.empty((self._codes.words, 0), np.uint64),
             sums=np.empty(0, np.int16),
             rotation=self._codes.rotation,
+            seals=np.empty(0, np.int64),
         )
 
     def _grown(self, cursor: sqlite3.Cursor, before: View) -> View:
         """With the rows that came after those of ``before``."""
         last = int(before.rows[-1]) if len(before.rows) else 0
-        statement = f"SELECT row, kind, code FROM codes_{self._n} WHERE row > ? ORDER BY row"
-        numbers, kinds, blobs = [], [], []
-        for row, kind, code in cursor.execute(statement, (last,)):
+        sealed = self._codes.sealed
+        columns = f"row, kind, code, {'seal' if sealed else '0'}"
+        statement = f"SELECT {columns} FROM codes_{self._n} WHERE row > ? ORDER BY row"
+        numbers, kinds, blobs, seals = [], [], [], []
+        for row, kind, code, seal in cursor.execute(statement, (last,)):
+            seals.append(seal)
             numbers.append(row)
             kinds.append(kind)
             blobs.append(code)
+        try:
+            words = np.frombuffer(b"".join(blobs), np.uint64).reshape(len(blobs), self._codes.words)
+            places, sealed_as = np.array(numbers, np.int64), np.array(seals, np.int64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise Damaged(f"its codes are of another form ({error})") from error
+        if sealed and (wrong := np.flatnonzero(code_seals(places, kinds, words) != sealed_as)).size:
+            raise Damaged(f"code {numbers[wrong[0]]} does not fit its checksum")
         names = (*before.names, *sorted(set(kinds) - set(before.names)))
         indices = {name: index for index, name in enumerate(names)}
-        added = np.frombuffer(b"".join(blobs), np.uint64).reshape(len(blobs), self._codes.words).T
+        added = words.T
         return View(
-            rows=np.concatenate((before.rows, np.array(numbers, np.int64))),
+            rows=np.concatenate((before.rows, places)),
             kinds=np.concatenate((before.kinds, np.array([indices[kind] for kind in kinds], np.int16))),
             names=names,
             columns=np.ascontiguousarray(np.concatenate((before.columns, added), axis=1)),
             sums=np.concatenate((before.sums, sums_of_levels(added))),
             rotation=before.rotation,
+            seals=np.concatenate((before.seals, sealed_as)),
         )
 
     def _passing(self, cursor: sqlite3.Cursor, view: View, where: Filter) -> NDArray[np.bool_]:
@@ -147,8 +184,9 @@ class Scan:
             index = view.names.index(where.value) if where.value in view.names else NO_KIND
             same: NDArray[np.bool_] = view.kinds == index
             return same
+        self.check_rows_once(cursor)
         sql, values = sqlite_condition(where)
-        statement = f"SELECT row FROM rows_{self._n} WHERE {sql}"
+        statement = f"SELECT row FROM rows_{self._n} NOT INDEXED WHERE {sql}"  # what was looked at is the rows
         numbers = np.fromiter((row for (row,) in cursor.execute(statement, values)), np.int64)
         passing = np.zeros(len(view.rows), bool)
         passing[np.searchsorted(view.rows, numbers)] = True  # the same moment: every number is among the rows
@@ -165,4 +203,5 @@ def _without(view: View, gone: list[int]) -> View:
         kinds=view.kinds[stays],
         columns=view.columns[:, stays],
         sums=view.sums[stays],
+        seals=view.seals[stays],
     )

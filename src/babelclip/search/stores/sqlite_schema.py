@@ -17,12 +17,13 @@ CREATE TABLE stores (number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE 
 """
 STORE_SCHEMA = """
 CREATE TABLE rows_{n} (row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, kind NOT NULL, metadata NOT NULL,
-                       path AS (json_extract(metadata, '$.path')), taken AS (json_extract(metadata, '$.taken')));
+                       seal, path AS (json_extract(metadata, '$.path')), taken AS (json_extract(metadata, '$.taken')));
 CREATE INDEX kind_{n} ON rows_{n} (kind);
 CREATE INDEX path_{n} ON rows_{n} (path);
 CREATE INDEX taken_{n} ON rows_{n} (taken);
-CREATE TABLE vectors_{n} (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
-CREATE TABLE codes_{n} (row INTEGER PRIMARY KEY, kind NOT NULL, code BLOB NOT NULL);
-CREATE TABLE cones_{n} (kind PRIMARY KEY, rows INTEGER NOT NULL, mean BLOB NOT NULL, step REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE vectors_{n} (row INTEGER PRIMARY KEY, vector BLOB NOT NULL, seal);
+CREATE TABLE codes_{n} (row INTEGER PRIMARY KEY, kind NOT NULL, code BLOB NOT NULL, seal);
+CREATE TABLE cones_{n} (kind PRIMARY KEY, rows INTEGER NOT NULL, mean BLOB NOT NULL, step REAL NOT NULL, seal)
+                       WITHOUT ROWID;
 CREATE TABLE gone_{n} (place INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL);
 """
