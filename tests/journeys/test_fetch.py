@@ -196,6 +196,31 @@ def test_nothing_is_told_about_the_machine(before: str, machine: Machine, hub: H
     """Nor is anything asked for but the model: the client would fetch a list of programs that may have started it."""
     machine.before = before
     machine.fetch(environment={"AI_AGENT": "somebody", "AGENT": "somebody"})
+
+
+def test_weights_that_were_cut_fail_the_pull(machine: Machine, hub: Hub) -> None:
+    """On the hub, or later in the cache: whole bytes of a file that is none."""
+    command = [sys.executable, "-m", "babelclip", "model", "pull", "org/model"]
+
+    def pull() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, env=machine.environment(), capture_output=True, text=True, check=False)
+
+    whole = hub.files[COMMITS[0]]["model.safetensors"]
+    hub.files[COMMITS[0]]["model.safetensors"] = whole[:-1000]
+    for _ in range(2):
+        done = pull()
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "bytes by its header" in done.stderr
+        assert "delete it" in done.stderr
+    weights = next(machine.home.glob("hf/hub/models--*/snapshots/*/model.safetensors"))
+    weights.resolve().unlink()
+    weights.unlink()
+    hub.files[COMMITS[0]]["model.safetensors"] = whole
+    assert pull().returncode == 0
+
+
+def test_nothing_is_told_about_the_machine(machine: Machine, hub: Hub) -> None:
+    machine.fetch()
     assert hub.agents
     told = "torch|fastai|linux|session|agent|somebody"
     assert not [agent for agent in hub.agents if re.search(told, agent, re.IGNORECASE)]

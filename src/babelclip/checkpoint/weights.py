@@ -58,10 +58,11 @@ class StoredTensor:
 
 
 def read_header(file: Path) -> dict[str, TensorEntry]:
-    """Name in the file -> entry. Checks the header, sizes and that the file is complete.
+    """Name in the file -> entry. Checks the header, sizes, and that the tensors fill the file, each byte once.
 
     Raises:
-        WeightsError: not a safetensors file, cut short, or holding a dtype that no model weight has.
+        WeightsError: not a safetensors file, cut short, with tensors that overlap or leave holes, or holding a dtype
+            that no model weight has.
     """
     size = file.stat().st_size
     with file.open("rb") as stream:
@@ -70,29 +71,59 @@ def read_header(file: Path) -> dict[str, TensorEntry]:
         if len(start) < 8 or not 2 <= length <= min(_MAX_HEADER, size - 8):
             raise WeightsError(f"{file} is not a safetensors file (size {size} bytes); a broken or partial download?")
         try:
-            header = json.loads(stream.read(length))
-        except ValueError as error:
+            header = json.loads(stream.read(length), object_pairs_hook=_each_once)
+        except (ValueError, RecursionError) as error:
             raise WeightsError(f"{file} has an unreadable safetensors header: {error}") from error
+    if not isinstance(header, dict):
+        raise WeightsError(f"{file} has an unreadable safetensors header: expected an object, found {header!r:.80}")
     header.pop("__metadata__", None)
     entries = {name: _entry(file, name, facts, 8 + length) for name, facts in header.items()}
     end = max((entry.offset + entry.nbytes for entry in entries.values()), default=8 + length)
     if end != size:
         raise WeightsError(f"{file} should have {end} bytes by its header and has {size}: fetch or copy it again")
+    _check_places(file, entries, 8 + length)
     return entries
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose names may not be told twice: readers would take the first or the last."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = sorted({name for name, _ in pairs if [other for other, _ in pairs].count(name) > 1})
+        raise ValueError(f"it names {', '.join(twice[:3])} twice")
+    return found
+
+
+def _check_places(file: Path, entries: Mapping[str, TensorEntry], start: int) -> None:
+    """The format has neither holes nor bytes that two tensors share."""
+    before, position = "the header", start
+    for entry in sorted(entries.values(), key=lambda each: (each.offset, each.nbytes)):
+        if entry.offset != position:
+            what = "overlap" if entry.offset < position else f"leave {entry.offset - position} bytes between them"
+            raise WeightsError(f"{file}: {before} and tensor {entry.source} {what}: fetch or copy it again")
+        before, position = f"tensor {entry.source}", position + entry.nbytes
 
 
 def _entry(file: Path, name: str, facts: Mapping[str, Any], data_start: int) -> TensorEntry:
     try:
-        dtype, shape = facts["dtype"], tuple(int(n) for n in facts["shape"])
-        first, last = (int(n) for n in facts["data_offsets"])
+        dtype, shape = facts["dtype"], tuple(_whole(n) for n in facts["shape"])
+        first, last = (_whole(n) for n in facts["data_offsets"])
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{file}: tensor {name} has no dtype, shape and data_offsets in the header") from error
-    if dtype not in NUMPY_DTYPES:
+        raise WeightsError(
+            f"{file}: tensor {name} has no dtype, shape and data_offsets in the header: {error}"
+        ) from error
+    if not isinstance(dtype, str) or dtype not in NUMPY_DTYPES:
         known = ", ".join(NUMPY_DTYPES)
         raise WeightsError(f"{file}: tensor {name} has dtype {dtype}; weights may have {known}")
     if first < 0 or last - first != math.prod(shape) * NUMPY_DTYPES[dtype].itemsize:
         raise WeightsError(f"{file}: tensor {name} of {dtype} {shape} does not fill its {last - first} bytes")
     return TensorEntry(file, dtype, shape, data_start + first, last - first, name)
+
+
+def _whole(number: object) -> int:
+    if type(number) is not int or number < 0:
+        raise ValueError(f"expected a whole number from 0 on, found {number!r:.40}")
+    return number
 
 
 def read_stored(entry: TensorEntry) -> StoredTensor:

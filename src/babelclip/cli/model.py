@@ -105,8 +105,19 @@ def pull(model: str, /, *, revision: RevisionOption = None, update: bool = False
         update: Ask the hub anew what the name means.
     """
     from babelclip.checkpoint.fetch import fetch_model
+    from babelclip.checkpoint.folder import read_folder
+    from babelclip.errors import WeightsError
 
-    print(fetch_model(model, revision=revision, update=update).path)
+    path = fetch_model(model, revision=revision, update=update).path
+    folder = read_folder(path)
+    try:
+        folder.tensor_index()
+    except WeightsError as error:
+        raise WeightsError(
+            f"{error}. It lies in the cache like this: delete it, and the file that it links to, and pull again; "
+            "where that brings the same, the file on the hub is broken"
+        ) from error
+    print(path)
     return 0
 
 

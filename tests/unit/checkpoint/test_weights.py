@@ -94,7 +94,7 @@ def with_header(file: Path, header: object, data: bytes) -> Path:
     [
         ({"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}, "dtype I64"),
         ({"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}, "does not fill"),
-        ({"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]}, "does not fill"),
+        ({"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]}, "from 0 on"),
         ({"dtype": "F32", "shape": [2]}, "data_offsets"),
         (7, "data_offsets"),
     ],

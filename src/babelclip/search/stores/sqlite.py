@@ -17,7 +17,7 @@ from babelclip.search.quantized_codes import MAX_NUMBERS, random_rotation
 from babelclip.search.stores.sqlite_connect import connect, is_writable
 from babelclip.search.stores.sqlite_schema import APPLICATION, FILE_FORMAT, FILE_SCHEMA, STORE_SCHEMA
 from babelclip.search.stores.sqlite_seals import (
-    NOTES,
+    SEALED_NOTES,
     STORES,
     Damaged,
     are_kept,
@@ -107,7 +107,7 @@ class SqliteDatabase:
             return [name for (name,) in cursor.execute("SELECT name FROM stores ORDER BY number")]
 
     def open(self, name: str) -> SqliteStore:
-        with self.reading() as cursor:
+        with self.at_one_moment() as cursor:
             if are_kept(cursor):
                 check_all(cursor, STORES, cursor.execute(_STORES))
             found = cursor.execute("SELECT number, dim, rotation FROM stores WHERE name = ?", (name,)).fetchone()
@@ -129,9 +129,9 @@ class SqliteDatabase:
             number = cursor.lastrowid
             for statement in STORE_SCHEMA.format(n=number).split(";"):
                 cursor.execute(statement)
-            begin(cursor, NOTES, f"rows_{number}", f"codes_{number}")
+            begin(cursor, SEALED_NOTES, f"rows_{number}", f"codes_{number}")
             reseal(cursor, STORES, cursor.execute(_STORES))
-            reseal(cursor, NOTES, cursor.execute(_NOTES))
+            reseal(cursor, SEALED_NOTES, cursor.execute(_NOTES))
             cursor.execute(f"PRAGMA user_version = {FILE_FORMAT}")
         return self.open(name)
 
@@ -149,13 +149,13 @@ class SqliteDatabase:
         self._opened.pop(name, None)
 
     def notes(self) -> dict[str, str]:
-        with self.reading() as cursor:
+        with self.at_one_moment() as cursor:
             return self._notes(cursor)
 
     def _notes(self, cursor: sqlite3.Cursor) -> dict[str, str]:
         found = cursor.execute(_NOTES).fetchall()
         if are_kept(cursor):
-            check_all(cursor, NOTES, found)
+            check_all(cursor, SEALED_NOTES, found)
         return dict(found)
 
     def note(self, changes: Mapping[str, str | None]) -> None:
@@ -167,7 +167,7 @@ class SqliteDatabase:
                 else:
                     cursor.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
             if are_kept(cursor):
-                reseal(cursor, NOTES, cursor.execute(_NOTES))
+                reseal(cursor, SEALED_NOTES, cursor.execute(_NOTES))
 
     def erase(self) -> None:
         self.close()
@@ -206,6 +206,21 @@ class SqliteDatabase:
             if type(error) is sqlite3.DatabaseError or any(sign in str(error) for sign in _SIGNS_OF_DAMAGE):
                 raise damaged_file(self.path, error) from error
             raise StoreError(f"{self.path}: {error}") from error
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[sqlite3.Cursor]:
+        """As ``reading``; other processes' writes are not seen while it lasts, so that sums fit what is summed.
+
+        Raises:
+            StoreError: as ``reading``.
+        """
+        with self.reading() as cursor:
+            cursor.execute("BEGIN")
+            try:
+                yield cursor
+            finally:
+                if self.connection.in_transaction:
+                    cursor.execute("COMMIT")
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Cursor]:

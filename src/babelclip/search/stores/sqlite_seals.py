@@ -20,7 +20,7 @@ from babelclip.search.open_store import index_option
 from babelclip.search.quantized_codes import PackedBits
 
 SEALS = "CREATE TABLE IF NOT EXISTS seals (what TEXT PRIMARY KEY, count INTEGER NOT NULL, total INTEGER NOT NULL)"
-NOTES = "notes"
+SEALED_NOTES = "notes"
 STORES = "stores"
 
 

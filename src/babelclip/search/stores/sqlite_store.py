@@ -151,7 +151,7 @@ class SqliteStore:
 
     def get(self, ids: Sequence[str]) -> list[Row | None]:
         n = self.number
-        with self._database.reading() as cursor:
+        with self._database.at_one_moment() as cursor:
             found = {
                 entry[1]: self._row(entry)
                 for entry in cursor.execute(
@@ -170,7 +170,7 @@ class SqliteStore:
 
     def count(self, where: Filter | None = None) -> int:
         sql, values = sqlite_condition(where)
-        with self._database.reading() as cursor:
+        with self._database.at_one_moment() as cursor:
             if self._sealed and where is None:
                 return read_total(cursor, f"rows_{self.number}")[0]
             self._scan.check_rows_once(cursor)
@@ -224,7 +224,7 @@ class SqliteStore:
     def verify(self) -> list[str]:
         n = self.number
         problems: list[str] = []
-        with self._database.reading() as cursor:
+        with self._database.at_one_moment() as cursor:
             problems += [line for (line,) in cursor.execute("PRAGMA integrity_check") if line != "ok"]
             for table in ("vectors", "codes"):
                 lonely = "SELECT count(*) FROM {} WHERE row NOT IN (SELECT row FROM {})"
