@@ -191,13 +191,6 @@ def test_only_the_needed_files_come_and_the_license_is_shown_once(machine: Machi
     assert len(hub.asked) == asked  # nothing at all
 
 
-@pytest.mark.parametrize("before", ["", "import huggingface_hub.constants\n"])
-def test_nothing_is_told_about_the_machine(before: str, machine: Machine, hub: Hub) -> None:
-    """Nor is anything asked for but the model: the client would fetch a list of programs that may have started it."""
-    machine.before = before
-    machine.fetch(environment={"AI_AGENT": "somebody", "AGENT": "somebody"})
-
-
 def test_weights_that_were_cut_fail_the_pull(machine: Machine, hub: Hub) -> None:
     """On the hub, or later in the cache: whole bytes of a file that is none."""
     command = [sys.executable, "-m", "babelclip", "model", "pull", "org/model"]
@@ -219,8 +212,11 @@ def test_weights_that_were_cut_fail_the_pull(machine: Machine, hub: Hub) -> None
     assert pull().returncode == 0
 
 
-def test_nothing_is_told_about_the_machine(machine: Machine, hub: Hub) -> None:
-    machine.fetch()
+@pytest.mark.parametrize("before", ["", "import huggingface_hub.constants\n"])
+def test_nothing_is_told_about_the_machine(before: str, machine: Machine, hub: Hub) -> None:
+    """Nor is anything asked for but the model: the client would fetch a list of programs that may have started it."""
+    machine.before = before
+    machine.fetch(environment={"AI_AGENT": "somebody", "AGENT": "somebody"})
     assert hub.agents
     told = "torch|fastai|linux|session|agent|somebody"
     assert not [agent for agent in hub.agents if re.search(told, agent, re.IGNORECASE)]
