@@ -107,6 +107,8 @@ def serve(
         **given(contract or ContractOptions()),
         **given(limits or LimitOptions()),
     )
+    if ui and root_path:
+        raise ConfigError("the search page has its address at /, so leave out --root-path, or --ui")
     if settings.keys_for and keys is None:
         raise ConfigError("--keys-for says what asks for a key too: give --keys FILE with it")
     address = Address(
