@@ -9,6 +9,7 @@ within the time that loading the core may take: msgspec takes unknown keys of a 
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
@@ -50,6 +51,18 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+def parse_json(content: str | bytes) -> Any:
+    """What JSON of foreign origin holds.
+
+    Raises:
+        ValueError: it is no JSON, not UTF-8, or so deep that it can only be meant to do harm.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("its lists and tables are nested too deeply") from None
 
 
 def encode(value: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ mean and the spread of the text's cosines with photos, which tell the one from t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from babelclip.arrays import Vectors
 from babelclip.atomic_write import write_json
-from babelclip.decode import decode, encode
+from babelclip.decode import decode, encode, parse_json
 from babelclip.errors import ConfigError, FolderError
 from babelclip.score_normalization import ScoreNormalization, StoredCohort
 from babelclip.vectors import finish
@@ -190,7 +189,7 @@ def read_calibration(folder: Path, fingerprint: str) -> ScoreCalibration | None:
     if not file.is_file():
         return None
     try:
-        calibration = _of_json(json.loads(file.read_text(encoding="utf-8")))
+        calibration = _of_json(parse_json(file.read_text(encoding="utf-8")))
     except ValueError as error:  # ConfigError is one
         raise FolderError(
             f"{file} is not a reading of scores ({error}): remove it, or make it anew with: {AGAIN}"

@@ -6,7 +6,6 @@ files are read where they lie when asked for; packed ones (``.tar.gz`` and other
 
 from __future__ import annotations
 
-import json
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from lzma import LZMAError
 from pathlib import Path
 from typing import Any, Self
 
+from babelclip.decode import parse_json
 from babelclip.errors import DatasetError
 from babelclip.prepare.kinds import IMAGE_SUFFIXES
 
@@ -71,7 +71,7 @@ class TarEntry:
             DatasetError: when it holds anything else.
         """
         try:
-            found = json.loads(self.text())
+            found = parse_json(self.text())
         except ValueError as error:
             raise DatasetError(f"{self.path}: {self.key}{self.suffix} is no JSON: {error}") from error
         if not isinstance(found, dict):

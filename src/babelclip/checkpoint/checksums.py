@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from babelclip.atomic_write import write_json
-from babelclip.decode import decode, encode
+from babelclip.decode import decode, encode, parse_json
 from babelclip.errors import FolderError
 from babelclip.user_folders import user_cache
 
@@ -49,7 +48,7 @@ def remembered_sha256(file: Path) -> str:
 
 def _read_store(store: Path) -> dict[str, Any]:
     try:
-        known = json.loads(store.read_text())
+        known = parse_json(store.read_text())
     except (OSError, ValueError):  # absent or broken: it is only a cache
         return {}
     return known if isinstance(known, dict) else {}
@@ -82,7 +81,7 @@ def wrong_checksums(folder: Path) -> list[str]:
         FolderError: no readable checksums.json.
     """
     try:
-        content = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        content = parse_json((folder / CHECKSUMS).read_text(encoding="utf-8"))
         listed = decode(_Checksums, content, CHECKSUMS).sha256
     except (OSError, ValueError) as error:
         raise FolderError(f"{folder / CHECKSUMS} is absent or unreadable: {error}") from error

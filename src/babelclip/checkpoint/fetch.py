@@ -9,7 +9,6 @@ token where there is one; its telemetry is off (``babelclip.no_telemetry``).
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -34,6 +33,7 @@ from babelclip.checkpoint.folder import (
 )
 from babelclip.checkpoint.hub_modules import hub_module
 from babelclip.checkpoint.resumable_download import download_large
+from babelclip.decode import parse_json
 from babelclip.errors import FetchError, FolderError
 from babelclip.user_folders import user_cache
 
@@ -159,8 +159,12 @@ def _fetch_file(repository: str, name: str, commit: str) -> Path:
 
 def _shards(index: Path) -> list[str]:
     try:
-        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
+        names = sorted(set(parse_json(index.read_text())["weight_map"].values()))
+        strange = [name for name in names if not re.fullmatch(r"[\w.-]+\.safetensors", name)]
+        if strange:  # each becomes a path
+            raise ValueError(f"{strange[0]!r} is no name of a file of weights")
+        return names
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FetchError(f"{index} is not an index of sharded weights: {error}") from error
 
 
@@ -213,7 +217,7 @@ def _read_pins() -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        return dict(json.loads(file.read_text()))
+        return dict(parse_json(file.read_text()))
     except (OSError, ValueError, TypeError) as error:  # not passed over: a lost pin may mean other weights
         raise FetchError(f"{file} is unreadable ({error}); it pins names to commits. Delete it to ask anew") from error
 

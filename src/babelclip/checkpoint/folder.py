@@ -8,7 +8,6 @@ jina_embeddings_v3   [tokenizer_config.json]  [preprocessor_config.json]
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping
@@ -42,6 +41,7 @@ from babelclip.checkpoint.weights import (
     to_stored,
     write_safetensors,
 )
+from babelclip.decode import parse_json
 from babelclip.errors import ConfigError, FolderError, WeightsError
 from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
 from babelclip.towers.config import DualConfig
@@ -177,8 +177,10 @@ def _weight_files(path: Path) -> tuple[Path, ...]:
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise FolderError(f"{path / WEIGHTS_INDEX} has no weight_map")
+    if not all(isinstance(name, str) for name in weight_map.values()):
+        raise FolderError(f"{path / WEIGHTS_INDEX} has a weight_map that names no files")
     names = sorted(set(weight_map.values()))
-    if any(Path(name).name != name for name in names):
+    if any(Path(name).name != name or not name.isprintable() for name in names):
         raise FolderError(f"{path / WEIGHTS_INDEX} names files outside the folder: {', '.join(names)}")
     absent = [name for name in names if not (path / name).is_file()]
     if absent:
@@ -191,7 +193,7 @@ def _read_json(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise FolderError(f"{file} is not valid JSON: {error}") from error
     if not isinstance(content, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from babelclip.data_uri import is_image_uri
+from babelclip.decode import parse_json
 from babelclip.errors import ConfigError
 from babelclip.prepare.arguments import kind_of_argument, why_no_image
 from babelclip.prepare.kinds import Kind
@@ -70,8 +70,8 @@ def from_json_lines(lines: Iterable[str], forced: Kind | None) -> Iterator[Input
     full_lines = (line for line in lines if line.strip())
     for index, line in enumerate(full_lines):
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = parse_json(line)
+        except ValueError as error:
             yield InputItem(index, "text", line.strip()[:_SHOWN], problem=f"not a line of JSON: {error}")
             continue
         if isinstance(row, str):

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from babelclip.atomic_write import write_text
+from babelclip.decode import parse_json
 from babelclip.errors import DatasetError
 from babelclip.evaluate.targets import TargetResult
 from babelclip.evaluate.task import DataFile, Score, TaskFacts
@@ -100,7 +101,7 @@ def read_result(path: Path) -> Result:
         DatasetError: no such file, or not a result file of this format.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DatasetError(
             f"there is no result file {path} ({error.strerror}); `babelclip evaluate --out` makes it"

@@ -105,7 +105,7 @@ class HttpTransport:
             return ServerError(f"{where} cannot be reached: {error or type(error).__name__}"), None
         try:
             content = answer.json()
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON, or nested to do harm
             content = None
         if answer.status_code != 200 or not isinstance(content, dict):
             return _error(where, answer.status_code, content), _wait(answer.headers.get("retry-after"))

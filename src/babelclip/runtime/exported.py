@@ -12,7 +12,6 @@ An export of another model is stale: it is named in messages and never used.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Literal
 from babelclip.atomic_write import write_bytes, write_json
 from babelclip.checkpoint.checksums import sha256
 from babelclip.checkpoint.folder import ModelFolder
-from babelclip.decode import decode, encode
+from babelclip.decode import decode, encode, parse_json
 from babelclip.errors import FolderError
 from babelclip.user_folders import user_cache
 
@@ -120,7 +119,7 @@ def read_graph_manifest(graph_folder: Path) -> Mapping[Tower, GraphFacts]:
     if not file.is_file():
         return {}
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
         found = content.get("format") if isinstance(content, dict) else None
         if found is not None and found != FORMAT:  # another format may have other fields
             raise ValueError(f"format {found}, not {FORMAT}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from babelclip.data_uri import from_base64
+from babelclip.decode import parse_json
 from babelclip.encodes import Encodes
 from babelclip.errors import BabelclipError, ConfigError
 from babelclip.web.http import status_of, whole_body
@@ -57,7 +57,7 @@ async def playground_with_images(request: Request, state: State, locale: Request
 
 def _answer(request: Request, state: PageState, locale: Locale, body: bytes) -> JSONResponse:
     try:
-        given = json.loads(body)
+        given = parse_json(body)
         items = [PlaygroundItem(str(text)) for text in given["texts"]]
         items += [PlaygroundItem(str(each["name"]), from_base64(each["content"])) for each in given["images"]]
         dim = _dim(str(given.get("dim") or ""), state.encoder)

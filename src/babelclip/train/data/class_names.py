@@ -7,12 +7,12 @@ A file ``.json`` or ``.json.gz``, in the order of the classifier's logits: {clas
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from babelclip.decode import parse_json
 from babelclip.errors import DatasetError
 
 
@@ -34,7 +34,7 @@ def read_class_names(path: Path) -> ClassNames:
         raise DatasetError(f"there is no file {path} of class names")
     content = path.read_bytes()
     try:
-        classes = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+        classes = parse_json(gzip.decompress(content) if path.suffix == ".gz" else content)
         by_language: dict[str, dict[int, Sequence[str]]] = {}
         for number, names in enumerate(classes.values()):
             for language, name in names.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from babelclip.decode import parse_json
 from babelclip.errors import DatasetError
 
 TABLE_SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
@@ -33,7 +33,7 @@ def read_table_rows(path: Path) -> Iterator[dict[str, Any]]:
                 )
         elif path.suffix == ".jsonl":
             lines = path.read_text(encoding="utf-8").splitlines()
-            rows = [json.loads(line) for line in lines if line.strip()]
+            rows = [parse_json(line) for line in lines if line.strip()]
         elif path.suffix == ".parquet":
             rows = parquet.read_table(path).to_pylist()
         else:
