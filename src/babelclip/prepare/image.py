@@ -83,6 +83,10 @@ class ImagePreparer:
         config = replace(self.config, orientation="upright", alpha="white")
         return ImagePreparer(config, self.limits, profile="srgb")
 
+    def whole_only(self) -> ImagePreparer:
+        """The same, but that a damaged image is an error."""
+        return ImagePreparer(self.config, replace(self.limits, damaged=False), profile=self.profile)
+
     def crop(self, source: ImageSource) -> NDArray[np.uint8]:
         """The square that the model sees, before it is normalized: (S, S, 3)."""
         return self.crop_picture(source).square

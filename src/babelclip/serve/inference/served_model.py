@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 
@@ -201,7 +202,9 @@ class ServedModel:
 
 
 def serve_encoder(encoder: Encoder, image_limits: ImageLimits) -> ServedModel:
-    """An encoder of this process, to be served."""
+    """An encoder of this process, to be served. A client cannot be told of a damaged image, so one is an error."""
+    served = copy(encoder)
+    served.image_preparer = None if encoder.image_preparer is None else encoder.image_preparer.whole_only()
     description = ModelDescription(
         name=encoder.name,
         dims=encoder.dims,
@@ -211,4 +214,4 @@ def serve_encoder(encoder: Encoder, image_limits: ImageLimits) -> ServedModel:
         facts=encoder.facts(),
         logit_scale=encoder.logit_scale,
     )
-    return ServedModel(description, encoder.text_preparer, LocalBackend(encoder), image_limits=image_limits)
+    return ServedModel(description, encoder.text_preparer, LocalBackend(served), image_limits=image_limits)
