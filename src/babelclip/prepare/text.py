@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from babelclip.arrays import NO_ADAPTER, TextBatch
 from babelclip.errors import ConfigError, FolderError, TextError, UnknownTask
 from babelclip.prepare.config import TextPrepareConfig
+from babelclip.prepare.long_texts import SLICE, read_long_text
 
 SMALLEST_MAX_TOKENS = 3
 """Both special tokens and one token of the text."""
@@ -30,6 +31,15 @@ class Tokenized:
     num_dropped: int  # tokens that the cuts took away, over all texts
     longest: int  # tokens of the longest text before it was cut; 0 without texts
     max_tokens: int  # the limit that was applied
+
+
+@dataclass(frozen=True, slots=True)
+class TextLength:
+    """What a text comes to."""
+
+    tokens: int  # special ones included; of ``text`` alone
+    text: str  # what was read of it: its start
+    is_whole: bool  # whether that is all of it
 
 
 class TextPreparer:
@@ -83,16 +93,47 @@ class TextPreparer:
         checked = [check_text(text, f"text {index}") for index, text in enumerate(texts)]
         if self.config.strip:
             checked = [text.strip() for text in checked]
-        encodings = self._tokenizer.encode_batch_fast([prefix + text for text in checked])
-        full = [encoding.ids for encoding in encodings]
-        over = [len(ids) - limit for ids in full if len(ids) > limit]
+        short = [text for text in checked if len(text) <= SLICE]
+        read = iter(self._tokenizer.encode_batch_fast([prefix + text for text in short]))
+        token_ids: list[list[int]] = []
+        lengths: list[int] = []  # before the cut
+        for text in checked:
+            if len(text) <= SLICE:
+                ids = next(read).ids
+                token_ids.append(ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]])
+                lengths.append(len(ids))
+            else:
+                long_text = read_long_text(self._tokenizer, prefix, text, limit, None)
+                token_ids.append(long_text.token_ids)
+                lengths.append(long_text.tokens)
+        over = [length - limit for length in lengths if length > limit]
         return Tokenized(
-            token_ids=[ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]] for ids in full],
+            token_ids=token_ids,
             num_cut=len(over),
             num_dropped=sum(over),
-            longest=max(map(len, full), default=0),
+            longest=max(lengths, default=0),
             max_tokens=limit,
         )
+
+    def measure(self, text: str, task: str | None = None, *, count_up_to: int) -> TextLength:
+        """How many tokens a text has, as far as somebody wants to know.
+
+        Args:
+            text: to measure.
+            task: as in ``tokenize``.
+            count_up_to: tokens; not much more of the text is read than what has so many.
+
+        Raises:
+            UnknownTask: the model has no such task.
+            TextError: it is no text.
+        """
+        prefix, text = self.instruction(task), check_text(text)
+        if self.config.strip:
+            text = text.strip()
+        if len(text) <= SLICE:
+            return TextLength(len(self._tokenizer.encode_batch_fast([prefix + text])[0].ids), text, True)
+        found = read_long_text(self._tokenizer, prefix, text, self.config.max_tokens, count_up_to)
+        return TextLength(found.tokens, text[: found.read], found.is_whole)
 
     def batch(self, token_ids: Sequence[Sequence[int]], task: str | Sequence[str | None] | None = None) -> TextBatch:
         """Pad ids to the longest of them. ``task`` is one for all rows, or a sequence with one per row."""

@@ -8,6 +8,8 @@ result = await service.embed(request, client)                  # fetch, price, r
 from __future__ import annotations
 
 import asyncio
+import itertools
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
@@ -165,11 +167,18 @@ class EmbeddingService:
             with timings.measure("fetch"):
                 items = await asyncio.gather(*(self._fetched(item) for item in items))
 
+        client_left = threading.Event()
+
         def price_all() -> list[PricedItem | FailedItem]:
-            return [_price(request, item, task, index) for index, item in enumerate(items)]
+            numbered = itertools.takewhile(lambda _: not client_left.is_set(), enumerate(items))
+            return [_price(request, item, task, index) for index, item in numbered]
 
         with timings.measure("prepare"):
-            return await asyncio.get_running_loop().run_in_executor(self._threads, price_all)
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._threads, price_all)
+            except asyncio.CancelledError:
+                client_left.set()
+                raise
 
     async def _fetched(self, item: Item) -> Item:
         """The item with its image at hand, or with the reason why it is not."""

@@ -31,6 +31,10 @@ VENDOR_TASKS = (*JINA_TASKS, "retrieval", "clustering")
 
 Taken for every model: clients send them unasked. A model that does not know one embeds as without a task.
 """
+COUNTED_CONTEXTS = 4
+"""So many times what the model reads is counted of a text that is too long, then no more."""
+MAX_CHARACTERS = 1_000_000
+"""Of one text. Blanks and marks that vanish make no tokens, so a bound of tokens alone would let any length be read."""
 RETRY_WHEN_LOST = 2  # seconds; about what a small model takes to start
 
 TEXT_LIMITS = BatchLimits(batch_cost=4096, batch_items=256, waiting_cost=2_000_000)
@@ -133,12 +137,18 @@ class ServedModel:
         Raises:
             TooLong: it is over the model's context, and ``truncate`` is not asked for; the message names the field.
         """
-        tokens, max_tokens = self._text_preparer.tokenize([text], task).longest, self.description.max_tokens
-        if tokens > max_tokens and not truncate:
+        max_tokens = self.description.max_tokens
+        counted = max_tokens if truncate else COUNTED_CONTEXTS * max_tokens
+        found = self._text_preparer.measure(text[:MAX_CHARACTERS], task, count_up_to=counted)
+        if not truncate and found.tokens <= max_tokens and len(text) > MAX_CHARACTERS:
+            raise TooLong(f"{field} has more than {MAX_CHARACTERS:,} characters; shorten it or send truncate: true")
+        if not truncate and found.tokens > max_tokens:
+            more = "" if found.is_whole and len(text) <= MAX_CHARACTERS else "more than "
             raise TooLong(
-                f"{field} has {tokens:,} tokens, the model reads {max_tokens:,}; shorten it or send truncate: true"
+                f"{field} has {more}{found.tokens:,} tokens, the model reads {max_tokens:,}; shorten it or send "
+                "truncate: true"
             )
-        return PricedText(text, min(tokens, max_tokens), task)
+        return PricedText(found.text, min(found.tokens, max_tokens), task)
 
     def price_image(self, content: bytes) -> PricedImage:
         """An image file with its price; only its header is read.
