@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from babelclip.serve.access.authenticator import Client
+from babelclip.serve.body_budget import FREE_BYTES
 from babelclip.serve.errors import TooLarge
 from babelclip.serve.json_structure import JsonStructure
 from babelclip.serve.state import AppState
@@ -25,6 +26,10 @@ from babelclip.serve.state import AppState
 SMALL_BODY = 2**20
 """Bytes up to which Python's own parser reads a body. It takes up to nine bytes for one, orjson five; orjson refuses
 what JSON has not (NaN, halves of surrogates), which in a small body is told by the name of its field."""
+
+
+VALUE_BYTES = 50
+"""What a value counts in the budget of bodies: a fifth of the most that one takes, as a byte takes up to five."""
 
 
 def guarded_router(state: AppState) -> APIRouter:
@@ -76,12 +81,15 @@ class BoundedRequest(Request):
         """
         if not hasattr(self, "_body"):
             structure = None if is_csv(self) else JsonStructure(self._max_values)
-            pieces = []
+            pieces, size = [], 0
             async for piece in self.stream():
-                if structure is not None and structure.add(piece) > self._max_values:
-                    raise TooLarge(
-                        f"the body has more than {self._max_values:,} values; send fewer items in one request"
-                    )
+                size += len(piece)
+                if structure is not None:
+                    values = structure.add(piece)
+                    if values > self._max_values:
+                        said = f"the body has more than {self._max_values:,} values; send fewer items in one request"
+                        raise TooLarge(said)
+                    await self.state.hold(size + VALUE_BYTES * values - FREE_BYTES)
                 pieces.append(piece)
             self._body = b"".join(pieces)
         return self._body

@@ -17,6 +17,7 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from babelclip.serve.access_log import AccessLog
+from babelclip.serve.body_budget import FREE_BYTES, BodyBudget
 from babelclip.serve.error_responses import as_refusal, error_response
 from babelclip.serve.errors import AnswerTooSlow, BodyTooSlow, Busy, Refusal, TooLarge
 from babelclip.serve.settings import ServerSettings
@@ -31,7 +32,7 @@ class RequestLimits:
 
     def __init__(self, app: ASGIApp, access_log: AccessLog, settings: ServerSettings) -> None:
         self._app, self.access_log, self.settings = app, access_log, settings
-        self.held_bytes = 0  # of all bodies that are under way
+        self.budget = BodyBudget(settings.max_held_bytes)  # of all bodies that are under way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,7 +44,7 @@ class RequestLimits:
         try:
             await self._answer(exchange)
         finally:
-            self.held_bytes -= exchange.received
+            self.budget.give_back(exchange.held)
             self.access_log.ended(scope, exchange.status, time.perf_counter() - started)
 
     async def _answer(self, exchange: _Exchange) -> None:
@@ -69,7 +70,7 @@ class RequestLimits:
         """Run the application; stop it when the client has gone, so that what it asked for leaves the queue."""
         running = asyncio.ensure_future(self._app(exchange.scope, exchange.receive, exchange.send))
         leaving = asyncio.ensure_future(exchange.client_leaves())
-        limit = self.settings.wait_seconds + self.settings.body_seconds + self.settings.answer_seconds
+        limit = 2 * self.settings.wait_seconds + self.settings.body_seconds + self.settings.answer_seconds
         try:
             done, _ = await asyncio.wait({running, leaving}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if running in done:
@@ -93,7 +94,8 @@ class _Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, limits: RequestLimits) -> None:
         self.scope, self._receive, self._send, self._limits = scope, receive, send, limits
-        self.received = 0
+        self.received = self.held = 0
+        scope["state"]["hold"] = self.hold
         self._deadline: float | None = None  # of the body, from when it is first asked for
         self._body_is_in = asyncio.Event()
         self._gone: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
@@ -125,16 +127,32 @@ class _Exchange:
             raise self._stop(BodyTooSlow()) from None
         size, settings = len(message.get("body", b"")), self._limits.settings
         self.received += size
-        self._limits.held_bytes += size
         if self.received > settings.max_body_bytes:
             raise self._stop(_too_large(settings.max_body_bytes))
-        if self._limits.held_bytes > settings.max_held_bytes:
-            raise self._stop(Busy("the server holds as much as it can; send it again later", RETRY_SECONDS))
+        await self.hold(self.received - FREE_BYTES)
         if message["type"] == "http.disconnect":
             self._gone.set_result(message)
         if not message.get("more_body", False):
             self._body_is_in.set()
         return message
+
+    async def hold(self, cost: int) -> None:
+        """Count what this request holds, once there is room for it.
+
+        Args:
+            cost: of all that has come, in bytes of a body.
+        """
+        if cost <= self.held:
+            return
+        waited = time.monotonic()
+        try:
+            await self._limits.budget.take(cost - self.held, self._limits.settings.wait_seconds)
+        except TimeoutError:
+            busy = Busy("the server holds as much as it can; send it again later", RETRY_SECONDS)
+            raise self._stop(busy) from None
+        self.held = cost
+        if self._deadline is not None:
+            self._deadline += time.monotonic() - waited
 
     def _stop(self, refusal: Refusal) -> _BodyRefused:
         self.refusal = refusal

@@ -53,7 +53,7 @@ class ServerSettings:
     max_items: int = 2048  # of one request; OpenAI's contract, to which its clients cut lists
     truncate: bool = False  # texts over a model's limit are cut where a request does not say whether
     max_body_bytes: int = 64 * 2**20
-    max_held_bytes: int = 512 * 2**20  # of the bodies of all requests that are under way
+    max_held_bytes: int = 160 * 2**20  # of the bodies of all requests that are under way; others wait for room
     max_json_values: int = 50_000  # of one body: fields, items and their parts; each may take 250 bytes of memory
     body_seconds: float = 30.0  # in which a body must have come in
     answer_seconds: float = 120.0  # in which it must have been answered after that
@@ -75,6 +75,11 @@ class ServerSettings:
         seconds = (self.drain_seconds, self.body_seconds, self.answer_seconds, self.wait_seconds)
         if min(*counts, self.max_json_values, self.max_connections) < 1 or self.max_waiting < 0 or min(seconds) <= 0:
             raise ConfigError(f"limits of a server are at least 1, found {self}")
+        if self.max_held_bytes < self.max_body_bytes:
+            raise ConfigError(
+                f"all bodies together may have as many bytes as one at least: expected max_held_bytes of "
+                f"{self.max_body_bytes:,} or more, found {self.max_held_bytes:,}"
+            )
         if "" in self.served_names:
             raise ConfigError("a served name cannot be empty")
         check_sub_path(self.root_path)

@@ -24,4 +24,4 @@ def test_the_guide_and_the_settings_have_the_same_defaults() -> None:
     assert table.pop("image_limits") == settings.image_limits.max_bytes
     assert table == {name: getattr(settings, name) for name in table}
     limits = {name for name in ServerSettings.__slots__ if re.match(r"max_|(body|answer|wait)_seconds", name)}
-    assert limits - set(table) - {"max_held_bytes"} == set()
+    assert limits - set(table) == set()

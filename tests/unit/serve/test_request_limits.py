@@ -43,17 +43,20 @@ def test_a_body_that_does_not_come_is_not_waited_for(encoder: Encoder, running: 
 
 
 def test_bodies_together_have_a_limit(encoder: Encoder, running: Running) -> None:
-    with running(make_app(encoder, ServerSettings(max_held_bytes=10_000))) as client:
+    """A large one waits for room, and is sent away when there is none in time; a small one is answered meanwhile."""
+    settings = ServerSettings(max_held_bytes=100_000, max_body_bytes=100_000, wait_seconds=0.5)
+    large = {"model": MODEL, "input": "large", "user": "a" * 80_000}
+    with running(make_app(encoder, settings)) as client:
         with connect(client) as raw:
-            raw.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n" + b"x" * 8000)
+            raw.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 99000\r\n\r\n" + b"x" * 90_000)
             time.sleep(0.3)
-            body = {"model": MODEL, "input": "a" * 3000, "truncate": True}
-            refused = client.post("/v1/embeddings", json=body)
+            refused = client.post("/v1/embeddings", json=large)
             assert (refused.status_code, refused.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
             assert refused.headers["Retry-After"] == "1"
+            assert client.post("/v1/embeddings", json={"model": MODEL, "input": "small"}).status_code == 200
         until = time.monotonic() + 10
-        while client.post("/v1/embeddings", json={"model": MODEL, "input": "a" * 300}).status_code != 200:
-            assert time.monotonic() < until
+        while (answer := client.post("/v1/embeddings", json=large)).status_code != 200:
+            assert time.monotonic() < until, answer.text
             time.sleep(0.05)
 
 
