@@ -70,7 +70,7 @@ class RequestLimits:
         """Run the application; stop it when the client has gone, so that what it asked for leaves the queue."""
         running = asyncio.ensure_future(self._app(exchange.scope, exchange.receive, exchange.send))
         leaving = asyncio.ensure_future(exchange.client_leaves())
-        limit = 2 * self.settings.wait_seconds + self.settings.body_seconds + self.settings.answer_seconds
+        limit = self.settings.body_seconds + self.settings.answer_seconds
         try:
             done, _ = await asyncio.wait({running, leaving}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if running in done:

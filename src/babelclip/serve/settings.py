@@ -53,7 +53,7 @@ class ServerSettings:
     max_items: int = 2048  # of one request; OpenAI's contract, to which its clients cut lists
     truncate: bool = False  # texts over a model's limit are cut where a request does not say whether
     max_body_bytes: int = 64 * 2**20
-    max_held_bytes: int = 160 * 2**20  # of the bodies of all requests that are under way; others wait for room
+    max_held_bytes: int = 128 * 2**20  # of the bodies of all requests that are under way; others wait for room
     max_json_values: int = 50_000  # of one body: fields, items and their parts; each may take 250 bytes of memory
     body_seconds: float = 30.0  # in which a body must have come in
     answer_seconds: float = 120.0  # in which it must have been answered after that
