@@ -10,6 +10,7 @@ alone, and the first cut lies beyond what the model reads.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ SLICE = 8_192
 """Characters; a text that has no more is not sliced."""
 LONGEST_WORD = 32_768
 LETTERS_PER_TOKEN = 8
+_SWELLING = re.compile("[\u3300-\u33ff\ufdf0-\ufdfc]")
+"""Letters that stand for five or more (NFKC), up to eighteen: nobody writes a long word of many of them."""
 _BLANKS = (" ", "\n")  # in any Unicode and any tokenizer
 
 
@@ -39,6 +42,8 @@ def slices(text: str, longest_word: int = LONGEST_WORD, splits_at_blanks: bool =
         first, last = start + SLICE, min(start + longest_word, len(text))
         found = [text.find(blank, first, last) for blank in _BLANKS] if splits_at_blanks else []
         end = min((each for each in found if each > 0), default=last)
+        if end - start > SLICE and len(_SWELLING.findall(text, start, end)) > SLICE // 8:
+            end = start + SLICE
         yield text[start:end]
         start = end
 

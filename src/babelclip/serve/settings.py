@@ -13,6 +13,7 @@ from babelclip.errors import ConfigError
 from babelclip.prepare.open_image import ImageLimits
 from babelclip.runtime.choose import RuntimeName
 from babelclip.serve.access.origins import check_origin
+from babelclip.serve.body_budget import FREE_BYTES
 from babelclip.serve.images.fetch_image import FetchPolicy
 from babelclip.serve.items import ItemLimits
 from babelclip.serve.sub_path import check_sub_path
@@ -21,6 +22,10 @@ Mode = Literal["api", "sagemaker"]
 """Which routes there are: the APIs, or those of a container on SageMaker."""
 Guarded = Literal["models", "metrics", "openapi"]
 """The list of models and what they are; Prometheus metrics; the document of all routes."""
+MEMORY_PER_BYTE = 7
+"""Of a body: itself, its longest text with four bytes a character, and what is cut out of that."""
+CONSTANT_MEMORY = 64 * 2**20
+"""For texts that are being tokenized (slices, however long they are) and for values that are refused."""
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 
 
@@ -85,6 +90,12 @@ class ServerSettings:
         check_sub_path(self.root_path)
         for origin in self.cors_origins:
             check_origin(origin)
+
+    @property
+    def body_memory(self) -> int:
+        """Bytes that the process which speaks HTTP takes at most for what clients send, beside what it has idle."""
+        small = FREE_BYTES * self.max_connections
+        return CONSTANT_MEMORY + MEMORY_PER_BYTE * (self.max_held_bytes + small)
 
     @property
     def item_limits(self) -> ItemLimits:

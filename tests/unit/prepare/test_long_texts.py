@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 
 import babelclip
-from babelclip.prepare.long_texts import LONGEST_WORD, SLICE, slices
+from babelclip.prepare.long_texts import _SWELLING, LONGEST_WORD, SLICE, slices
 from babelclip.prepare.text import TextPreparer
 
 SCRIPTS = {
@@ -78,6 +79,12 @@ def test_slices_are_the_text() -> None:
             text = "".join(rng.choices(alphabet, k=length))
             assert "".join(slices(text)) == text
             assert max(map(len, slices(text)), default=0) <= LONGEST_WORD
+
+
+def test_letters_that_swell_are_known() -> None:
+    swelling = [chr(code) for code in range(sys.maxunicode + 1) if len(unicodedata.normalize("NFKC", chr(code))) >= 5]
+    assert len(swelling) > 10
+    assert [letter for letter in swelling if not _SWELLING.match(letter)] == []
 
 
 HOSTILE = {"letters": "a", "vanishing": "\u200b", "swelling": "\ufdfa", "unknown": "\U000e0fff", "blanks": " "}
