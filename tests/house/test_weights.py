@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "packages" / "babelclip-small"
 MODEL = PACKAGE / "src" / "babelclip_small" / "model"
 LARGE = 3_000_000  # bytes; the largest fixture, a tokenizer, has 2.3 million
-OTHER_FILES = {"checksums.json", "image.onnx", "text.onnx", "onnx.json"}
+OTHER_FILES = {"checksums.json", "image.onnx", "text.onnx", "onnx.json", "check-onnx.json"}
 """What a model folder holds that its checksums do not name: themselves, and graphs that can be made anew."""
 
 

@@ -26,7 +26,17 @@ from torch import Tensor, nn
 from babelclip.arrays import NO_ADAPTER, ImageBatch, TextBatch, Vectors
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.errors import ConfigError, FolderError, RuntimeUnavailable
-from babelclip.runtime.exported import Export, GraphFacts, Tower, graph_folders, graph_name, keep_graphs, towers_of
+from babelclip.runtime.check_vector import check_image, check_text, keep_check_vectors, read_check_vectors
+from babelclip.runtime.exported import (
+    Export,
+    GraphFacts,
+    Tower,
+    graph_folders,
+    graph_name,
+    keep_graphs,
+    read_graph_manifest,
+    towers_of,
+)
 from babelclip.runtime.graph import point_to_weights, write_graph
 from babelclip.runtime.onnx_runtime import OnnxRuntime
 from babelclip.runtime.torch_runtime import TorchRuntime, open_torch
@@ -79,7 +89,19 @@ def export_model(
                 ),
             )
     words, kept_in = _keep(folder, graph_folder, made)
+    kept = {facts.sha256 for facts in read_graph_manifest(kept_in).values()}
+    vectors = {graph: vector for graph, vector in read_check_vectors(kept_in).items() if graph in kept}
+    vectors |= {made[tower][1].sha256: _check_vector(folder, reference, tower) for tower in chosen}
+    keep_check_vectors(kept_in, vectors)
     return [Export(tower, kept_in / graph_name(tower), words) for tower in chosen]
+
+
+def _check_vector(folder: ModelFolder, reference: TorchRuntime, tower: Tower) -> Vectors:
+    """What torch makes (E,) of the input that the graph is asked when it is first opened."""
+    if tower == "text":
+        return reference.run_text(check_text())[0]
+    assert folder.config.vision is not None
+    return reference.run_images(check_image(folder.config.vision.image_size))[0]
 
 
 def _write_tower(folder: ModelFolder, towers: DualEncoder, tower: Tower, path: Path) -> None:

@@ -17,8 +17,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from babelclip.arrays import NO_ADAPTER, ImageBatch, TextBatch, Vectors
+from babelclip.checkpoint.checksums import sha256
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.errors import ConfigError, RuntimeUnavailable
+from babelclip.runtime.check_vector import check_image, check_text, compare_check_vector, read_check_vectors
 from babelclip.runtime.exported import Export, Tower
 
 _SEVERITY_ERROR = 3
@@ -38,6 +40,7 @@ class OnnxRuntime:
         self._exports = tuple(exports)
         self._graphs: dict[Tower, Path] = {export.tower: export.graph for export in exports}
         self._weight_files = folder.weight_files
+        self._image_size = None if folder.config.vision is None else folder.config.vision.image_size
         self._threads = threads or _usable_cores()
         self._towers: dict[Tower, _OpenTower] = {}
         self._opening = threading.Lock()
@@ -72,8 +75,28 @@ class OnnxRuntime:
             if name not in self._towers:
                 if name not in self._graphs:
                     raise RuntimeUnavailable(f"no exported graph of the {name} tower at hand")
-                self._towers[name] = _OpenTower(self._graphs[name], self._weight_files, self._threads)
+                opened = _OpenTower(self._graphs[name], self._weight_files, self._threads)
+                self._check(name, opened)
+                self._towers[name] = opened
             return self._towers[name]
+
+    def _check(self, name: Tower, tower: _OpenTower) -> None:
+        """Compare this machine's vector with the stored one, where there is one."""
+        graph = self._graphs[name]
+        stored = read_check_vectors(graph.parent)
+        expected = stored.get(sha256(graph)) if stored else None
+        if expected is None:
+            return
+        feed: dict[str, NDArray[np.int64] | NDArray[np.float32]] = {}
+        if name == "text":
+            batch = check_text()
+            feed["token_ids"] = batch.token_ids
+            if "adapters" in tower.input_names:
+                feed["adapters"] = batch.adapters
+        else:
+            assert self._image_size is not None
+            feed["pixels"] = check_image(self._image_size).pixels
+        compare_check_vector(str(graph), tower.run(feed)[0], expected)
 
 
 class _OpenTower:

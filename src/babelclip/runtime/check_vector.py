@@ -1,0 +1,71 @@
+"""One vector of each exported tower, kept beside its graph and computed again when the graph is first opened.
+
+Kernels differ between processors, and some saturate where others do not: a machine that computes another vector would
+answer with it in silence. The input is a handful of fixed tokens, or a pattern of pixels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from babelclip.arrays import NO_ADAPTER, ImageBatch, TextBatch, Vectors
+from babelclip.atomic_write import write_json
+from babelclip.errors import FolderError, RuntimeUnavailable
+
+CHECK_VECTORS = "check-onnx.json"
+"""Beside ``onnx.json``; no part of the model's fingerprint, nor of its checksums."""
+MIN_CHECK_COSINE = 0.9999
+"""Between the stored vector and this machine's. Processors of one number type differ by less than 1e-6."""
+
+
+def check_text() -> TextBatch:
+    """Ids that every vocabulary has."""
+    return TextBatch(np.array([[0, 5, 9, 17, 6, 33, 2]], np.int64), np.full(1, NO_ADAPTER, np.int64))
+
+
+def check_image(size: int) -> ImageBatch:
+    """Waves over a picture (1, 3, S, S)."""
+    rows, columns = np.mgrid[:size, :size] / size
+    waves = [np.sin(7 * rows + turn) * np.cos(5 * columns - turn) for turn in (0.0, 1.0, 2.0)]
+    return ImageBatch(np.stack(waves)[None].astype(np.float32))
+
+
+def read_check_vectors(graph_folder: Path) -> Mapping[str, Vectors]:
+    """The vectors (E,) by graph's checksum; none where an earlier babelclip exported.
+
+    Raises:
+        FolderError: the file is broken.
+    """
+    file = graph_folder / CHECK_VECTORS
+    if not file.is_file():
+        return {}
+    try:
+        return {graph: np.array(vector, np.float32) for graph, vector in json.loads(file.read_text()).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise FolderError(f"{file} does not hold the vectors of the graphs beside it ({error}): export anew") from error
+
+
+def keep_check_vectors(graph_folder: Path, vectors: Mapping[str, Vectors]) -> None:
+    """Write vectors (E,) by their graph's checksum."""
+    write_json(graph_folder / CHECK_VECTORS, {graph: [round(float(x), 5) for x in v] for graph, v in vectors.items()})
+
+
+def compare_check_vector(what: str, found: Vectors, expected: Vectors) -> None:
+    """Look whether this machine computes what the exporting one did.
+
+    Raises:
+        RuntimeUnavailable: it does not.
+    """
+    norms = float(np.linalg.norm(found)) * float(np.linalg.norm(expected))
+    same_size = found.shape == expected.shape and norms > 0
+    cosine = float(found.astype(np.float64) @ expected) / norms if same_size else float("nan")
+    if not cosine >= MIN_CHECK_COSINE:
+        raise RuntimeUnavailable(
+            f"this machine computes another vector with {what}: expected a cosine of at least {MIN_CHECK_COSINE} "
+            f"with the one that was exported, found {cosine:.5f}. Export the model here (babelclip model export), use "
+            "runtime='torch', or take weights of another precision."
+        )
