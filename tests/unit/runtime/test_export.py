@@ -157,6 +157,6 @@ def test_a_tower_alone(exported_folder: Callable[[str], Path], tmp_path: Path) -
     folder = read_folder(exported_folder("small_int8"))
     made = export.export_model(folder, ["image"], tmp_path)
     assert [item.graph for item in made] == [tmp_path / "image.onnx"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.onnx", MANIFEST]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["check-onnx.json", "image.onnx", MANIFEST]
     with pytest.raises(ConfigError, match="tiny has no image tower to export; it has text"):
         export.export_model(read_folder(exported_folder("tiny")), ["image"])
