@@ -11,6 +11,7 @@
     |-- KeyFileError         a file of keys that cannot be used (``serve.access.key_schema``)
     |-- BackendLost, Overloaded, ShuttingDown
     |                        what parts of the server tell each other (``serve.inference.batcher``)
+    |-- Stopped              work of the page that nobody waits for any more (``web.work_queue``)
     |-- ServerError          a server that does not answer, or not as it should
     |-- StoreError           an index that cannot be opened, is damaged, or lacks what was asked of it
     |   `-- ModelDiffers     an index whose vectors another model made, or nobody knows which

@@ -94,7 +94,8 @@ def expect_no_foreign_element(page: Page) -> None:
     """Pictures are this server's, the one script is its own, and nothing handles events by an attribute."""
     foreign = page.evaluate(
         """() => [
-            ...document.querySelectorAll("img[src]:not([src^='/']), script:not([src^='/static/']), b, style"),
+            ...document.querySelectorAll("img[src]:not([src^='thumbnail/'], [src^='picture/']), b, style"),
+            ...document.querySelectorAll("script:not([src^='static/'])"),
             ...[...document.querySelectorAll("*")].filter(
                 (each) => [...each.attributes].some(({ name }) => name.startsWith("on"))),
         ].map((each) => each.outerHTML)"""

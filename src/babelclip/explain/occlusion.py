@@ -10,7 +10,7 @@ tells that. benchmarks/where.py has how well either finds what was pasted into a
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -73,11 +73,22 @@ def where_seen(
     *,
     cover: float | None = COVER,
     looks: Sequence[float] = LOOKS,
+    before_each: Callable[[], object] | None = None,
 ) -> Seen:
     """Compare an upright RGB image in parts with ``query`` (E,), of length one.
 
     A cell's heat is the mean of what the cosine loses by the covers that it is under, and for each size of ``looks``
     how far the parts that it is in stand above the mean of all such parts, looked at alone.
+
+    Args:
+        encoder: the model.
+        image: what is looked at.
+        query: what is looked for.
+        cells: into how many parts each side is cut.
+        cover: the side of a cover, as a share of the image's; None for no covers.
+        looks: the same of what is looked at alone.
+        before_each: called before each part is made. What it raises ends the work: there are about a hundred parts,
+            and whoever asked may have left.
 
     Raises:
         ConfigError: fewer than two cells.
@@ -89,7 +100,9 @@ def where_seen(
     covers = [] if cover is None else _regions(cells, cover)
     parts = [_regions(cells, share) for share in looks]
     images = chain([shown], _covered(shown, covers, cells), _cut_out(shown, chain(*parts), cells))
-    whole, *cosines = encoder.encode_image(images, dim=len(query)) @ query
+    whole, *cosines = (
+        encoder.encode_image(images if before_each is None else _asking(images, before_each), dim=len(query)) @ query
+    )
     heat, rest = np.zeros((cells, cells), np.float32), iter(cosines)
     if covers:
         heat += _spread(covers, [whole - next(rest) for _ in covers], cells)
@@ -117,6 +130,12 @@ def _covered(image: Image.Image, covers: Iterable[Region], cells: int) -> Iterat
 def _cut_out(image: Image.Image, parts: Iterable[Region], cells: int) -> Iterator[Image.Image]:
     for region in parts:
         yield image.crop(region.box(image, cells))
+
+
+def _asking(images: Iterable[Image.Image], before_each: Callable[[], object]) -> Iterator[Image.Image]:
+    for image in images:
+        before_each()
+        yield image
 
 
 def _spread(regions: Sequence[Region], values: Iterable[float], cells: int) -> Heat:

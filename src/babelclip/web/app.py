@@ -6,22 +6,26 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from babelclip.encodes import Encodes
 from babelclip.errors import BabelclipError
+from babelclip.html import render_html
 from babelclip.search.index import Index
 from babelclip.web import picture_routes, playground_routes, search_routes
-from babelclip.web.concurrency import ConcurrencyLimit
 from babelclip.web.curl import Api
-from babelclip.web.http import status_of
+from babelclip.web.http import Bodies, status_of
 from babelclip.web.indexing_job import IndexingJob
-from babelclip.web.middleware import SecurityHeaders, TrustedHosts
+from babelclip.web.middleware import OwnOrigin, QueryLimits, SecurityHeaders, TrustedHosts
+from babelclip.web.picture_routes import DRAWINGS_WAITING, WHERES_AT_ONCE, WHERES_WAITING
 from babelclip.web.pictures import DRAWINGS_AT_ONCE, Pictures
-from babelclip.web.search_routes import SEARCHES_AT_ONCE
-from babelclip.web.state import CountTokens, PageState
+from babelclip.web.search_routes import SEARCHES_AT_ONCE, SEARCHES_WAITING, UPLOADS_AT_ONCE, UPLOADS_WAITING
+from babelclip.web.state import CountTokens, PageState, locale_of
+from babelclip.web.where_pictures import WherePictures
+from babelclip.web.work_queue import WorkQueue
 
 STATIC = Path(__file__).parent / "static"
 PAGE_ROUTERS = (search_routes.router, picture_routes.router, playground_routes.router)
@@ -51,25 +55,43 @@ def make_page(
         job: what indexes photos beside the page.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    pictures, names = Pictures(index), tuple(names)
     app.state.page = PageState(
         index=index,
         encoder=encoder,
-        pictures=Pictures(index),
+        pictures=pictures,
         count_tokens=count_tokens,
         api=api or Api(),
         job=job,
-        searches=ConcurrencyLimit(SEARCHES_AT_ONCE),
-        drawings=ConcurrencyLimit(DRAWINGS_AT_ONCE),
+        where_pictures=WherePictures(pictures, encoder),
+        bodies=Bodies(),
+        searches=WorkQueue("search", at_once=SEARCHES_AT_ONCE, waiting=SEARCHES_WAITING),
+        uploads=WorkQueue("upload", at_once=UPLOADS_AT_ONCE, waiting=UPLOADS_WAITING),
+        drawings=WorkQueue("draw", at_once=DRAWINGS_AT_ONCE, waiting=DRAWINGS_WAITING),
+        wheres=WorkQueue("where", at_once=WHERES_AT_ONCE, waiting=WHERES_WAITING),
     )
     for router in PAGE_ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC))
-    app.add_middleware(TrustedHosts, names=tuple(names))
+    app.add_middleware(OwnOrigin, names=names)
+    app.add_middleware(TrustedHosts, names=names)
+    app.add_middleware(QueryLimits)
     app.add_middleware(SecurityHeaders)
     app.add_exception_handler(BabelclipError, _on_error)
+    app.add_exception_handler(HTTPException, _on_error)
     return app
 
 
-async def _on_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, BabelclipError)
-    return JSONResponse({"detail": str(error)}, status_of(error))
+async def _on_error(request: Request, error: Exception) -> Response:
+    """What went wrong: a page for who looks at one, else JSON."""
+    headers = None
+    if isinstance(error, HTTPException):
+        detail, status, headers = str(error.detail), error.status_code, error.headers
+    else:
+        assert isinstance(error, BabelclipError)
+        detail, status = str(error), status_of(error)
+    if "text/html" in request.headers.get("accept", ""):
+        root = "../" * (request.url.path.removeprefix(request.scope.get("root_path", "")).count("/") - 1)
+        page = render_html("web/templates/problem.html", t=await locale_of(request), problem=detail, root=root)
+        return HTMLResponse(page, status, headers)
+    return JSONResponse({"detail": detail}, status, headers)

@@ -11,11 +11,20 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from babelclip.cross_site import is_from_elsewhere, is_visit
+
+PAGES = ("/", "/playground")
+"""Where links from elsewhere may lead to."""
+MAX_QUERY_BYTES = 2**15
+"""What follows the ``?`` of an address; the connection bounds the whole head."""
+MAX_PARAMETERS = 32
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
@@ -33,6 +42,49 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+class QueryLimits:
+    """Refuses addresses with more behind their ``?`` than any that the page makes, before that is taken apart."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        query = scope["query_string"] if scope["type"] == "http" else b""
+        if len(query) > MAX_QUERY_BYTES:
+            why = f"the address has more than {MAX_QUERY_BYTES:,} bytes behind its ?"
+            await PlainTextResponse(why, 414)(scope, receive, send)
+        elif query.count(b"&") >= MAX_PARAMETERS:
+            why = f"the address has more than {MAX_PARAMETERS} parameters"
+            await PlainTextResponse(why, 400)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+class OwnOrigin:
+    """Refuses what a page elsewhere makes a browser send: it would cost a search, or a hundred looks of the model.
+
+    Whoever follows a link to the page is let in.
+    """
+
+    def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
+        self._app = app
+        self._names = frozenset(name.lower().rstrip(".") for name in names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._is_refused(scope):
+            why = "a page elsewhere on the web may not send requests to this one"
+            await PlainTextResponse(why, 403, {"Connection": "close"})(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _is_refused(self, scope: Scope) -> bool:
+        headers = Request(scope).headers
+        if scope["path"].endswith("/health") or not is_from_elsewhere(headers, self._names):
+            return False
+        is_page = scope["method"] in ("GET", "HEAD") and scope["path"] in PAGES
+        return not is_page or not is_visit(headers)
 
 
 class TrustedHosts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from pathlib import Path, PurePath
 
 from PIL import Image
@@ -29,7 +28,6 @@ class Pictures:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._turn = threading.BoundedSemaphore(DRAWINGS_AT_ONCE)
 
     def row(self, id: str) -> Row:
         """A photo or page of the index.
@@ -58,7 +56,7 @@ class Pictures:
         path = thumbnail_folder(self._index.database.url) / digest[:2] / f"{digest}{page}-{SIDE}.webp"
         if digest.isalnum() and path.is_file():
             return path.read_bytes()
-        picture = self._drawn(row, SIDE)
+        picture = thumbnail(row.kind, row.metadata, SIDE)
         if digest.isalnum() and _is_as_indexed(row):
             _keep(path, picture)
         return picture
@@ -69,7 +67,8 @@ class Pictures:
         Raises:
             ImageError: there is no such photo, or its file cannot be opened.
         """
-        return self._drawn(self.row(id), LARGE_SIDE)
+        row = self.row(id)
+        return thumbnail(row.kind, row.metadata, LARGE_SIDE)
 
     def whole(self, id: str) -> Image.Image:
         """The photo or page itself, upright, to be looked at by the model.
@@ -78,12 +77,7 @@ class Pictures:
             ImageError: there is no such photo, or its file cannot be opened.
         """
         row = self.row(id)
-        with self._turn:
-            return open_indexed(row.kind, row.metadata)
-
-    def _drawn(self, row: Row, side: int) -> bytes:
-        with self._turn:
-            return thumbnail(row.kind, row.metadata, side)
+        return open_indexed(row.kind, row.metadata)
 
 
 def _lies_in(path: str, folder: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from babelclip.web.state import CountTokens
 
 MAX_ITEMS = 24
 """Texts and images together."""
+MAX_CHARACTERS = 20_000
+"""Of all texts together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,23 @@ class Comparison:
 
 
 def compare_items(
-    encoder: Encodes, items: Sequence[PlaygroundItem], dim: int, count_tokens: CountTokens | None, api: Api
+    encoder: Encodes,
+    items: Sequence[PlaygroundItem],
+    dim: int,
+    count_tokens: CountTokens | None,
+    api: Api,
+    *,
+    before_each: Callable[[], object] = lambda: None,
 ) -> Comparison:
     """Embed and compare.
+
+    Args:
+        encoder: the model.
+        items: what is compared.
+        dim: of the vectors.
+        count_tokens: for the price; None where nobody can tell it.
+        api: where the request that is shown goes to.
+        before_each: called before each step that costs; what it raises ends the work.
 
     Raises:
         ConfigError: there are too many items, or the model has no such width.
@@ -57,13 +73,16 @@ def compare_items(
         raise ConfigError(f"give from 1 to {MAX_ITEMS} texts and images")
     texts = {index: item.name for index, item in enumerate(items) if item.image is None}
     images = {index: item.image for index, item in enumerate(items) if item.image is not None}
+    check_texts(list(texts.values()))
     sizes = [stated_size(image, UPLOADS) for image in images.values()]  # before anything is decoded
     vectors = np.empty((len(items), dim), np.float32)
     try:
+        before_each()
         if texts:
             vectors[list(texts)] = encoder.encode_text(list(texts.values()), dim=dim)
-        if images:
-            vectors[list(images)] = encoder.encode_image(list(images.values()), dim=dim)
+        for index, image in images.items():  # one by one: no two are decoded at the same time
+            before_each()
+            vectors[index] = encoder.encode_image(image, dim=dim)
     except ItemsError as error:
         raise InputError("; ".join(error.failures.values())) from error
     usage = None
@@ -75,3 +94,14 @@ def compare_items(
     sent = [item.name if item.image is None else ImageFile(item.name) for item in items]
     request = curl_line(api, encoder.name, sent, dim)
     return Comparison(tuple(items), vectors, similarity(vectors, vectors), usage, request)
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Whether so much text is taken.
+
+    Raises:
+        ConfigError: it is too much.
+    """
+    count = sum(map(len, texts))
+    if count > MAX_CHARACTERS:
+        raise ConfigError(f"the texts have {count:,} characters, the limit is {MAX_CHARACTERS:,}")

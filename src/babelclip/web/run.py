@@ -12,10 +12,17 @@ import uvicorn
 from babelclip.encodes import Encodes
 from babelclip.errors import ConfigError
 from babelclip.search.index import Index
+from babelclip.serve.bounded_connection import bounded
+from babelclip.serve.repeated_lines import limit_repeated_lines
 from babelclip.web.app import make_page
 from babelclip.web.curl import Api
 from babelclip.web.indexing_job import IndexingJob
 from babelclip.web.state import CountTokens
+
+MAX_CONNECTIONS = 256
+KEEP_ALIVE_SECONDS = 5
+DRAIN_SECONDS = 5
+"""In which what is under way is finished when the page is stopped."""
 
 
 def run_page(
@@ -52,7 +59,17 @@ def run_page(
     app = make_page(index, encoder, names=[host, *names], count_tokens=count_tokens, api=api, job=job)
     listener = _listen(host, port)
     address = f"http://{'localhost' if host in ('127.0.0.1', '::1') else host}:{listener.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    config = uvicorn.Config(
+        app,
+        http=bounded(MAX_CONNECTIONS),
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+    limit_repeated_lines()
     if job is not None:
         threading.Thread(target=job.run, daemon=True).start()
     on_ready(address)

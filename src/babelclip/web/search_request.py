@@ -18,12 +18,15 @@ from babelclip.search.filters import And, Filter, Range, of_kind
 from babelclip.search.filters_on_index import refuse_unknown_folders
 from babelclip.search.index import Hit, Index, below
 from babelclip.search.query import Query
+from babelclip.web.http import whole_number
 
 HITS_PER_PAGE = 60
 MAX_HITS = 3000
 """That can be shown one page after the other."""
 MAX_QUERY_CHARACTERS = 4000
-"""Of each part of an address; the rest is left out."""
+"""Of each part of an address."""
+MAX_QUERY_PARTS = 16
+"""Texts of a query, between its signs: each is a run of the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +59,18 @@ class SearchRequest:
         Raises:
             ConfigError: one of them is wrong.
         """
-        start = given.get("start", "0") or "0"
-        if not (start.isascii() and start.isdigit()):
-            raise ConfigError("start must be a whole number")
-        cut = {
-            name: given.get(name, "")[:MAX_QUERY_CHARACTERS] for name in ("q", "in", "like", "after", "before", "kind")
-        }
-        return cls(text=cut.pop("q"), folder=cut.pop("in"), start=int(start), **cut)
+        start = whole_number(given.get("start") or "0", "start", 0, MAX_HITS - HITS_PER_PAGE)
+        named = {name: given.get(name, "") for name in ("q", "in", "like", "after", "before", "kind")}
+        for name, value in named.items():
+            _check_length(value, name)
+        return cls(text=named.pop("q"), folder=named.pop("in"), start=start, **named)
 
     def address(self, **changes: object) -> str:
-        """The page's address for this search, with changes to it."""
+        """The page's address for this search, with changes to it; relative, as a proxy may have it below a path."""
         named = {"q": self.text, "like": self.like, "after": self.after, "before": self.before}
         named |= {"in": self.folder, "kind": self.kind, "start": str(self.start or "")}
         named |= {name: str(value) for name, value in changes.items()}
-        return "/?" + urlencode({name: value for name, value in named.items() if value})
+        return "./?" + urlencode({name: value for name, value in named.items() if value})
 
     @property
     def has_query(self) -> bool:
@@ -102,6 +103,33 @@ class SearchRequest:
         return following if len(hits) == HITS_PER_PAGE and following <= MAX_HITS - HITS_PER_PAGE else None
 
 
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of what was typed.
+
+    Raises:
+        ConfigError: there are more characters than are taken.
+    """
+    _check_length(text, "q")
+    return tuple(text.split())
+
+
+def query_of(words: Sequence[str]) -> Query:
+    """The query of words that came from elsewhere: no name of a file is opened.
+
+    Raises:
+        ConfigError: they are no query, or one of more parts than are taken.
+    """
+    query = Query.parse(words, files=False)
+    if len(query.parts) > MAX_QUERY_PARTS:
+        raise ConfigError(f"the query has {len(query.parts):,} parts between + and -, the limit is {MAX_QUERY_PARTS}")
+    return query
+
+
+def _check_length(value: str, name: str) -> None:
+    if len(value) > MAX_QUERY_CHARACTERS:
+        raise ConfigError(f"{name} has {len(value):,} characters, the limit is {MAX_QUERY_CHARACTERS:,}")
+
+
 def find(index: Index, search: SearchRequest, image: bytes | None = None) -> list[Hit]:
     """The hits of a page, best first; where there is no query, what is indexed, in no order.
 
@@ -127,7 +155,7 @@ def _query(index: Index, search: SearchRequest, image: bytes | None) -> Query | 
         stated_size(image, UPLOADS)  # before anything is decoded
         return Query.image(image)
     if search.text.strip():
-        return Query.parse(search.text.split(), files=False)
+        return query_of(words_of(search.text))
     return _vector_of(index, search.like) if search.like else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -11,7 +10,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from babelclip.errors import BabelclipError
 from babelclip.search.filters_on_index import LackingField
 from babelclip.search.index import Hit
-from babelclip.web.http import status_of, whole_body
+from babelclip.web.http import status_of
 from babelclip.web.locale import Locale
 from babelclip.web.search_page import indexed_line, render_hits, render_search_page, status_line
 from babelclip.web.search_request import SearchRequest, find
@@ -19,12 +18,20 @@ from babelclip.web.state import PageState, RequestLocale, State
 
 SEARCHES_AT_ONCE = 2
 """Each keeps a core busy for some hundredths of a second."""
+SEARCHES_WAITING = 64
+UPLOADS_AT_ONCE = 1
+"""Pictures that were sent and are decoded: each may have as many pixels as are taken."""
+UPLOADS_WAITING = 8
 router = APIRouter()
 
 
 @router.get("/")
-def page(request: Request, state: State, locale: RequestLocale) -> HTMLResponse:
+async def page(request: Request, state: State, locale: RequestLocale) -> HTMLResponse:
     """The page with the results of its address."""
+    return await state.searches.run(request, lambda stop: _page(request, state, locale))
+
+
+def _page(request: Request, state: PageState, locale: Locale) -> HTMLResponse:
     search, hits, problem, status = SearchRequest(), list[Hit](), None, 200
     lacking: list[LackingField] = []
     try:
@@ -50,14 +57,14 @@ def page(request: Request, state: State, locale: RequestLocale) -> HTMLResponse:
 @router.get("/results")
 async def search_results(request: Request, state: State, locale: RequestLocale) -> Response:
     """The cells of a search by text, or of what is similar to a photo."""
-    return await state.searches.run(request, partial(_results, request, state, locale, None))
+    return await state.searches.run(request, lambda stop: _results(request, state, locale, None))
 
 
 @router.post("/results")
 async def search_results_by_image(request: Request, state: State, locale: RequestLocale) -> Response:
     """The cells of a search by an image, which is the body."""
-    image = await whole_body(request)
-    return await state.searches.run(request, partial(_results, request, state, locale, image))
+    async with state.bodies.read(request) as image:
+        return await state.uploads.run(request, lambda stop: _results(request, state, locale, image))
 
 
 def _results(request: Request, state: PageState, locale: Locale, image: bytes | None) -> JSONResponse:

@@ -10,11 +10,13 @@ from fastapi import Depends, Request
 
 from babelclip.encodes import Encodes
 from babelclip.search.index import Index
-from babelclip.web.concurrency import ConcurrencyLimit
 from babelclip.web.curl import Api
+from babelclip.web.http import Bodies
 from babelclip.web.indexing_job import IndexingJob, IndexingProgress
 from babelclip.web.locale import Locale, choose_locale
 from babelclip.web.pictures import Pictures
+from babelclip.web.where_pictures import WherePictures
+from babelclip.web.work_queue import WorkQueue
 
 CountTokens = Callable[[Sequence[str]], int]
 """How many tokens texts are."""
@@ -30,8 +32,12 @@ class PageState:
     count_tokens: CountTokens | None
     api: Api
     job: IndexingJob | None
-    searches: ConcurrencyLimit
-    drawings: ConcurrencyLimit
+    where_pictures: WherePictures
+    bodies: Bodies
+    searches: WorkQueue  # by words
+    uploads: WorkQueue  # by images that are sent, and the playground: one is decoded at a time
+    drawings: WorkQueue
+    wheres: WorkQueue
 
     @property
     def indexing(self) -> IndexingProgress | None:

@@ -38,7 +38,7 @@ async function compare() {
   const language = new FormData(form).get("lang");
   state.textContent = "…";
   try {
-    const answer = await fetch(`/playground?lang=${language}`, {
+    const answer = await fetch(`playground?lang=${language}`, {
       method: "POST", body, headers: { "Content-Type": "application/json" },
     });
     const found = await answer.json();

@@ -25,7 +25,7 @@ async function show(wanted, { body = null, append = false } = {}) {
   results.classList.add("busy");
   if (!append) forget();
   try {
-    const answer = await fetch(`/results?${wanted}`, { method: body ? "POST" : "GET", body, signal: running.signal });
+    const answer = await fetch(`results?${wanted}`, { method: body ? "POST" : "GET", body, signal: running.signal });
     const found = await answer.json();
     if (!answer.ok) throw new Error(found.detail);
     const cells = new DOMParser().parseFromString(`<ol>${found.html}</ol>`, "text/html").querySelectorAll("li");
@@ -49,7 +49,7 @@ function search() {
   image = null;
   if (query.value.trim()) document.getElementById("like")?.remove();
   const wanted = address();
-  history.replaceState(null, "", wanted.size ? `/?${wanted}` : "/");
+  history.replaceState(null, "", wanted.size ? `./?${wanted}` : "./");
   show(wanted);
 }
 
@@ -99,7 +99,7 @@ function open(link) {
   current = link;
   const { id, kind, path, score, taken } = link.dataset;
   large.hidden = kind === "text";
-  if (kind === "text") large.removeAttribute("src"); else large.src = `/picture/${id}`;
+  if (kind === "text") large.removeAttribute("src"); else large.src = `picture/${id}`;
   snippet.hidden = kind !== "text";
   snippet.textContent = kind === "text" ? link.querySelector(".snippet").textContent : "";
   large.alt = path;
@@ -135,14 +135,21 @@ box.addEventListener("keydown", (event) => {
   if (event.key === "ArrowRight") step(1);
   if (event.key === "ArrowLeft") step(-1);
 });
-box.addEventListener("close", () => current?.focus());
+box.addEventListener("close", () => {
+  large.removeAttribute("src"); // what is still being drawn is not wanted any more
+  current?.focus();
+});
 document.getElementById("previous").addEventListener("click", () => step(-1));
 document.getElementById("next").addEventListener("click", () => step(1));
 document.getElementById("close").addEventListener("click", () => box.close());
 where.addEventListener("click", () => {
   large.classList.add("busy");
-  large.onload = large.onerror = () => large.classList.remove("busy");
-  large.src = `/where/${current.dataset.id}?${new URLSearchParams({ q: query.value })}`;
+  large.onload = () => large.classList.remove("busy");
+  large.onerror = () => {
+    large.classList.remove("busy");
+    document.getElementById("shown-facts").textContent = box.dataset.failed + box.dataset.later;
+  };
+  large.src = `where/${current.dataset.id}?${new URLSearchParams({ q: query.value })}`;
 });
 
 // While photos are being indexed: how far that is, and the first ones as they come.
@@ -150,7 +157,7 @@ const PAGE = 60;
 const indexed = document.getElementById("indexed");
 
 async function follow(before) {
-  const now = await fetch(`/progress?lang=${form.elements.lang.value}`).then((answer) => answer.json(), () => null);
+  const now = await fetch(`progress?lang=${form.elements.lang.value}`).then((answer) => answer.json(), () => null);
   if (!now) return; // the server has gone
   indexed.textContent = now.text;
   const isShort = now.running ? results.children.length < PAGE : results.children.length <= PAGE;

@@ -1,0 +1,49 @@
+"""Whether a page elsewhere on the web made a browser send a request.
+
+A browser lets any page send requests to any address that the machine reaches, this machine's own among them. The page
+cannot read the answers, but what a request costs or changes has happened by then. Browsers tell where a request comes
+from: ``Sec-Fetch-Site`` (Fetch Metadata, to https and to this machine) and ``Origin`` (https://fetch.spec.whatwg.org).
+Programs that are no browsers send neither, and no page can take them away or change them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from urllib.parse import urlsplit
+
+_OWN_SITE = ("same-origin", "none")  # "none": the user typed the address, or has it as a bookmark
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def is_from_elsewhere(headers: Mapping[str, str], own_names: Collection[str] = ()) -> bool:
+    """Whether a page of another origin caused a request.
+
+    Another port of this machine is another origin, as is a file that is open in a browser (``Origin: null``).
+
+    Args:
+        headers: of the request, by names in lower case.
+        own_names: host names of a proxy that passes requests on by another name, at the web's own ports.
+    """
+    site = headers.get("sec-fetch-site", "").strip().lower()
+    if site:
+        return site not in _OWN_SITE
+    origin = headers.get("origin", "").strip().lower()
+    if not origin:
+        return False
+    try:
+        came_from = urlsplit(origin)
+        port = came_from.port or _DEFAULT_PORTS.get(came_from.scheme)
+        asked = urlsplit(f"//{headers.get('host', '').strip().lower()}")
+        asked_port = asked.port or _DEFAULT_PORTS.get(came_from.scheme)
+    except ValueError:
+        return True
+    if came_from.hostname is None:
+        return True
+    if came_from.hostname in own_names and port in _DEFAULT_PORTS.values():
+        return False
+    return (came_from.hostname, port) != (asked.hostname, asked_port)
+
+
+def is_visit(headers: Mapping[str, str]) -> bool:
+    """Whether a browser goes to a page itself: by a link elsewhere, say. Frames and scripts do not."""
+    return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"

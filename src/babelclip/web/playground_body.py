@@ -1,0 +1,70 @@
+"""The body of a playground's request, read within bounds.
+
+Images are most of it, and are taken out before the rest is parsed: what a parser makes of a body can be a hundred times
+as large, and one wide character would make a text of 32 MB four times as large.
+"""
+
+from __future__ import annotations
+
+import json
+
+from babelclip.data_uri import from_base64
+from babelclip.errors import ConfigError
+from babelclip.web.playground import MAX_CHARACTERS, MAX_ITEMS, PlaygroundItem
+
+MAX_REST_BYTES = 12 * MAX_CHARACTERS + 2**15
+"""Of a body without its images: a character takes up to twelve bytes, and each image has a name."""
+_CONTENT = b'"content"'
+
+
+def read_playground(body: bytes) -> tuple[list[PlaygroundItem], str]:
+    """Texts, then images, and the width that is asked for ("" for the model's own).
+
+    Raises:
+        ConfigError: the body is not of the playground's form, or has more items or characters than are taken.
+    """
+    rest, contents = _without_images(body)
+    try:
+        given = json.loads(rest)
+        texts = [PlaygroundItem(_text(text)) for text in given["texts"]]
+        images = [PlaygroundItem(_text(each["name"]), _image(contents, each["content"])) for each in given["images"]]
+        return texts + images, str(given.get("dim") or "")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"the request is not of the playground's form ({type(error).__name__})") from error
+
+
+def _without_images(body: bytes) -> tuple[bytes, list[memoryview]]:
+    """A body with a number in the place of each image's base64, and the base64 of each number."""
+    view, rest, contents, done = memoryview(body), bytearray(), list[memoryview](), 0
+    while (found := body.find(_CONTENT, done)) >= 0:
+        start = body.find(b'"', found + len(_CONTENT)) + 1
+        between = body[found + len(_CONTENT) : min(start, found + len(_CONTENT) + 64)].split()
+        end = body.find(b'"', start) if between == [b":", b'"'] or between == [b':"'] else -1
+        if end < 0 or len(contents) == MAX_ITEMS:
+            break  # the rest is no image, or one too many, and is judged with what is no image
+        rest += view[done : start - 1]
+        rest += str(len(contents)).encode()
+        contents.append(view[start:end])
+        done = end + 1
+    if len(rest) + len(body) - done > MAX_REST_BYTES:
+        raise ConfigError(
+            f"the request has more than {MAX_REST_BYTES:,} bytes beside its images, or more than {MAX_ITEMS} images"
+        )
+    rest += view[done:]
+    return bytes(rest), contents
+
+
+def _image(contents: list[memoryview], number: object) -> bytes:
+    if not isinstance(number, int) or not 0 <= number < len(contents):
+        raise TypeError("the content of an image is a text")
+    return from_base64(str(contents[number], "ascii").replace("\\/", "/"))
+
+
+def _text(given: object) -> str:
+    """A text that can be written in an answer: half of a surrogate pair cannot."""
+    if not isinstance(given, str):
+        raise TypeError("a text is a text")
+    given.encode()
+    return given
