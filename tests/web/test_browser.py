@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -280,7 +281,7 @@ def show(page: Page, address: str, view: str, photo: Path) -> None:
     if view == "filters":
         page.get_by_text("Filters").click()
     if view == "similar":
-        page.goto(address + str(page.locator("#results a").first.get_attribute("href")))
+        page.goto(urljoin(f"{address}/", page.locator("#results a").first.get_attribute("href")))
     if view.startswith("lightbox"):
         page.locator("#results a").first.click()
         expect_drawn(page, "#large")

@@ -50,7 +50,8 @@ def hits(shown: Mapping[str, Any]) -> list[Hit]:
 
 
 def search_page(shown: Mapping[str, Any], locale: Locale) -> str:
-    search, found = SearchRequest(**shown["search"]), hits(shown)
+    folder = f"/{shown['search']['folder'].removeprefix('/')}"  # no other is taken
+    search, found = SearchRequest(**{**shown["search"], "folder": folder}), hits(shown)
     told = {name: shown[name] for name in ("folders", "problem", "server")}
     return render_search_page(search, found, locale=locale, count=2, **told)
 

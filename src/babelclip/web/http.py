@@ -10,7 +10,7 @@ from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
 from babelclip.errors import BabelclipError, ConfigError, InputError, RuntimeUnavailable
-from babelclip.web.work_queue import CLIENT_CLOSED_REQUEST, RETRY_SECONDS
+from babelclip.web.work_queue import CLIENT_CLOSED_REQUEST, RETRY_AFTER_SECONDS
 
 MAX_BODY_BYTES = 32 * 2**20
 """What a photo has, and not much more."""
@@ -61,7 +61,7 @@ class Bodies:
         if size > MAX_BODY_BYTES:
             raise _too_large()
         if self._held > MAX_HELD_BYTES:
-            retry = {"Retry-After": str(RETRY_SECONDS), **_CLOSE}
+            retry = {"Retry-After": str(RETRY_AFTER_SECONDS), **_CLOSE}
             raise HTTPException(503, "others send as much as is taken at once; try again in a moment", retry)
 
 

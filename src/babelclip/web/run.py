@@ -20,7 +20,7 @@ from babelclip.web.indexing_job import IndexingJob
 from babelclip.web.state import CountTokens
 
 MAX_CONNECTIONS = 256
-KEEP_ALIVE_SECONDS = 5
+RESTING_SECONDS = 5
 DRAIN_SECONDS = 5
 """In which what is under way is finished when the page is stopped."""
 
@@ -64,7 +64,7 @@ def run_page(
         http=bounded(MAX_CONNECTIONS),
         log_level="warning",
         access_log=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=RESTING_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         server_header=False,
     )

@@ -18,11 +18,11 @@ from fastapi import HTTPException, Request
 
 from babelclip.errors import BabelclipError
 
-Result = TypeVar("Result")
+Outcome = TypeVar("Outcome")
 
 CLIENT_CLOSED_REQUEST = 499
 """As nginx notes it; nobody is there to read it."""
-RETRY_SECONDS = 2
+RETRY_AFTER_SECONDS = 2
 """After which whoever was refused may ask again."""
 
 
@@ -72,7 +72,7 @@ class WorkQueue:
         self._unfinished: set[asyncio.Task[object]] = set()
         self._shared: dict[Hashable, _Job[object]] = {}
 
-    async def run(self, request: Request, work: Callable[[StopFlag], Result], *, same_as: Hashable = None) -> Result:
+    async def run(self, request: Request, work: Callable[[StopFlag], Outcome], *, same_as: Hashable = None) -> Outcome:
         """What ``work`` gives; raises what it raises.
 
         Args:
@@ -106,7 +106,7 @@ class WorkQueue:
             raise HTTPException(
                 503,
                 "too many others wait for the same kind of work already; try again in a moment",
-                {"Retry-After": str(RETRY_SECONDS)},
+                {"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
         job = _Job(work, self._free, self._threads)
         self._unfinished.add(job.task)
@@ -121,18 +121,18 @@ class WorkQueue:
             task.exception()  # looked at: where all clients have gone, nobody else does
 
 
-class _Job(Generic[Result]):
+class _Job(Generic[Outcome]):
     """One piece of work, and for how many clients."""
 
     def __init__(
-        self, work: Callable[[StopFlag], Result], free: asyncio.Semaphore, threads: ThreadPoolExecutor
+        self, work: Callable[[StopFlag], Outcome], free: asyncio.Semaphore, threads: ThreadPoolExecutor
     ) -> None:
         self.clients = 0
         self._work, self._free, self._threads = work, free, threads
         self._stop, self._runs = StopFlag(), False
         self.task = asyncio.ensure_future(self._take_turn())
 
-    async def _take_turn(self) -> Result:
+    async def _take_turn(self) -> Outcome:
         async with self._free:
             self._runs = True
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._work, self._stop)
