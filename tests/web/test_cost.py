@@ -30,8 +30,8 @@ SLOWER = 10
 """How many times its idle time a search for one word may take while others cost as much as they can."""
 BYTES_PER_BYTE = 4
 """Memory that a byte of a request may take ..."""
-CONSTANT = 2**30
-"""... beside what one picture of as many pixels as are taken does when it is decoded."""
+CONSTANT = 20 * 120_000_000
+"""... beside what one picture of as many pixels as are taken does: it is copied up to four times, of four bytes a pixel."""
 FLOOD = 45
 ONE_WORD = {"q": "dog"}
 
