@@ -31,7 +31,7 @@ SLOWER = 10
 BYTES_PER_BYTE = 4
 """Memory that a byte of a request may take ..."""
 CONSTANT = 20 * 120_000_000
-"""... beside what one picture of as many pixels as are taken does: it is copied up to four times, of four bytes a pixel."""
+"""... beside what one picture of as many pixels as are taken does: up to five copies of four bytes a pixel."""
 FLOOD = 45
 ONE_WORD = {"q": "dog"}
 
