@@ -6,9 +6,8 @@ as large, and one wide character would make a text of 32 MB four times as large.
 
 from __future__ import annotations
 
-import json
-
 from babelclip.data_uri import from_base64
+from babelclip.decode import parse_json
 from babelclip.errors import ConfigError
 from babelclip.web.playground import MAX_CHARACTERS, MAX_ITEMS, PlaygroundItem
 
@@ -25,7 +24,7 @@ def read_playground(body: bytes) -> tuple[list[PlaygroundItem], str]:
     """
     rest, contents = _without_images(body)
     try:
-        given = json.loads(rest)
+        given = parse_json(rest)
         texts = [PlaygroundItem(_text(text)) for text in given["texts"]]
         images = [PlaygroundItem(_text(each["name"]), _image(contents, each["content"])) for each in given["images"]]
         return texts + images, str(given.get("dim") or "")
