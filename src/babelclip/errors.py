@@ -14,7 +14,8 @@
     |-- Stopped              work of the page that nobody waits for any more (``web.work_queue``)
     |-- ServerError          a server that does not answer, or not as it should
     |-- StoreError           an index that cannot be opened, is damaged, or lacks what was asked of it
-    |   `-- ModelDiffers     an index whose vectors another model made, or nobody knows which
+    |   |-- ModelDiffers     an index whose vectors another model made, or nobody knows which
+    |   `-- Damaged          bytes of an index that are no longer what was written (``search.stores.sqlite_seals``)
     |-- ItemsError           some items of a call failed; carries the reasons and the vectors of all others
     `-- InputError           one item that cannot be embedded
         |-- TextError

@@ -22,12 +22,12 @@ MIN_CHECK_COSINE = 0.9999
 """Between the stored vector and this machine's. Processors of one number type differ by less than 1e-6."""
 
 
-def check_text() -> TextBatch:
+def check_text_batch() -> TextBatch:
     """Ids that every vocabulary has."""
     return TextBatch(np.array([[0, 5, 9, 17, 6, 33, 2]], np.int64), np.full(1, NO_ADAPTER, np.int64))
 
 
-def check_image(size: int) -> ImageBatch:
+def check_image_batch(size: int) -> ImageBatch:
     """Waves over a picture (1, 3, S, S)."""
     rows, columns = np.mgrid[:size, :size] / size
     waves = [np.sin(7 * rows + turn) * np.cos(5 * columns - turn) for turn in (0.0, 1.0, 2.0)]

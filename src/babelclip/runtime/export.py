@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from babelclip.arrays import NO_ADAPTER, ImageBatch, TextBatch, Vectors
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.errors import ConfigError, FolderError, RuntimeUnavailable
-from babelclip.runtime.check_vector import check_image, check_text, keep_check_vectors, read_check_vectors
+from babelclip.runtime.check_vector import check_image_batch, check_text_batch, keep_check_vectors, read_check_vectors
 from babelclip.runtime.exported import (
     Export,
     GraphFacts,
@@ -99,9 +99,9 @@ def export_model(
 def _check_vector(folder: ModelFolder, reference: TorchRuntime, tower: Tower) -> Vectors:
     """What torch makes (E,) of the input that the graph is asked when it is first opened."""
     if tower == "text":
-        return reference.run_text(check_text())[0]
+        return reference.run_text(check_text_batch())[0]
     assert folder.config.vision is not None
-    return reference.run_images(check_image(folder.config.vision.image_size))[0]
+    return reference.run_images(check_image_batch(folder.config.vision.image_size))[0]
 
 
 def _write_tower(folder: ModelFolder, towers: DualEncoder, tower: Tower, path: Path) -> None:

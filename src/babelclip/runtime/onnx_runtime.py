@@ -20,7 +20,7 @@ from babelclip.arrays import NO_ADAPTER, ImageBatch, TextBatch, Vectors
 from babelclip.checkpoint.checksums import sha256
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.errors import ConfigError, RuntimeUnavailable
-from babelclip.runtime.check_vector import check_image, check_text, compare_check_vector, read_check_vectors
+from babelclip.runtime.check_vector import check_image_batch, check_text_batch, compare_check_vector, read_check_vectors
 from babelclip.runtime.exported import Export, Tower
 
 _SEVERITY_ERROR = 3
@@ -89,13 +89,13 @@ class OnnxRuntime:
             return
         feed: dict[str, NDArray[np.int64] | NDArray[np.float32]] = {}
         if name == "text":
-            batch = check_text()
+            batch = check_text_batch()
             feed["token_ids"] = batch.token_ids
             if "adapters" in tower.input_names:
                 feed["adapters"] = batch.adapters
         else:
             assert self._image_size is not None
-            feed["pixels"] = check_image(self._image_size).pixels
+            feed["pixels"] = check_image_batch(self._image_size).pixels
         compare_check_vector(str(graph), tower.run(feed)[0], expected)
 
 

@@ -18,7 +18,7 @@ from babelclip.web.state import CountTokens
 
 MAX_ITEMS = 24
 """Texts and images together."""
-MAX_CHARACTERS = 20_000
+MAX_TEXT_CHARACTERS = 20_000
 """Of all texts together."""
 
 
@@ -103,5 +103,5 @@ def check_texts(texts: Sequence[str]) -> None:
         ConfigError: it is too much.
     """
     count = sum(map(len, texts))
-    if count > MAX_CHARACTERS:
-        raise ConfigError(f"the texts have {count:,} characters, the limit is {MAX_CHARACTERS:,}")
+    if count > MAX_TEXT_CHARACTERS:
+        raise ConfigError(f"the texts have {count:,} characters, the limit is {MAX_TEXT_CHARACTERS:,}")

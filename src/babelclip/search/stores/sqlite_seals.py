@@ -28,7 +28,7 @@ _ODD = np.random.default_rng(20261130).integers(0, 2**63, 64, np.uint64) * np.ui
 """Odd numbers, by which a multiplication loses nothing."""
 
 
-class Damaged(Exception):
+class Damaged(StoreError):
     """Bytes that are no longer what was written; nothing is answered from them. Who knows the file tells the user."""
 
 
