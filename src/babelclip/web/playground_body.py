@@ -9,7 +9,7 @@ from __future__ import annotations
 from babelclip.data_uri import from_base64
 from babelclip.decode import parse_json
 from babelclip.errors import ConfigError
-from babelclip.web.playground import MAX_TEXT_CHARACTERS, MAX_ITEMS, PlaygroundItem
+from babelclip.web.playground import MAX_ITEMS, MAX_TEXT_CHARACTERS, PlaygroundItem
 
 MAX_REST_BYTES = 12 * MAX_TEXT_CHARACTERS + 2**15
 """Of a body without its images: a character takes up to twelve bytes, and each image has a name."""
