@@ -93,7 +93,7 @@ def test_similar_ones_stay_asked_for_while_filters_are_set(address: str) -> None
 
 def test_how_far_indexing_is(indexing: str) -> None:
     told, said = [], set()
-    while (now := httpx.get(f"{indexing}/progress").json())["running"]:
+    while (now := httpx.get(f"{indexing}/progress").raise_for_status().json())["running"]:
         told.append(now["text"])
         assert "<form" in httpx.get(indexing).text
         status = httpx.get(f"{indexing}/results").json()["status"]

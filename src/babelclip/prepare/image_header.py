@@ -44,11 +44,14 @@ def open_by_bytes(data: bytes, formats: tuple[str, ...], name: str) -> Image.Ima
     found = format_of(data)
     if found == "HEIF" and "HEIF" in formats:
         return _open_heif(data, name)
-    image = None if found == "RAW" else _open_by_pillow(data, formats)
-    if image is None and found == "WEBP" and "WEBP" in formats:
-        image = _open_by_pillow(_padded(data), ("WEBP",))
-        if image is not None:
-            image.info[PADDED] = CUT
+    try:
+        image = None if found == "RAW" else _open_by_pillow(data, formats)
+        if image is None and found == "WEBP" and "WEBP" in formats:
+            image = _open_by_pillow(_padded(data), ("WEBP",))
+            if image is not None:
+                image.info[PADDED] = CUT
+    except Image.DecompressionBombError as error:  # of a format that is decoded as it is opened
+        raise ImageError(f"{name}: has more pixels than Pillow opens of a {found} file: {error}") from error
     if image is None:
         raise ImageError(f"{name}: {why_unknown(data, formats)}")
     return image
@@ -63,6 +66,8 @@ def _open_by_pillow(data: bytes, formats: tuple[str, ...]) -> Image.Image | None
         try:
             if accepts is None or accepts(data[:16]) is True or accepts(data[:16]) == 1:
                 return factory(io.BytesIO(data), "")
+        except Image.DecompressionBombError:
+            raise
         except Exception:  # parsers of broken headers raise many kinds
             continue
     return None

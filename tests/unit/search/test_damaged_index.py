@@ -13,6 +13,7 @@ from babelclip.errors import StoreError
 from babelclip.search.filters import Eq, Filter, Range
 from babelclip.search.open_store import open_database
 from babelclip.search.store import Row
+from babelclip.search.stores.sqlite import SqliteDatabase
 
 DIM, ROWS, PAGE = 24, 600, 4096
 WHERE: list[Filter | None] = [None, Eq("kind", "image"), Range("taken", "2015"), Eq("camera", "B")]
@@ -135,3 +136,11 @@ def test_vectors_lost_with_their_codes_are_missed(tmp_path: Path) -> None:
     file.close()
     with pytest.raises(StoreError, match=r"were written, .* are there"):
         answers(path)
+
+
+def test_a_statement_that_was_not_read_to_its_end_holds_up_no_other(tmp_path: Path) -> None:
+    database = SqliteDatabase(tmp_path / "index.db", create=True)
+    with database.reading() as cursor:
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # answers with a row that nobody reads
+    assert database.notes() == {}
+    assert cursor is not None, "it lives as long as a thread that was interrupted holds it"

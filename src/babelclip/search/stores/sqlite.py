@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from babelclip.errors import StoreError
@@ -188,8 +188,8 @@ class SqliteDatabase:
         with self.lock:
             if self._file is not None and self._file != self._file_now():  # SQLite would go on with what nobody sees
                 raise StoreError(f"{self.path} was taken away, or another put in its place, while it was open")
-            with self.telling_of_damage():
-                yield self.connection.cursor()
+            with self.telling_of_damage(), closing(self.connection.cursor()) as cursor:
+                yield cursor  # closed under the lock: a statement that still has rows would hold up others' COMMIT
 
     @contextmanager
     def telling_of_damage(self) -> Iterator[None]:
