@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from torch import Tensor
+from torch.distributed import TCPStore
 from torch.distributed.tensor import DTensor
 from training_stages import STAGES, tiny_stage
 
@@ -52,15 +52,15 @@ def join(rank: int, size: int, folder: str, task: Callable[[ProcessGroupInfo, Pa
     """One of several processes, as torchrun would start it."""
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1")
-    os.environ["MASTER_PORT"] = Path(folder, "port").read_text()
+    os.environ |= {"MASTER_PORT": Path(folder, "port").read_text(), "TORCHELASTIC_USE_AGENT_STORE": "True"}
     with open_process_group(CPU) as group:
         task(group, Path(folder))
 
 
 def on_two(folder: Path, task: Callable[[ProcessGroupInfo, Path], None]) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        (folder / "port").write_text(str(probe.getsockname()[1]))
+    """Run a task in two processes, which meet at a port of this one's: no other test can take it in between."""
+    meeting = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    (folder / "port").write_text(str(meeting.port))
     mp.spawn(join, (2, str(folder), task), nprocs=2)
 
 
