@@ -64,7 +64,7 @@ def _open_by_pillow(data: bytes, formats: tuple[str, ...]) -> Image.Image | None
             continue
         factory, accepts = Image.OPEN[name]
         try:
-            if accepts is None or accepts(data[:16]) is True or accepts(data[:16]) == 1:
+            if accepts is None or accepts(data[:16]) == 1:  # a text says why not
                 return factory(io.BytesIO(data), "")
         except Image.DecompressionBombError:
             raise

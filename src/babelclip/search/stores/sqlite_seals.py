@@ -145,6 +145,16 @@ def row_seal(row: int, id: str, kind: str, metadata: str) -> int:
     return crc32(f"{row},{id!r},{kind!r},{metadata}".encode(errors="surrogatepass"))
 
 
+def check_row(seal: int, row: int, id: str, kind: str, metadata: str) -> None:
+    """Compare the values of a row with its seal.
+
+    Raises:
+        Damaged: they are others.
+    """
+    if row_seal(row, id, kind, metadata) != seal:
+        raise Damaged(f"row {row} does not fit its checksum")
+
+
 def vector_seal(row: int, blob: bytes) -> int:
     """The checksum of a vector at its place."""
     return crc32(blob, row & 0xFFFFFFFF)
@@ -173,8 +183,7 @@ def check_rows_of(cursor: sqlite3.Cursor, number: int) -> None:
     count = total = 0
     statement = f"SELECT row, id, kind, metadata, seal FROM rows_{number} NOT INDEXED"
     for row, id, kind, metadata, seal in cursor.execute(statement):
-        if crc32(f"{row},{id!r},{kind!r},{metadata}".encode(errors="surrogatepass")) != seal:
-            raise Damaged(f"row {row} does not fit its checksum")
+        check_row(seal, row, id, kind, metadata)
         count += 1
         total += seal
     check_total(cursor, f"rows_{number}", count, total)

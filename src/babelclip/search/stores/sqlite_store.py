@@ -21,6 +21,7 @@ from babelclip.search.stores.sqlite_scan import Scan
 from babelclip.search.stores.sqlite_seals import (
     Damaged,
     add,
+    check_row,
     check_rows_of,
     check_vectors,
     read_total,
@@ -130,14 +131,10 @@ class SqliteStore:
         scored = {}
         for row, id, kind, metadata, seal in entries:
             if self._sealed:
-                self._check_row(seal, row, id, kind, metadata)
+                check_row(seal, row, id, kind, metadata)
             scored[row] = Scored(id, kind, json.loads(metadata), chosen[row])
         self._check_found(cursor, len(scored), len(chosen), changes)
         return [scored[row] for row in chosen if row in scored]
-
-    def _check_row(self, seal: int, row: int, id: str, kind: str, metadata: str) -> None:
-        if row_seal(row, id, kind, metadata) != seal:
-            raise Damaged(f"row {row} does not fit its checksum")
 
     @property
     def _seal(self) -> str:
@@ -183,7 +180,7 @@ class SqliteStore:
         for row, id, kind, metadata, seal in self._pages(columns, f"rows_{self.number} NOT INDEXED", where):
             with self._database.telling_of_damage():
                 if self._sealed:
-                    self._check_row(seal, row, id, kind, metadata)
+                    check_row(seal, row, id, kind, metadata)
             yield Known(id, kind, json.loads(metadata))
 
     def rows(self, where: Filter | None = None) -> Iterator[Row]:
@@ -217,7 +214,7 @@ class SqliteStore:
     def _row(self, entry: tuple[int, str, str, str, bytes, int, int]) -> Row:
         number, id, kind, metadata, blob, sealed_row, sealed_vector = entry
         if self._sealed:
-            self._check_row(sealed_row, number, id, kind, metadata)
+            check_row(sealed_row, number, id, kind, metadata)
             check_vectors([(number, blob, sealed_vector)])
         return Row(id, kind, np.frombuffer(blob, np.float16).astype(np.float32), json.loads(metadata))
 
