@@ -8,6 +8,8 @@ Programs that are no browsers send neither, and no page can take them away or ch
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
@@ -47,3 +49,30 @@ def is_from_elsewhere(headers: Mapping[str, str], own_names: Collection[str] = (
 def is_visit(headers: Mapping[str, str]) -> bool:
     """Whether a browser goes to a page itself: by a link elsewhere, say. Frames and scripts do not."""
     return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+
+
+def names_of_this_machine() -> frozenset[str]:
+    """What this machine is called here and in its own network."""
+    machine = socket.gethostname().lower()
+    return frozenset({"localhost", machine, f"{machine}.local"} - {""})
+
+
+def is_own_host(header: str, names: Collection[str]) -> bool:
+    """Whether a ``Host`` is an address in numbers, which is nobody's domain, or one of some names.
+
+    A site elsewhere can let its own name lead to this machine (DNS rebinding); a request says by which name it came.
+    """
+    host = _host_of(header)
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host in names
+    return True
+
+
+def _host_of(header: str) -> str:
+    """The name or address in a ``Host`` header, without its port and brackets."""
+    host = header.lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].rstrip(".")

@@ -56,6 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "remote": {"data_uri", "item_encoder", "prepare", "vectors"},
     "serve": {
         "checkpoint",
+        "cross_site",
         "data_uri",
         "encodes",
         "encoder",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from collections.abc import Iterable
 
 from starlette.datastructures import MutableHeaders
@@ -11,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from babelclip.cross_site import is_from_elsewhere, is_visit
+from babelclip.cross_site import is_from_elsewhere, is_own_host, is_visit, names_of_this_machine
 
 PAGES = ("/", "/playground")
 """Where links from elsewhere may lead to."""
@@ -98,27 +96,11 @@ class TrustedHosts:
 
     def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
         self._app = app
-        machine = socket.gethostname().lower()
-        self._names = {"localhost", machine, f"{machine}.local", *(name.lower().rstrip(".") for name in names)} - {""}
+        self._names = names_of_this_machine() | {name.lower().rstrip(".") for name in names} - {""}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not self._is_trusted(host_of(Request(scope).headers.get("host", ""))):
+        if scope["type"] == "http" and not is_own_host(Request(scope).headers.get("host", ""), self._names):
             why = "this is not a name of this server; it is told the names by which it is reached by --page-name"
             await PlainTextResponse(why, 400)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
-
-    def _is_trusted(self, host: str) -> bool:
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            return host in self._names
-        return True
-
-
-def host_of(header: str) -> str:
-    """The name or address in a ``Host`` header, without its port and brackets."""
-    host = header.lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].rstrip(".")

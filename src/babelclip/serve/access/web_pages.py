@@ -9,14 +9,13 @@ no ``Origin`` is no page.
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from babelclip.cross_site import is_own_host, names_of_this_machine
 from babelclip.serve.access.origins import ANY
 from babelclip.serve.access_log import AccessLog
 from babelclip.serve.error_responses import error_response
@@ -53,16 +52,8 @@ def page_elsewhere(origin: str | None, host: str, fetch_site: str | None) -> str
     """
     if origin is None:
         return "another site" if fetch_site in ("cross-site", "same-site") else None
-    is_own = urlsplit(origin).netloc.lower() == host.lower() != "" and _is_this_machine(host)
-    return None if is_own else origin
-
-
-def _is_this_machine(host: str) -> bool:
-    """Whether a ``Host`` is an address in numbers, which is nobody's domain, or a name of this machine."""
     try:
-        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-        ipaddress.ip_address(name)
-    except ValueError:
-        machine = socket.gethostname().lower()
-        return name in {"localhost", machine, f"{machine}.local"}
-    return True
+        is_own = urlsplit(origin).netloc.lower() == host.lower() != "" and is_own_host(host, names_of_this_machine())
+    except ValueError:  # no address
+        is_own = False
+    return None if is_own else origin
