@@ -53,9 +53,8 @@ MAY_REACH_OUT = {
     "serve/run.py": "listens",
     "serve/shutdown.py": "the socket that serve/run.py listens at",
     "serve/listening.py": "the socket for that",
-    "serve/access/web_pages.py": "what this machine is called",
+    "cross_site.py": "what this machine is called; no request",
     "web/run.py": "listens",
-    "web/middleware.py": "this machine's own name",
 }
 
 
