@@ -13,37 +13,45 @@ import socket
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
-_OWN_SITE = ("same-origin", "none")  # "none": the user typed the address, or has it as a bookmark
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def is_from_elsewhere(headers: Mapping[str, str], own_names: Collection[str] = ()) -> bool:
-    """Whether a page of another origin caused a request.
+def page_elsewhere(headers: Mapping[str, str], own_names: Collection[str] = ()) -> str | None:
+    """The page of another origin that made a browser send a request; None: no page did, or one of our own.
 
-    Another port of this machine is another origin, as is a file that is open in a browser (``Origin: null``).
+    Another port of this machine is another origin, as is a file that is open in a browser (``Origin: null``). A page
+    that came by a name which is not ours is nobody's that we know (``is_own_host``), whatever the browser says.
 
     Args:
         headers: of the request, by names in lower case.
-        own_names: host names of a proxy that passes requests on by another name, at the web's own ports.
+        own_names: host names by which a proxy passes requests on, beside this machine's own.
     """
     site = headers.get("sec-fetch-site", "").strip().lower()
-    if site:
-        return site not in _OWN_SITE
-    origin = headers.get("origin", "").strip().lower()
-    if not origin:
-        return False
+    origin = headers.get("origin", "").strip()
+    if not origin and site in ("", "none"):  # "none": the user typed the address, or has it as a bookmark
+        return None
+    host = headers.get("host", "").strip()
+    if site == "same-origin":
+        is_own = is_own_host(host, names_of_this_machine() | set(own_names))
+    else:
+        is_own = site in ("", "none") and _is_own_origin(origin.lower(), host.lower(), own_names)
+    return None if is_own else origin or "another site"
+
+
+def _is_own_origin(origin: str, host: str, own_names: Collection[str]) -> bool:
+    """Whether an origin is where the request went to, or a proxy at the web's own ports."""
     try:
-        came_from = urlsplit(origin)
-        port = came_from.port or _DEFAULT_PORTS.get(came_from.scheme)
-        asked = urlsplit(f"//{headers.get('host', '').strip().lower()}")
-        asked_port = asked.port or _DEFAULT_PORTS.get(came_from.scheme)
-    except ValueError:
-        return True
-    if came_from.hostname is None:
-        return True
-    if came_from.hostname in own_names and port in _DEFAULT_PORTS.values():
+        came_from, asked = urlsplit(origin), urlsplit(f"//{host}")
+        default = _DEFAULT_PORTS.get(came_from.scheme)
+        port, asked_port = came_from.port or default, asked.port or default
+    except ValueError:  # no address
         return False
-    return (came_from.hostname, port) != (asked.hostname, asked_port)
+    if came_from.hostname is None:
+        return False
+    if came_from.hostname in own_names and port in _DEFAULT_PORTS.values():
+        return True
+    is_same = (came_from.hostname, port) == (asked.hostname, asked_port)
+    return is_same and is_own_host(host, names_of_this_machine() | set(own_names))
 
 
 def is_visit(headers: Mapping[str, str]) -> bool:

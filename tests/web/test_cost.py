@@ -201,7 +201,7 @@ def test_each_kind_of_body_at_each_route(page: Page, kind: str) -> None:
     body = BODIES[kind]()
     for method, path in ROUTES:
         try:
-            within_bounds(page, method, path, ("?q=a", b""), body)
+            within_bounds(page, method, path, ("?q=a" if "/where/" in path else "", b""), body)
         except AssertionError as error:
             raise AssertionError(f"{method} {path}: {error}") from error
 

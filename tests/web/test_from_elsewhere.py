@@ -8,8 +8,6 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from babelclip.cross_site import is_from_elsewhere
-
 from .test_cost import ROUTES
 
 COSTLY = [pair for pair in ROUTES if pair[1] != "/health"]
@@ -60,20 +58,6 @@ def test_a_link_elsewhere_leads_to_the_page_but_no_form_does(address: str) -> No
         assert httpx.get(address + path, headers=followed).status_code == 200
     for method, path in set(COSTLY) - {("GET", "/"), ("GET", "/playground")}:
         assert httpx.request(method, address + path, headers=followed).status_code == 403, (method, path)
-
-
-def test_the_name_of_a_proxy_is_an_origin_at_the_ports_of_the_web_alone() -> None:
-    for origin, is_elsewhere in (
-        ("https://photos.example.org", False),
-        ("http://photos.example.org", False),
-        ("https://photos.example.org:3000", True),
-        ("https://photos.example.org.evil.example", True),
-    ):
-        asked = {"origin": origin, "host": "127.0.0.1:8090"}
-        assert is_from_elsewhere(asked, {"photos.example.org"}) is is_elsewhere, origin
-        assert is_from_elsewhere(asked), origin
-    assert not is_from_elsewhere({"origin": "https://photos.example.org", "host": "photos.example.org"})
-    assert not is_from_elsewhere({"origin": "https://photos.example.org", "host": "photos.example.org:443"})
 
 
 def test_no_frame_and_no_referrer(address: str) -> None:

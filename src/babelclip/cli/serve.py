@@ -150,7 +150,7 @@ def _page(stack: ExitStack, index: str | None, names: tuple[str, ...], address: 
         opened = stack.enter_context(Index.open(url, encoder))
         api = Api(url="", needs_key=address.keys is not None)
         page = make_page(opened, encoder, names=[address.host, *names], count_tokens=encoder.count_tokens, api=api)
-        return MountedApp(page, FIRST_SEGMENTS)
+        return MountedApp(page, FIRST_SEGMENTS, frozenset(names))
 
     return made
 

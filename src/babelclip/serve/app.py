@@ -52,6 +52,7 @@ class MountedApp:
 
     app: ASGIApp
     first_segments: frozenset[str]  # of its paths: "" is /, "static" all of /static/...
+    names: frozenset[str] = frozenset()  # by which it is reached, beside this machine's own
 
 
 MountApp = Callable[[InProcessEncoder], MountedApp]
@@ -127,7 +128,8 @@ def application(
     if settings.keys_for:
         app.add_middleware(GuardedPaths, kinds=settings.keys_for, admit=state.admit, access_log=access_log)
     if settings.mode == "api" and isinstance(authenticator, NoAuth):
-        app.add_middleware(RefuseForeignPages, access_log=access_log, allowed=settings.cors_origins)
+        own = frozenset[str]() if mounted is None else mounted.names
+        app.add_middleware(RefuseForeignPages, access_log=access_log, allowed=settings.cors_origins, own_names=own)
     if mounted is not None:
         app.add_middleware(PathDispatch, mounted=mounted)
     app.add_middleware(RequestLimits, access_log=access_log, settings=settings)

@@ -15,6 +15,7 @@ from babelclip.encodes import Encodes
 from babelclip.errors import BabelclipError
 from babelclip.html import render_html
 from babelclip.search.index import Index
+from babelclip.serve.http_methods import HttpMethods
 from babelclip.web import picture_routes, playground_routes, search_routes
 from babelclip.web.curl import Api
 from babelclip.web.http import Bodies, status_of
@@ -73,6 +74,7 @@ def make_page(
     for router in PAGE_ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC))
+    app.add_middleware(HttpMethods, routes=app.router.routes)
     app.add_middleware(OwnOrigin, names=names)
     app.add_middleware(TrustedHosts, names=names)
     app.add_middleware(QueryLimits)

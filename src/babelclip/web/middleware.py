@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from babelclip.cross_site import is_from_elsewhere, is_own_host, is_visit, names_of_this_machine
+from babelclip.cross_site import is_own_host, is_visit, names_of_this_machine, page_elsewhere
 
 PAGES = ("/", "/playground")
 """Where links from elsewhere may lead to."""
@@ -79,7 +79,7 @@ class OwnOrigin:
 
     def _is_refused(self, scope: Scope) -> bool:
         headers = Request(scope).headers
-        if scope["path"].endswith("/health") or not is_from_elsewhere(headers, self._names):
+        if scope["path"].endswith("/health") or page_elsewhere(headers, self._names) is None:
             return False
         is_page = scope["method"] in ("GET", "HEAD") and scope["path"] in PAGES
         return not is_page or not is_visit(headers)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
 from babelclip.errors import InputError
+from babelclip.web.parameters import takes
 from babelclip.web.search_request import words_of
 from babelclip.web.state import State
 from babelclip.web.work_queue import StopFlag
@@ -21,19 +22,19 @@ WHERES_WAITING = 8
 router = APIRouter()
 
 
-@router.get("/thumbnail/{id}")
+@router.get("/thumbnail/{id}", dependencies=[takes()])
 async def small_picture(request: Request, id: str, state: State) -> Response:
     """A photo for the grid."""
     return _picture(await state.drawings.run(request, partial(_drawn, partial(state.pictures.small, id))))
 
 
-@router.get("/picture/{id}")
+@router.get("/picture/{id}", dependencies=[takes()])
 async def large_picture(request: Request, id: str, state: State) -> Response:
     """A photo for the lightbox."""
     return _picture(await state.drawings.run(request, partial(_drawn, partial(state.pictures.large, id))))
 
 
-@router.get("/where/{id}")
+@router.get("/where/{id}", dependencies=[takes("q")])
 async def where(request: Request, id: str, q: str, state: State) -> Response:
     """Where in a photo the text is seen."""
     words = words_of(q)

@@ -25,6 +25,9 @@ def read_playground(body: bytes) -> tuple[list[PlaygroundItem], str]:
     rest, contents = _without_images(body)
     try:
         given = parse_json(rest)
+        _refuse_unknown(given, ("texts", "images", "dim"))
+        for each in given["images"]:
+            _refuse_unknown(each, ("name", "content"))
         texts = [PlaygroundItem(_text(text)) for text in given["texts"]]
         images = [PlaygroundItem(_text(each["name"]), _image(contents, each["content"])) for each in given["images"]]
         return texts + images, str(given.get("dim") or "")
@@ -53,6 +56,11 @@ def _without_images(body: bytes) -> tuple[bytes, list[memoryview]]:
         )
     rest += view[done:]
     return bytes(rest), contents
+
+
+def _refuse_unknown(given: dict[str, object], names: tuple[str, ...]) -> None:
+    for name in given.keys() - set(names):
+        raise ConfigError(f"unknown field {name[:80]!r} in the request: expected {', '.join(names)}")
 
 
 def _image(contents: list[memoryview], number: object) -> bytes:

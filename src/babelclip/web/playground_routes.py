@@ -12,6 +12,7 @@ from babelclip.encodes import Encodes
 from babelclip.errors import BabelclipError
 from babelclip.web.http import status_of, whole_number
 from babelclip.web.locale import Locale
+from babelclip.web.parameters import LANGUAGE, takes
 from babelclip.web.playground import Comparison, PlaygroundItem, check_texts, compare_items
 from babelclip.web.playground_body import read_playground
 from babelclip.web.playground_page import render_comparison, render_playground
@@ -23,7 +24,7 @@ WIDTHS = (64, 96, 128, 256, 512, 768)
 router = APIRouter()
 
 
-@router.get("/playground")
+@router.get("/playground", dependencies=[takes("texts", "dim", LANGUAGE)])
 async def playground(request: Request, state: State, locale: RequestLocale) -> HTMLResponse:
     """The playground, with what came of the texts of its address."""
     if not request.query_params.get("texts", "").strip():
@@ -53,7 +54,7 @@ def _page(request: Request, state: PageState, locale: Locale, stop: StopFlag) ->
     return HTMLResponse(rendered, status)
 
 
-@router.post("/playground")
+@router.post("/playground", dependencies=[takes(LANGUAGE)])
 async def playground_with_images(request: Request, state: State, locale: RequestLocale) -> JSONResponse:
     """What came of texts and images: {"texts": [...], "images": [{"name", "content" in base64}], "dim"}."""
     async with state.bodies.read(request) as body:

@@ -12,6 +12,7 @@ from babelclip.search.filters_on_index import LackingField
 from babelclip.search.index import Hit
 from babelclip.web.http import status_of
 from babelclip.web.locale import Locale
+from babelclip.web.parameters import LANGUAGE, SEARCH, takes
 from babelclip.web.search_page import indexed_line, render_hits, render_search_page, status_line
 from babelclip.web.search_request import SearchRequest, find
 from babelclip.web.state import PageState, RequestLocale, State
@@ -22,10 +23,12 @@ SEARCHES_WAITING = 64
 UPLOADS_AT_ONCE = 1
 """Pictures that were sent and are decoded: each may have as many pixels as are taken."""
 UPLOADS_WAITING = 8
+BY_IMAGE = tuple(name for name in SEARCH if name not in ("q", "like"))
+"""Beside an image that is the query, words and what is similar would mean nothing."""
 router = APIRouter()
 
 
-@router.get("/")
+@router.get("/", dependencies=[takes(*SEARCH)])
 async def page(request: Request, state: State, locale: RequestLocale) -> HTMLResponse:
     """The page with the results of its address."""
     return await state.searches.run(request, lambda stop: _page(request, state, locale))
@@ -54,13 +57,13 @@ def _page(request: Request, state: PageState, locale: Locale) -> HTMLResponse:
     return HTMLResponse(rendered, status)
 
 
-@router.get("/results")
+@router.get("/results", dependencies=[takes(*SEARCH)])
 async def search_results(request: Request, state: State, locale: RequestLocale) -> Response:
     """The cells of a search by text, or of what is similar to a photo."""
     return await state.searches.run(request, lambda stop: _results(request, state, locale, None))
 
 
-@router.post("/results")
+@router.post("/results", dependencies=[takes(*BY_IMAGE)])
 async def search_results_by_image(request: Request, state: State, locale: RequestLocale) -> Response:
     """The cells of a search by an image, which is the body."""
     async with state.bodies.read(request) as image:
@@ -82,14 +85,14 @@ def _results(request: Request, state: PageState, locale: Locale, image: bytes | 
     )
 
 
-@router.get("/progress")
+@router.get("/progress", dependencies=[takes(LANGUAGE)])
 def progress(state: State, locale: RequestLocale) -> dict[str, Any]:
     """How much is indexed, and whether more is coming."""
     indexing, count = state.indexing, state.index.count()
     return {"running": indexing is not None, "count": count, "text": indexed_line(locale, count, indexing)}
 
 
-@router.get("/health")
+@router.get("/health", dependencies=[takes()])
 def page_health(state: State) -> dict[str, Any]:
     """Whether it answers, and how much is indexed."""
     return {"status": "ok", "indexed": state.index.count()}

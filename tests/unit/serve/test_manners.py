@@ -14,7 +14,6 @@ from fastapi import FastAPI
 from babelclip.encoder import Encoder
 from babelclip.errors import ConfigError
 from babelclip.serve.access.keys import KeyFile
-from babelclip.serve.access.web_pages import page_elsewhere
 from babelclip.serve.app import make_app
 from babelclip.serve.settings import Guarded, ServerSettings
 
@@ -184,11 +183,6 @@ def test_origins_are_checked() -> None:
             ServerSettings(cors_origins=(wrong,))
     for good in ("*", "http://localhost:3000", "app://obsidian.md"):
         ServerSettings(cors_origins=(good,))
-
-
-def test_a_name_without_a_host_is_nobodys() -> None:
-    assert page_elsewhere("http://", "", None) == "http://"
-    assert page_elsewhere("http://a:x", "a:x", None) == "http://a:x"
 
 
 def test_server_wide_truncation(encoder: Encoder, running: Running) -> None:
