@@ -87,6 +87,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "prepare",
         "search",
         "serve.bounded_connection",
+        "serve.http_methods",
         "serve.pricing",
         "serve.repeated_lines",
         "vectors",
