@@ -19,7 +19,14 @@ from babelclip.checkpoint.convert import state_tensors
 from babelclip.checkpoint.folder import quantized_tensors, read_folder, write_folder
 from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
 from babelclip.runtime.export import export_model
-from babelclip.towers.config import ConvStage, ConvTrunkConfig, DualConfig, TextTowerConfig, VisionTowerConfig
+from babelclip.towers.config import (
+    ClipVisionConfig,
+    ConvStage,
+    ConvTrunkConfig,
+    DualConfig,
+    Eva02VisionConfig,
+    TextTowerConfig,
+)
 from babelclip.towers.dual import DualEncoder
 
 # What a shell starts in the background ignores Ctrl-C, and so would the processes that tests stop by it.
@@ -68,7 +75,7 @@ def golden_images() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def exported_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str], Path]:
-    """Name of a golden, "small_int8", "small_int4" or "tiny" -> a folder with its graphs, made once. Read only."""
+    """Name of a golden, or of what ``write_small_model`` writes -> a folder with its graphs, made once. Read only."""
     root = tmp_path_factory.getbasetemp()
     root = root if worker_id == "master" else root.parent
 
@@ -77,7 +84,7 @@ def exported_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) ->
         with FileLock(root / f"{name}.lock"):
             if not folder.is_dir():
                 work = root / f"making-{name}"
-                if name in ("small_int8", "small_int4", "tiny"):
+                if name in ("small_int8", "small_int4", "small_clip", "tiny"):
                     write_small_model(work, name)
                 else:
                     shutil.copytree(GOLDENS / name, work)
@@ -98,16 +105,18 @@ SMALL_TRUNK = ConvTrunkConfig(
     head_width=32,
     classes=7,
 )
-SMALL_VISION = VisionTowerConfig(
+SMALL_VISION = Eva02VisionConfig(
     image_size=36, width=48, num_layers=1, head_width=16, hidden=64, patches=SMALL_TRUNK, pretrained_grid=4
 )
+
+SMALL_CLIP = ClipVisionConfig(image_size=36, patch_size=8, width=32, num_layers=2, num_heads=4, hidden=64, embed_dim=48)
 
 
 def write_small_model(folder: Path, kind: str) -> None:
     """Random weights.
 
-    A text tower with projection and an image tower on a convolutional trunk, stored as int8, the words perhaps as
-    int4; or, tiny, a text tower of one block alone, stored as float32.
+    A text tower with projection and an image tower on a convolutional trunk, or CLIP's, stored as int8, the words
+    perhaps as int4; or, tiny, a text tower of one block alone, stored as float32.
     """
     is_tiny = kind == "tiny"
     text = TextTowerConfig(
@@ -120,7 +129,8 @@ def write_small_model(folder: Path, kind: str) -> None:
         rotary_base=10000.0,
         projection=True,
     )
-    config = DualConfig(text=text, vision=None if is_tiny else SMALL_VISION, dims=(8, 16, 48))
+    vision = SMALL_CLIP if kind == "small_clip" else SMALL_VISION
+    config = DualConfig(text=text, vision=None if is_tiny else vision, dims=(8, 16, 48))
     image_prepare = ImagePrepareConfig(size=36, resize_mode="squash", alpha="white", orientation="upright")
     with torch.random.fork_rng():
         torch.manual_seed(1)

@@ -28,6 +28,7 @@ from torch import Tensor
 from babelclip.atomic_write import atomic_folder, atomic_path, write_json, write_text
 from babelclip.decode import decode, read_toml
 from babelclip.errors import BabelclipError, DatasetError
+from babelclip.towers.eva02_vision import Eva02VisionTower
 from babelclip.train.data.stored_vectors import StoredVectors, write_stored_vectors
 from babelclip.train.linear_map import LinearMap
 from classifier import CLASSES, Classifier, class_names, read_shards
@@ -240,7 +241,7 @@ class _Run:
         texts = ((row.language, row.text) for row in corpus.rows)
         trunk, vocabulary = read_efficientnet_lite2(), prune_for(self.tokenizer, texts, settings.vocabulary)
         model = start_model(settings, self.teacher, trunk, vocabulary.kept)
-        assert model.vision is not None, "the start has an image tower"
+        assert isinstance(model.vision, Eva02VisionTower), "the start has such an image tower"
         start_from_pooled(model.vision, *self._photos_and_targets())
         start_classes(model.vision, trunk.classifier_weight, trunk.classifier_bias, self._class_vectors())
         write_start(path, model, settings, vocabulary)

@@ -13,7 +13,7 @@ from babelclip.checkpoint.card import CardFacts
 from babelclip.checkpoint.folder import write_folder
 from babelclip.errors import ConfigError
 from babelclip.prepare.config import TextPrepareConfig
-from babelclip.towers.config import ConvTrunkConfig, DualConfig, TextTowerConfig, VisionTowerConfig
+from babelclip.towers.config import ConvTrunkConfig, DualConfig, Eva02VisionConfig, TextTowerConfig
 from babelclip.towers.dual import DualEncoder
 from babelclip.towers.patches import ConvPatches
 from babelclip.towers.start import start_vision
@@ -58,7 +58,7 @@ def start_config(settings: StartSettings, teacher: SentenceTeacher) -> DualConfi
         projection=True,
     )
     trunk = ConvTrunkConfig.efficientnet_lite2(classes=CLASSES)
-    vision = VisionTowerConfig(
+    vision = Eva02VisionConfig(
         image_size=settings.image_size,
         width=settings.dims[-1],
         num_layers=settings.vision_layers,

@@ -6,15 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from babelclip.towers.eva02_vision import Eva02Block, Eva02VisionTower
 from babelclip.towers.patches import ConvPatches
-from babelclip.towers.vision import VisionBlock, VisionTower
 
 RIDGE = 0.03
 CLASS_LENGTH = 16.0  # of a class's vector, where tokens have about 30
 
 
 @torch.no_grad()
-def start_from_pooled(tower: VisionTower, pooled: Tensor, targets: Tensor) -> None:
+def start_from_pooled(tower: Eva02VisionTower, pooled: Tensor, targets: Tensor) -> None:
     """Let an image tower begin near what its photos mean.
 
     The projection becomes the ridge regression of targets on the trunk's features averaged over each photo, and the
@@ -34,16 +34,16 @@ def start_from_pooled(tower: VisionTower, pooled: Tensor, targets: Tensor) -> No
     projection.weight.copy_((weight * scale).float())
     projection.bias.copy_((-(weight @ mean) * scale).float())
     first = tower.blocks[0]
-    assert isinstance(first, VisionBlock), "blocks of an image tower"
+    assert isinstance(first, Eva02Block), "blocks of an image tower"
     for linear in (first.attention.value, first.attention.out):
         linear.weight.copy_(torch.eye(tower.config.width))
     for block in tower.blocks:
-        assert isinstance(block, VisionBlock), "blocks of an image tower"
+        assert isinstance(block, Eva02Block), "blocks of an image tower"
         block.feed_forward.down.weight.mul_(0.1)
 
 
 @torch.no_grad()
-def start_classes(tower: VisionTower, weight: Tensor, bias: Tensor, names: Tensor) -> None:
+def start_classes(tower: Eva02VisionTower, weight: Tensor, bias: Tensor, names: Tensor) -> None:
     """The trunk's classifier, (classes, head width) and (classes,), and for each class its name's vector, (classes, E).
 
     The first block passes the mean of the tokens on to CLS and its output (``start_from_pooled``), so recognition by
@@ -55,6 +55,6 @@ def start_classes(tower: VisionTower, weight: Tensor, bias: Tensor, names: Tenso
     patches.class_embedding.weight.copy_(CLASS_LENGTH * F.normalize(names, dim=1).T)
 
 
-def _patches(tower: VisionTower) -> ConvPatches:
+def _patches(tower: Eva02VisionTower) -> ConvPatches:
     assert isinstance(tower.patches, ConvPatches), "the start has a convolutional trunk"
     return tower.patches

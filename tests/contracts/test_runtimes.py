@@ -36,7 +36,7 @@ def images(folder: ModelFolder, rows: int) -> ImageBatch:
     return ImageBatch(np.random.default_rng(rows).standard_normal((rows, 3, size, size)).astype(np.float32))
 
 
-@pytest.fixture(scope="module", params=["v2_a", "v2_b", "v3_small", "small_int8", "small_int4"])
+@pytest.fixture(scope="module", params=["v2_a", "v2_b", "v3_small", "small_int8", "small_int4", "small_clip"])
 def folder(request: pytest.FixtureRequest, exported_folder: Callable[[str], Path]) -> ModelFolder:
     return read_folder(exported_folder(request.param))
 

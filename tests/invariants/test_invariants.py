@@ -33,6 +33,8 @@ MODELS = [
     ("v3_small", "onnx"),
     ("small_int8", "onnx"),
     ("small_int4", "onnx"),
+    ("small_clip", "onnx"),
+    ("small_clip", "torch"),
 ]
 TEXTS = [
     "",

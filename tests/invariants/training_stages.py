@@ -23,9 +23,9 @@ from babelclip.towers.config import (
     ConvStage,
     ConvTrunkConfig,
     DualConfig,
+    Eva02VisionConfig,
     LinearPatchesConfig,
     TextTowerConfig,
-    VisionTowerConfig,
 )
 from babelclip.towers.dual import DualEncoder
 from babelclip.towers.start import start_transformer, start_vision
@@ -185,7 +185,7 @@ def tiny_model(seed: int = 0, *, vision: bool = True, trunk: bool = False) -> Du
     text = TextTowerConfig(
         vocab_size=vocabulary, width=WIDTH, num_layers=2, num_heads=2, hidden=24, embed_dim=WIDTH, rotary_base=1e4
     )
-    image = VisionTowerConfig(
+    image = Eva02VisionConfig(
         image_size=12, width=WIDTH, num_layers=2, head_width=8, hidden=20, pretrained_grid=3,
         patches=TRUNK if trunk else LinearPatchesConfig(size=4),
     )  # fmt: skip

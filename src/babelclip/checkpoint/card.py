@@ -12,7 +12,7 @@ from babelclip.checkpoint.hub_modules import hub_module
 from babelclip.checkpoint.names import tensor_specs
 from babelclip.errors import FolderError
 from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
-from babelclip.towers.config import ConvTrunkConfig, DualConfig
+from babelclip.towers.config import ClipVisionConfig, ConvTrunkConfig, DualConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +88,8 @@ def _sizes(config: DualConfig, text: TextPrepareConfig, image: ImagePrepareConfi
     if config.vision is not None:
         patches, blocks = config.vision.patches, f"{config.vision.num_layers} blocks of width {config.vision.width}"
         kind = "linear patches"
+        if isinstance(config.vision, ClipVisionConfig):
+            kind = f"CLIP's vision transformer, patches of {config.vision.patch_size} pixels"
         if isinstance(patches, ConvTrunkConfig):
             classifier = f" with its classifier of {patches.classes:,}" if patches.classes else ""
             kind = f"convolutional trunk{classifier}"

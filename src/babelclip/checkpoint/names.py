@@ -14,7 +14,15 @@ from typing import Literal
 from babelclip.checkpoint.quantized import SCALE_SUFFIX, scale_form, stored_shape
 from babelclip.checkpoint.weights import TensorEntry
 from babelclip.errors import ConfigError, WeightsError
-from babelclip.towers.config import ConvTrunkConfig, DualConfig, LinearPatchesConfig, TextTowerConfig, VisionTowerConfig
+from babelclip.towers.config import (
+    ClipVisionConfig,
+    ConvTrunkConfig,
+    DualConfig,
+    Eva02VisionConfig,
+    LinearPatchesConfig,
+    TextTowerConfig,
+    VisionTowerConfig,
+)
 
 Layout = Literal["babelclip", "jina_clip", "jina_embeddings_v3"]
 
@@ -53,12 +61,12 @@ TEXT_BLOCK_ROWS = (
 POOLER_ROW = LayerName("pooler", "pooler.dense", "linear", "D D")
 PROJECTION_ROW = LayerName("projection", "proj", "matrix", "E D")  # beside the transformer, not inside
 
-VISION_ROWS = (
+EVA02_ROWS = (
     LayerName("cls_token", "cls_token", "tensor", "1 1 D"),
     LayerName("position_embedding", "pos_embed", "tensor", "1 T D"),
     LayerName("norm", "norm", "layer", "D"),
 )
-VISION_BLOCK_ROWS = (
+EVA02_BLOCK_ROWS = (
     LayerName("blocks.{i}.norm1", "blocks.{i}.norm1", "layer", "D"),
     LayerName("blocks.{i}.attention.query", "blocks.{i}.attn.q_proj", "matrix", "D D"),
     LayerName("blocks.{i}.attention.key", "blocks.{i}.attn.k_proj", "matrix", "D D"),
@@ -72,6 +80,22 @@ VISION_BLOCK_ROWS = (
     LayerName("blocks.{i}.feed_forward.up", "blocks.{i}.mlp.w2", "layer", "F D"),
     LayerName("blocks.{i}.feed_forward.norm", "blocks.{i}.mlp.ffn_ln", "layer", "F"),
     LayerName("blocks.{i}.feed_forward.down", "blocks.{i}.mlp.w3", "layer", "D F"),
+)
+CLIP_ROWS = (  # no published layout has this tower
+    LayerName("patches.projection", "", "matrix", "D 3 p p"),
+    LayerName("cls_token", "", "tensor", "1 1 D"),
+    LayerName("position_embedding", "", "tensor", "1 T D"),
+    LayerName("pre_norm", "", "layer", "D"),
+    LayerName("norm", "", "layer", "D"),
+    LayerName("projection", "", "matrix", "E D"),
+)
+CLIP_BLOCK_ROWS = (
+    LayerName("blocks.{i}.norm1", "", "layer", "D"),
+    LayerName("blocks.{i}.attention.qkv", "", "layer", "3D D"),
+    LayerName("blocks.{i}.attention.out", "", "layer", "D D"),
+    LayerName("blocks.{i}.norm2", "", "layer", "D"),
+    LayerName("blocks.{i}.feed_forward.up", "", "layer", "F D"),
+    LayerName("blocks.{i}.feed_forward.down", "", "layer", "D F"),
 )
 LINEAR_PATCHES_ROW = LayerName("patches.projection", "patch_embed.proj", "layer", "D 3 p p")
 TRUNK_PATCHES_ROW = LayerName("patches.projection", "", "layer", "D C")  # no published model has a trunk
@@ -119,6 +143,8 @@ def tensor_specs(config: DualConfig, layout: Layout = "babelclip") -> tuple[Tens
 
 
 def _refuse_unpublished(config: DualConfig, layout: Layout, specs: list[TensorSpec]) -> None:
+    if isinstance(config.vision, ClipVisionConfig):
+        raise ConfigError("CLIP's image tower has no place in the published layout; keep the babelclip layout")
     if config.vision is not None and isinstance(config.vision.patches, ConvTrunkConfig):
         raise ConfigError("a convolutional trunk has no place in the published layout; keep the babelclip layout")
     if layout == "jina_embeddings_v3" and config.text.projection:
@@ -143,15 +169,21 @@ def _text_specs(config: TextTowerConfig, prefix: str) -> Iterator[TensorSpec]:
 
 def _vision_specs(config: VisionTowerConfig) -> Iterator[TensorSpec]:
     sizes = _vision_sizes(config)
-    is_linear = isinstance(config.patches, LinearPatchesConfig)
-    rows = [*VISION_ROWS, LINEAR_PATCHES_ROW if is_linear else TRUNK_PATCHES_ROW]
-    if isinstance(config.patches, ConvTrunkConfig) and config.patches.classes:
-        rows += TRUNK_CLASSES_ROWS
-    rows += [_numbered(row, i) for i in range(config.num_layers) for row in VISION_BLOCK_ROWS]
-    for row in rows:
+    rows: tuple[LayerName, ...] = CLIP_ROWS
+    in_blocks: tuple[LayerName, ...] = CLIP_BLOCK_ROWS
+    if isinstance(config, Eva02VisionConfig):
+        rows, in_blocks = _eva02_rows(config), EVA02_BLOCK_ROWS
+    for row in (*rows, *(_numbered(row, i) for i in range(config.num_layers) for row in in_blocks)):
         yield from _spell(row, "vision.", "vision_model.", sizes, None)
     if isinstance(config.patches, ConvTrunkConfig):
         yield from _trunk_specs(config.patches)
+
+
+def _eva02_rows(config: Eva02VisionConfig) -> tuple[LayerName, ...]:
+    """Everything outside the blocks, but for the layers of a trunk."""
+    if isinstance(config.patches, LinearPatchesConfig):
+        return (*EVA02_ROWS, LINEAR_PATCHES_ROW)
+    return (*EVA02_ROWS, TRUNK_PATCHES_ROW, *(TRUNK_CLASSES_ROWS if config.patches.classes else ()))
 
 
 def _text_sizes(config: TextTowerConfig) -> dict[str, int]:
@@ -168,8 +200,9 @@ def _text_sizes(config: TextTowerConfig) -> dict[str, int]:
 
 
 def _vision_sizes(config: VisionTowerConfig) -> dict[str, int]:
-    """D width, F inside the feed-forward, T tokens with CLS, p patch side, C width of the trunk's head, K classes."""
-    sizes = {"D": config.width, "F": config.hidden, "T": config.grid**2 + 1}
+    """As for texts; T tokens with CLS, p patch side, C width of the trunk's head, K classes."""
+    width = config.width
+    sizes = {"D": width, "3D": 3 * width, "F": config.hidden, "T": config.grid**2 + 1, "E": config.embed_dim}
     if isinstance(config.patches, LinearPatchesConfig):
         return sizes | {"p": config.patches.size}
     return sizes | {"C": config.patches.head_width, "K": config.patches.classes}

@@ -17,6 +17,8 @@ from babelclip.towers.config import DualConfig
 MODEL_TYPE: Final = "babelclip"
 _FORMAT = 1
 """Version of the folder. A reader refuses a folder of a later version than its own."""
+FIRST_KIND: Final = "eva02"
+"""Kind of an image tower whose table names none, as all did when there was no other: their files stay as they are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +31,10 @@ class Preprocessing:
 
 def config_to_json(name: str, config: DualConfig) -> dict[str, Any]:
     """Content of config.json."""
-    return {"model_type": MODEL_TYPE, "format": _FORMAT, "name": name, **encode(config)}
+    content = {"model_type": MODEL_TYPE, "format": _FORMAT, "name": name, **encode(config)}
+    if content["vision"] is not None and content["vision"]["kind"] == FIRST_KIND:
+        del content["vision"]["kind"]
+    return content
 
 
 def config_from_json(data: Mapping[str, Any]) -> tuple[str, DualConfig]:
@@ -47,6 +52,9 @@ def config_from_json(data: Mapping[str, Any]) -> tuple[str, DualConfig]:
     name = rest.pop("name", None)
     if not isinstance(name, str) or not name:
         raise ConfigError("config.json: name must be a text that is not empty")
+    vision = rest.get("vision")
+    if isinstance(vision, Mapping) and "kind" not in vision:
+        rest["vision"] = {"kind": FIRST_KIND, **vision}
     return name, decode(DualConfig, rest, "config.json", require_all=True)
 
 

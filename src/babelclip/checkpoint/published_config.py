@@ -19,7 +19,7 @@ from babelclip.checkpoint.published_options import (
 )
 from babelclip.errors import ConfigError
 from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
-from babelclip.towers.config import AdapterConfig, DualConfig, LinearPatchesConfig, TextTowerConfig, VisionTowerConfig
+from babelclip.towers.config import AdapterConfig, DualConfig, Eva02VisionConfig, LinearPatchesConfig, TextTowerConfig
 
 _SPARE_POSITIONS = 2  # XLM-RoBERTa counts positions from the pad id + 1: 8194 of them hold 8192 tokens
 
@@ -177,7 +177,7 @@ _TEXT_SIZES = (
 )
 
 
-def _vision_tower(config: Mapping[str, Any]) -> VisionTowerConfig:
+def _vision_tower(config: Mapping[str, Any]) -> Eva02VisionConfig:
     check_options(CLIP_VISION, config)
     missing = [name for name in CLIP_VISION.fixed if name not in config]
     if missing:
@@ -188,7 +188,7 @@ def _vision_tower(config: Mapping[str, Any]) -> VisionTowerConfig:
             f"{CLIP_VISION.where}: embed_dim = {config.get('embed_dim')!r} differs from width {width}; "
             "an image projection is not supported"
         )
-    return VisionTowerConfig(
+    return Eva02VisionConfig(
         image_size=_integer(config, "image_size", CLIP_VISION),
         width=width,
         num_layers=_integer(config, "layers", CLIP_VISION),

@@ -29,7 +29,7 @@ from babelclip.checkpoint.quantized import SCALE_SUFFIX, dequantize, is_quantize
 from babelclip.checkpoint.weights import StoredTensor, to_stored, write_safetensors
 from babelclip.errors import ConfigError
 from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
-from babelclip.towers.config import AdapterConfig, DualConfig, LinearPatchesConfig, VisionTowerConfig
+from babelclip.towers.config import AdapterConfig, DualConfig, Eva02VisionConfig, LinearPatchesConfig
 
 _TORCH_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _BASE = "jinaai/jina-embeddings-v3"
@@ -127,8 +127,8 @@ def _with_zero_adapter(
 
 def clip_config(config: DualConfig, prepare: TextPrepareConfig, dtype: str) -> dict[str, Any]:
     """config.json of model_type jina_clip, with every setting that the published one inherits written out."""
-    if config.vision is None or prepare.always_adapter is None:
-        raise ConfigError("the layout of jina-clip-v2 needs an image tower and an adapter that is always on")
+    if not isinstance(config.vision, Eva02VisionConfig) or prepare.always_adapter is None:
+        raise ConfigError("the layout of jina-clip-v2 needs an EVA02 image tower and an adapter that is always on")
     text = {
         **_fixed(CLIP_TEXT),
         "model_type": "jina_clip_text",
@@ -223,7 +223,7 @@ def _transformer(config: DualConfig, prepare: TextPrepareConfig) -> dict[str, An
     }
 
 
-def _vision(vision: VisionTowerConfig) -> dict[str, Any]:
+def _vision(vision: Eva02VisionConfig) -> dict[str, Any]:
     assert isinstance(vision.patches, LinearPatchesConfig)  # tensor_specs refused a trunk
     # as published where it fits; the reader takes int(width * ratio)
     ratios = (2.6667, (vision.hidden + 0.5) / vision.width)

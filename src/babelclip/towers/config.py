@@ -123,9 +123,10 @@ class ConvTrunkConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VisionTowerConfig:
+class Eva02VisionConfig:
     """EVA02 vision transformer (Fang et al. 2023): rotary positions, SwiGLU, sub-LN, CLS pooling."""
 
+    kind: Literal["eva02"] = "eva02"
     image_size: int
     width: int
     num_layers: int
@@ -157,7 +158,7 @@ class VisionTowerConfig:
         return -(-self.image_size // self.patches.stride)
 
     @classmethod
-    def jina_clip_v2(cls) -> VisionTowerConfig:
+    def jina_clip_v2(cls) -> Eva02VisionConfig:
         return cls(
             image_size=512,
             width=1024,
@@ -167,6 +168,53 @@ class VisionTowerConfig:
             patches=LinearPatchesConfig(size=14),
             pretrained_grid=16,
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipVisionConfig:
+    """CLIP's vision transformer (Radford et al. 2021): learned positions, quick GELU, CLS pooling, a projection."""
+
+    kind: Literal["clip"] = "clip"
+    image_size: int
+    patch_size: int  # side in pixels of a patch
+    width: int
+    num_layers: int
+    num_heads: int
+    hidden: int  # width inside the feed-forward
+    embed_dim: int  # what the projection gives
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.num_heads < 1 or self.width % self.num_heads:
+            raise ConfigError(f"vision width {self.width} does not divide into {self.num_heads} heads")
+        if not 1 <= self.patch_size <= self.image_size:
+            raise ConfigError(f"no patch of {self.patch_size} pixels fits into an image of {self.image_size}")
+
+    @property
+    def patches(self) -> LinearPatchesConfig:
+        """They have no bias here."""
+        return LinearPatchesConfig(size=self.patch_size)
+
+    @property
+    def grid(self) -> int:
+        """Patches per side; the last pixels that fill none are left out."""
+        return self.image_size // self.patch_size
+
+    @classmethod
+    def vit_b_16(cls, image_size: int = 224) -> ClipVisionConfig:
+        """ViT-B/16 as OpenAI published it, at 224 pixels."""
+        return cls(
+            image_size=image_size,
+            patch_size=16,
+            width=768,
+            num_layers=12,
+            num_heads=12,
+            hidden=3072,
+            embed_dim=512,
+        )
+
+
+VisionTowerConfig = Eva02VisionConfig | ClipVisionConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,6 +239,6 @@ class DualConfig:
     def jina_clip_v2(cls) -> DualConfig:
         return cls(
             text=TextTowerConfig.jina_clip_v2(),
-            vision=VisionTowerConfig.jina_clip_v2(),
+            vision=Eva02VisionConfig.jina_clip_v2(),
             dims=(32, 64, 128, 256, 512, 768, 1024),
         )

@@ -8,11 +8,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from babelclip.towers.config import DualConfig
+from babelclip.towers.clip_vision import ClipVisionTower
+from babelclip.towers.config import ClipVisionConfig, DualConfig, VisionTowerConfig
+from babelclip.towers.eva02_vision import Eva02VisionTower
 from babelclip.towers.text import TextTower
 from babelclip.towers.vision import VisionTower
 
 INITIAL_LOGIT_SCALE = 2.6592  # ln(1 / 0.07)
+
+
+def make_vision(config: VisionTowerConfig) -> VisionTower:
+    """An image tower of the kind that the configuration is of, its weights as they are before any training."""
+    return ClipVisionTower(config) if isinstance(config, ClipVisionConfig) else Eva02VisionTower(config)
 
 
 class DualEncoder(nn.Module):
@@ -22,7 +29,7 @@ class DualEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.text = TextTower(config.text)
-        self.vision = None if config.vision is None else VisionTower(config.vision)
+        self.vision = None if config.vision is None else make_vision(config.vision)
         self.logit_scale = None if config.vision is None else nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
 
     def similarity(self, text_vectors: Tensor, image_vectors: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from babelclip.towers.config import ConvStage, ConvTrunkConfig, LinearPatchesCon
 class LinearPatches(nn.Module):
     """Non-overlapping patches; pixel rows and columns that fill no whole patch are never seen, as published."""
 
-    def __init__(self, config: LinearPatchesConfig, width: int) -> None:
+    def __init__(self, config: LinearPatchesConfig, width: int, *, bias: bool = True) -> None:
         super().__init__()
-        self.projection = nn.Conv2d(3, width, kernel_size=config.size, stride=config.size)
+        self.projection = nn.Conv2d(3, width, kernel_size=config.size, stride=config.size, bias=bias)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, P, D), row-major."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from babelclip.towers.config import VisionTowerConfig
+from babelclip.towers.dual import make_vision
 from babelclip.towers.vision import VisionTower
 
 
@@ -23,7 +24,7 @@ def resize_tower(tower: VisionTower, image_size: int) -> VisionTower:
     positions have no weights: the new tower's table is made for its own grid, interpolated onto the pretrained one.
     """
     config = replace(tower.config, image_size=image_size)
-    resized = VisionTower(config).to(tower.cls_token.dtype)
+    resized = make_vision(config).to(tower.cls_token.dtype)
     state = tower.state_dict()
     state["position_embedding"] = resize_positions(state["position_embedding"], tower.config, config)
     resized.load_state_dict(state, strict=True)

@@ -1,109 +1,32 @@
-"""The image tower: EVA02 (Fang et al. 2023), a vision transformer with rotary positions, SwiGLU and sub-LN.
+"""What all image towers share: tokens of patches, CLS in front, learned positions, blocks.
 
-Reads top to bottom: patches, pre-norm blocks, final norm, CLS. Source of every detail:
-docs/reference/published-model.md#image-tower; sizes in ``VisionTowerConfig``. Letters as in ``babelclip.arrays``.
+The two kinds are ``babelclip.towers.eva02_vision`` and ``babelclip.towers.clip_vision``; which one a model has, its
+configuration says. Letters as in ``babelclip.arrays``.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from babelclip.errors import ConfigError
 from babelclip.towers.config import VisionTowerConfig
-from babelclip.towers.patches import make_patches
-from babelclip.towers.rotary import rotate_vision, vision_rotary_table
-
-
-class VisionAttention(nn.Module):
-    """Self-attention. Only patches rotate, CLS has no place; keys have no bias; a norm stands before the output."""
-
-    def __init__(self, config: VisionTowerConfig) -> None:
-        super().__init__()
-        width = config.width
-        self.num_heads = config.num_heads
-        self.query = nn.Linear(width, width, bias=False)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
-        self.query_bias = nn.Parameter(torch.zeros(width))
-        self.value_bias = nn.Parameter(torch.zeros(width))
-        self.inner_norm = nn.LayerNorm(width, eps=config.norm_eps)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, *, cls_only: bool = False) -> Tensor:
-        """(B, 1+P, D), two (P, K) -> (B, 1+P, D), or what CLS alone takes from all tokens, (B, 1, D)."""
-        query = self._heads(F.linear(x[:, :1] if cls_only else x, self.query.weight, self.query_bias))
-        key = self._heads(F.linear(x, self.key.weight))
-        value = self._heads(F.linear(x, self.value.weight, self.value_bias))
-        query, key = query if cls_only else self._rotate(query, cos, sin), self._rotate(key, cos, sin)
-        if cls_only:
-            mixed = F.scaled_dot_product_attention(query, key, value)  # B N 1 K
-        else:
-            query = query * query.shape[-1] ** -0.5  # scaled before the product, as published, to the last bit
-            mixed = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # B N 1+P K
-        return self.out(self.inner_norm(mixed.transpose(1, 2).flatten(2)))
-
-    def _heads(self, x: Tensor) -> Tensor:
-        """(B, 1+P, D) -> (B, N, 1+P, K)."""
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-
-    @staticmethod
-    def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        return torch.cat((x[:, :, :1], rotate_vision(x[:, :, 1:], cos, sin)), dim=2)
-
-
-class SwiGLU(nn.Module):
-    """Gated feed-forward (Shazeer 2020) with a norm before the way down."""
-
-    def __init__(self, config: VisionTowerConfig) -> None:
-        super().__init__()
-        self.gate = nn.Linear(config.width, config.hidden)
-        self.up = nn.Linear(config.width, config.hidden)
-        self.norm = nn.LayerNorm(config.hidden, eps=config.norm_eps)
-        self.down = nn.Linear(config.hidden, config.width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 1+P, D) -> (B, 1+P, D)."""
-        return self.down(self.norm(F.silu(self.gate(x)) * self.up(x)))
-
-
-class VisionBlock(nn.Module):
-    """Attention and feed-forward, each added to its input, the norm inside (pre-norm)."""
-
-    def __init__(self, config: VisionTowerConfig) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(config.width, eps=config.norm_eps)
-        self.attention = VisionAttention(config)
-        self.norm2 = nn.LayerNorm(config.width, eps=config.norm_eps)
-        self.feed_forward = SwiGLU(config)
-
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, *, cls_only: bool = False) -> Tensor:
-        """(B, 1+P, D) -> (B, 1+P, D), or CLS alone, (B, 1, D)."""
-        mixed = self.attention(self.norm1(x), cos, sin, cls_only=cls_only)
-        x = (x[:, :1] if cls_only else x) + mixed
-        return x + self.feed_forward(self.norm2(x))
+from babelclip.towers.patches import ConvPatches, LinearPatches
 
 
 class VisionTower(nn.Module):
-    """Pixels to one vector per image."""
+    """Pixels to one vector per image; a kind of tower says what becomes of the tokens."""
 
-    rotary_cos: Tensor  # P K
-    rotary_sin: Tensor  # P K
+    config: VisionTowerConfig
+    patches: LinearPatches | ConvPatches
+    blocks: nn.ModuleList
 
-    def __init__(self, config: VisionTowerConfig) -> None:
+    def __init__(self, config: VisionTowerConfig, patches: LinearPatches | ConvPatches) -> None:
         super().__init__()
         self.config = config
-        self.patches = make_patches(config.patches, config.width)
+        self.patches = patches
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
         self.position_embedding = nn.Parameter(torch.zeros(1, config.grid**2 + 1, config.width))
-        self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.num_layers))
-        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
-        # The table is no weight: a tower that is built without memory (meta device) has it too.
-        with torch.device("cpu"):
-            cos, sin = vision_rotary_table(config.grid, config.pretrained_grid, config.head_width)
-        self.register_buffer("rotary_cos", cos, persistent=False)
-        self.register_buffer("rotary_sin", sin, persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Raw vectors, not normalized: (B, 3, S, S) -> (B, E)."""
@@ -116,18 +39,15 @@ class VisionTower(nn.Module):
         """Everything after the patch embedding: (B, P, D) -> (B, E).
 
         Args:
+            tokens: As ``patches`` gives them.
             positions: (P,) int64, where on the grid the tokens stand, for patch dropout and regions; None: all of it.
-            cls_only: the last block computes CLS alone, since nothing else leaves it. Faster; equal within rounding,
-                so training may ask for it, while published vectors are computed as published.
+            cls_only: The last block computes CLS alone, since nothing else leaves it. Faster; equal within rounding.
         """
-        x, cos, sin = self.with_cls(tokens, positions), self.rotary_cos, self.rotary_sin
-        if positions is not None:
-            cos, sin = cos[positions], sin[positions]
-        *first, last = self.blocks
-        for block in first:
-            x = block(x, cos, sin)
-        x = last(x, cos, sin, cls_only=cls_only)
-        return self.norm(x[:, 0])  # the norm works on each token alone, so only CLS is normed
+        raise NotImplementedError
+
+    def before_blocks(self) -> list[nn.Parameter]:
+        """Weights between the patches and the first block, which a stage freezes with the lowest blocks."""
+        return [self.cls_token, self.position_embedding]
 
     def with_cls(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """CLS in front, and the learned positions added: (B, P, D) -> (B, 1+P, D)."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from babelclip.checkpoint.names import tensor_specs
-from babelclip.towers.config import DualConfig, LinearPatchesConfig
+from babelclip.towers.config import ClipVisionConfig, DualConfig, LinearPatchesConfig
 from babelclip.train.objectives.class_names import ClassNameSettings
 from babelclip.train.objectives.contrast import ContrastSettings
 from babelclip.train.objectives.distill_tokens import DistillTokenSettings
@@ -108,6 +108,10 @@ def _vision_needs(plan: StagePlan, config: DualConfig) -> TowerNeeds:
     assert vision is not None
     matrices = [(vision.width, vision.width)] * 4 + [(vision.hidden, vision.width)] * 3
     patches, others = vision.patches, []
+    if isinstance(vision, ClipVisionConfig):
+        matrices = [(3 * vision.width, vision.width), (vision.width, vision.width)]
+        matrices += [(vision.hidden, vision.width)] * 2
+        others = [(vision.embed_dim, vision.width)]
     is_linear = isinstance(patches, LinearPatchesConfig)
     if not isinstance(patches, LinearPatchesConfig):
         others = [(vision.width, patches.head_width)]

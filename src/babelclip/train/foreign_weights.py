@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from babelclip.errors import WeightsError
-from babelclip.towers.config import LinearPatchesConfig, TextTowerConfig, VisionTowerConfig
+from babelclip.towers.config import Eva02VisionConfig, LinearPatchesConfig, TextTowerConfig
 from babelclip.towers.resize import resize_positions
 
 XLM_ROBERTA = {  # ours, inside a block -> theirs
@@ -74,7 +74,7 @@ def xlm_roberta_tensors(path: Path, config: TextTowerConfig) -> dict[str, Tensor
     return tensors
 
 
-def eva02_tensors(path: Path, config: VisionTowerConfig) -> dict[str, Tensor]:
+def eva02_tensors(path: Path, config: Eva02VisionConfig) -> dict[str, Tensor]:
     """An image tower's tensors (names inside ``vision``) out of EVA02-CLIP's file, positions resized to its grid.
 
     Raises:

@@ -12,7 +12,7 @@ from babelclip.checkpoint.folder import ModelFolder, read_folder, write_folder
 from babelclip.errors import ConfigError
 from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
 from babelclip.prepare.text import TextPreparer
-from babelclip.towers.config import DualConfig, LinearPatchesConfig, TextTowerConfig, VisionTowerConfig
+from babelclip.towers.config import DualConfig, Eva02VisionConfig, LinearPatchesConfig, TextTowerConfig
 from babelclip.towers.dual import DualEncoder
 from babelclip.towers.start import start_transformer, start_vision
 from babelclip.train.engine.distributed import ONE_PROCESS, ProcessGroupInfo, wait
@@ -53,7 +53,7 @@ def _build(recipe: Recipe, bundled_tokenizer: Path, data: Path, out: Path) -> No
     torch.manual_seed(recipe.seed)  # before the towers: their patch embedding draws its own weights
     towers = DualEncoder(config)
     assert towers.vision is not None
-    assert config.vision is not None
+    assert isinstance(config.vision, Eva02VisionConfig), "a recipe builds this kind"
     start_transformer(towers.text)
     start_vision(towers.vision)
     tokenizer = bundled_tokenizer
@@ -77,7 +77,7 @@ def _build(recipe: Recipe, bundled_tokenizer: Path, data: Path, out: Path) -> No
 def image_prepare(recipe: Recipe) -> ImagePrepareConfig:
     """As published for the published architecture; for small new ones what loses nothing of an image."""
     if recipe.model is None:
-        return ImagePrepareConfig(size=VisionTowerConfig.jina_clip_v2().image_size)
+        return ImagePrepareConfig(size=Eva02VisionConfig.jina_clip_v2().image_size)
     return ImagePrepareConfig(size=recipe.model.vision.image_size, resize_mode="squash", alpha="white")
 
 
@@ -103,7 +103,7 @@ def planned_config(recipe: Recipe, bundled_tokenizer: Path) -> DualConfig:
         rotary_base=10000.0,
         projection=True,
     )
-    vision = VisionTowerConfig(
+    vision = Eva02VisionConfig(
         image_size=plan.vision.image_size,
         width=plan.vision.width,
         num_layers=plan.vision.layers,

@@ -87,8 +87,8 @@ def _freeze_below(tower: TextTower | VisionTower, number: int) -> None:
         tower.embeddings.requires_grad_(False)
     else:
         tower.patches.requires_grad_(False)
-        tower.cls_token.requires_grad_(False)
-        tower.position_embedding.requires_grad_(False)
+        for parameter in tower.before_blocks():
+            parameter.requires_grad_(False)
     blocks[:number].requires_grad_(False)
 
 

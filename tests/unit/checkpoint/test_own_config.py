@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from babelclip.bundled import bundled_folder
 from babelclip.checkpoint.own_config import (
     config_from_json,
     config_to_json,
@@ -15,14 +17,14 @@ from babelclip.checkpoint.own_config import (
 )
 from babelclip.errors import ConfigError
 from babelclip.prepare.config import ImagePrepareConfig, TextPrepareConfig
-from babelclip.towers.config import ConvTrunkConfig, DualConfig, TextTowerConfig, VisionTowerConfig
+from babelclip.towers.config import ClipVisionConfig, ConvTrunkConfig, DualConfig, Eva02VisionConfig, TextTowerConfig
 
 
 def small_config() -> DualConfig:
     text = TextTowerConfig(
         vocab_size=100, width=48, num_layers=1, num_heads=2, hidden=64, embed_dim=64, rotary_base=1e4, projection=True
     )
-    vision = VisionTowerConfig(
+    vision = Eva02VisionConfig(
         image_size=64,
         width=64,
         num_layers=1,
@@ -34,6 +36,11 @@ def small_config() -> DualConfig:
     return DualConfig(text=text, vision=vision, dims=(16, 64))
 
 
+def clip_config() -> DualConfig:
+    text = replace(small_config().text, embed_dim=512)
+    return DualConfig(text=text, vision=ClipVisionConfig.vit_b_16(), dims=(64, 512))
+
+
 TEXT = TextPrepareConfig(max_tokens=64, instructions={"query": "find: "}, default_task="query", strip=True)
 IMAGE = ImagePrepareConfig(size=64, resize_mode="squash", alpha="white", orientation="upright")
 
@@ -43,9 +50,18 @@ def through_json(content: dict[str, Any]) -> dict[str, Any]:
     return back
 
 
-@pytest.mark.parametrize("config", [small_config(), DualConfig.jina_clip_v2()])
+@pytest.mark.parametrize("config", [small_config(), DualConfig.jina_clip_v2(), clip_config()])
 def test_a_configuration_comes_back(config: DualConfig) -> None:
     assert config_from_json(through_json(config_to_json("a name", config))) == ("a name", config)
+
+
+def test_the_first_kind_of_image_tower_is_written_as_before_there_was_another() -> None:
+    """The model in the box keeps its bytes, and so its fingerprint; the other kind says which it is."""
+    assert "kind" not in config_to_json("a name", small_config())["vision"]
+    assert config_to_json("a name", clip_config())["vision"]["kind"] == "clip"
+    file = bundled_folder() / "config.json"
+    content = json.loads(file.read_text())
+    assert config_to_json(*config_from_json(content)) == content
 
 
 @pytest.mark.parametrize("image", [IMAGE, None])
@@ -70,6 +86,8 @@ def test_preprocessing_comes_back(image: ImagePrepareConfig | None) -> None:
         ("vision/patches", {"kind": "invented"}, "kind = 'linear' or 'conv_trunk'"),
         ("vision/patches", {"size": 14}, "kind"),
         ("vision", [], "vision: expected a table"),
+        ("vision/kind", "vgg", "vision: expected a table with kind = 'eva02' or 'clip'"),
+        ("vision/kind", "clip", "vision: unknown head_width, patches, pretrained_grid"),
         ("dims", [16, "64"], r"dims\[1\]"),
         ("dims", 64, "expected a list"),
     ],

@@ -34,7 +34,7 @@ def inline_bytes(model: onnx.ModelProto) -> int:
     return sum(len(tensor.SerializeToString()) for tensor in model.graph.initializer if not tensor.external_data)
 
 
-@pytest.mark.parametrize("name", ["v2_a", "v2_b", "v3_small", "small_int8", "small_int4"])
+@pytest.mark.parametrize("name", ["v2_a", "v2_b", "v3_small", "small_int8", "small_int4", "small_clip"])
 def test_graphs_hold_no_weights(name: str, exported_folder: Callable[[str], Path]) -> None:
     folder = read_folder(exported_folder(name))
     index, used = folder.tensor_index(), set()

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from babelclip.towers.config import ConvStage, ConvTrunkConfig, LinearPatchesConfig, VisionTowerConfig
+from babelclip.towers.config import ClipVisionConfig, ConvStage, ConvTrunkConfig, Eva02VisionConfig, LinearPatchesConfig
+from babelclip.towers.dual import make_vision
+from babelclip.towers.eva02_vision import Eva02VisionTower
 from babelclip.towers.patches import ConvPatches, InvertedResidual
 from babelclip.towers.vision import VisionTower
 
@@ -21,20 +23,32 @@ TRUNK = ConvTrunkConfig(
 )
 
 
-def tower_with(patches: LinearPatchesConfig | ConvTrunkConfig) -> VisionTower:
+def tower_with(patches: LinearPatchesConfig | ConvTrunkConfig) -> Eva02VisionTower:
     torch.manual_seed(0)
-    config = VisionTowerConfig(
+    config = Eva02VisionConfig(
         image_size=24, width=32, num_layers=2, head_width=16, hidden=24, patches=patches, pretrained_grid=3
     )
-    tower = VisionTower(config)
+    tower = Eva02VisionTower(config)
     for parameter in tower.parameters():
         nn.init.normal_(parameter, std=0.2)
     return tower
 
 
-@pytest.fixture(params=[LinearPatchesConfig(size=8), TRUNK], ids=["linear", "trunk"])
+def clip_tower() -> VisionTower:
+    torch.manual_seed(0)
+    tower = make_vision(
+        ClipVisionConfig(image_size=24, patch_size=8, width=32, num_layers=2, num_heads=2, hidden=24, embed_dim=16)
+    )
+    for parameter in tower.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return tower
+
+
+@pytest.fixture(params=["linear", "trunk", "clip"])
 def tower(request: pytest.FixtureRequest) -> VisionTower:
-    return tower_with(request.param)
+    if request.param == "clip":
+        return clip_tower()
+    return tower_with(LinearPatchesConfig(size=8) if request.param == "linear" else TRUNK)
 
 
 @pytest.fixture

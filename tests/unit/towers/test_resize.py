@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import torch
 
-from babelclip.towers.config import LinearPatchesConfig, VisionTowerConfig
+from babelclip.towers.config import Eva02VisionConfig, LinearPatchesConfig
+from babelclip.towers.eva02_vision import Eva02VisionTower
 from babelclip.towers.resize import resize_tower
 from babelclip.towers.rotary import vision_rotary_table
 from babelclip.towers.start import start_vision
-from babelclip.towers.vision import VisionTower
 
 
-def make_tower(size: int = 24) -> VisionTower:
-    config = VisionTowerConfig(
+def make_tower(size: int = 24) -> Eva02VisionTower:
+    config = Eva02VisionConfig(
         image_size=size, width=16, num_layers=1, head_width=8, hidden=20, patches=LinearPatchesConfig(size=4),
         pretrained_grid=4,
     )  # fmt: skip
     torch.manual_seed(0)
-    tower = VisionTower(config)
+    tower = Eva02VisionTower(config)
     start_vision(tower, deviation=0.2)
     return tower.eval()
 

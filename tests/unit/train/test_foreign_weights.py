@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import save_file
 
 from babelclip.errors import WeightsError
-from babelclip.towers.config import LinearPatchesConfig, TextTowerConfig, VisionTowerConfig
+from babelclip.towers.config import Eva02VisionConfig, LinearPatchesConfig, TextTowerConfig
+from babelclip.towers.eva02_vision import Eva02VisionTower
 from babelclip.towers.text import TextTower
-from babelclip.towers.vision import VisionTower
 from babelclip.train.foreign_weights import eva02_tensors, xlm_roberta_tensors
 
 TEXT = TextTowerConfig(vocab_size=9, width=8, num_layers=2, num_heads=2, hidden=12, embed_dim=8, rotary_base=1e4)
-VISION = VisionTowerConfig(
+VISION = Eva02VisionConfig(
     image_size=12, width=8, num_layers=2, head_width=4, hidden=6, patches=LinearPatchesConfig(size=4), pretrained_grid=3
 )
 
@@ -82,7 +82,7 @@ def test_texts(tmp_path: Path) -> None:
 def test_images_with_positions_resized(tmp_path: Path) -> None:
     source = eva02()
     torch.save({"module": source}, tmp_path / "e.pt")
-    tower = VisionTower(VISION)
+    tower = Eva02VisionTower(VISION)
     tower.load_state_dict(eva02_tensors(tmp_path / "e.pt", VISION), strict=True)
     assert torch.equal(tower.blocks[1].feed_forward.up.weight, source["visual.blocks.1.mlp.w2.weight"])
     assert torch.equal(tower.blocks[0].attention.query_bias, source["visual.blocks.0.attn.q_bias"])

@@ -23,7 +23,7 @@ from babelclip.errors import ConfigError
 from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.text import TextPreparer
-from babelclip.towers.config import ConvStage, ConvTrunkConfig, DualConfig, VisionTowerConfig
+from babelclip.towers.config import ConvStage, ConvTrunkConfig, DualConfig, Eva02VisionConfig
 from babelclip.towers.dual import DualEncoder
 from babelclip.train.data.image_sampler import DrawnImage, ImageView, ViewSettings
 from babelclip.train.data.sources import Sources
@@ -69,7 +69,7 @@ def conv_model() -> DualEncoder:
         head_width=24,
         classes=7,
     )
-    vision = VisionTowerConfig(
+    vision = Eva02VisionConfig(
         image_size=SIZE, width=WIDTH, num_layers=2, head_width=8, hidden=20, pretrained_grid=6, patches=trunk
     )
     text = tiny_model().config.text

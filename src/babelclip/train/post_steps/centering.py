@@ -13,6 +13,8 @@ from typing import Literal
 
 import torch.nn.functional as F
 
+from babelclip.errors import ConfigError
+from babelclip.towers.eva02_vision import Eva02VisionTower
 from babelclip.train.post_steps.post_step import NewTensors, PostStepContext, image_vectors, sample
 
 
@@ -28,7 +30,16 @@ class CenteringSettings:
     end: int | None = None  # the first behind them that keeps its own; without it, none does
 
     def __call__(self, context: PostStepContext) -> NewTensors:
-        """The last norm's new bias: moved by the mean of the images' vectors, as long as the tower gives them."""
+        """The last norm's new bias: moved by the mean of the images' vectors, as long as the tower gives them.
+
+        Raises:
+            ConfigError: The image tower ends otherwise.
+        """
+        if not isinstance(context.towers.vision, Eva02VisionTower):
+            raise ConfigError(
+                "centering takes the mean out of the bias of an image tower's last norm; the vectors of CLIP's tower "
+                "come out of a projection without a bias"
+            )
         images = [image for name in self.images for image in context.sources.images(name)]
         chosen = [images[row] for row in sample(len(images), self.sample, [context.seed, 13])]
         vectors = image_vectors(context, chosen)

@@ -7,19 +7,19 @@ import torch
 from torch import nn
 
 from babelclip.errors import ConfigError
-from babelclip.towers.config import LinearPatchesConfig, VisionTowerConfig
+from babelclip.towers.config import Eva02VisionConfig, LinearPatchesConfig
+from babelclip.towers.eva02_vision import Eva02VisionTower
 from babelclip.towers.start import start_vision
-from babelclip.towers.vision import VisionTower
 from babelclip.train.engine.lora import add_lora, merge_lora
 
 
-def make_tower() -> VisionTower:
-    config = VisionTowerConfig(
+def make_tower() -> Eva02VisionTower:
+    config = Eva02VisionConfig(
         image_size=12, width=16, num_layers=2, head_width=8, hidden=20, patches=LinearPatchesConfig(size=4),
         pretrained_grid=3,
     )  # fmt: skip
     torch.manual_seed(0)
-    tower = VisionTower(config)
+    tower = Eva02VisionTower(config)
     start_vision(tower, deviation=0.2)
     return tower
 
