@@ -7,9 +7,11 @@ before a head is whole     ``head_seconds`` and ``MAX_REQUEST_HEAD``
 body comes in              ``request_limits``
 answer goes out            ``SLOWEST_READER`` bytes a second, then ``request_limits`` for the whole
 between two requests       uvicorn's keep-alive
+client has left            what it asked for stops at once, or within ``LOOK_SECONDS`` while nothing of it is read
 after the last answer      ``LINGER_SECONDS`` in which what is still sent is thrown away; then ``CLOSE_SECONDS``
 =========================  =============================================================================
 
+A client that has closed its side has left, be it that it would still read: it gets no answer.
 When there are as many connections as there may be, the one that has rested longest makes room for the next.
 A file of its own because it is the one place that builds on a class of uvicorn's inside.
 """
@@ -19,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+import select
 import time
 from collections.abc import Callable
 from typing import Any
@@ -32,6 +35,7 @@ LINGER_SECONDS = 2.0
 CLOSE_SECONDS = 30.0  # for what lies in the buffer of a connection that has been closed
 SLOWEST_READER = 1024  # bytes a second, reckoned over ``READER_SECONDS``
 READER_SECONDS = 10.0
+LOOK_SECONDS = 1.0  # between two looks whether a client is there of which nothing is being read
 OTHER_FILES = 32  # that a server has open beside its connections: models, keys, cache, images being fetched
 
 
@@ -59,6 +63,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._is_in_message = False  # from the first byte of a request to the last
         self._is_lingering = False
         self._rests_since = time.monotonic()
+        self._look_timer: asyncio.TimerHandle | None = None
+        self._client_left = asyncio.Event()
 
     @property
     def rests(self) -> bool:
@@ -67,8 +73,9 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """As ``asyncio.Protocol``: the first head is awaited from here on, where there is room."""
-        super().connection_made(_ClosingTransport(transport, self._close))  # type: ignore[arg-type]
         self._open = transport
+        own = _OwnTransport(transport, self._close, self._watch_client)
+        super().connection_made(own)  # type: ignore[arg-type]
         if len(self.connections) > self.max_connections:
             self._make_room()
         self._wait(HEADER_SECONDS, self.transport.close)
@@ -104,6 +111,7 @@ class BoundedConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole; the body has a limit of its own (``request_limits``)."""
         self._stop_timer()
+        self.scope["state"]["client_left"] = self._client_left
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -147,6 +155,22 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
         self._stop_timer()
         self._stop_watching()
+        self._watch_client(False)
+        self._client_left.set()
+
+    def _watch_client(self, is_unread: bool) -> None:
+        """Look now and then whether the client is there, while nothing is read, its end neither."""
+        if self._look_timer is not None:
+            self._look_timer.cancel()
+            self._look_timer = None
+        if is_unread:
+            self._look_timer = self.loop.call_later(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        if _is_closed_by_client(self._open.get_extra_info("socket").fileno()):
+            self._open.abort()
+        else:
+            self._watch_client(True)
 
     def _close(self) -> None:
         """End it, so that a client that is still sending can read why: a socket with unread bytes would be reset."""
@@ -175,11 +199,18 @@ class BoundedConnection(HttpToolsProtocol):
             self._reader_timer = None
 
 
-class _ClosingTransport:
-    """A transport whose end is the connection's affair; all else it passes on."""
+def _is_closed_by_client(descriptor: int) -> bool:
+    """Whether nothing more comes, however much has come and was not read."""
+    poll = select.poll()
+    poll.register(descriptor, getattr(select, "POLLRDHUP", 0))  # elsewhere than on Linux: closed on both sides
+    return bool(poll.poll(0))
 
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self._transport, self._close = transport, close
+
+class _OwnTransport:
+    """A transport whose end, and whether it is read, are the connection's affair; all else it passes on."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None], unread: Callable[[bool], None]) -> None:
+        self._transport, self._close, self._unread = transport, close, unread
         self._is_closed = False
 
     def __getattr__(self, name: str) -> Any:
@@ -190,6 +221,16 @@ class _ClosingTransport:
         if not self._is_closed:
             self._is_closed = True
             self._close()
+
+    def pause_reading(self) -> None:
+        """What comes stays in the network."""
+        self._transport.pause_reading()
+        self._unread(True)
+
+    def resume_reading(self) -> None:
+        """What comes is read."""
+        self._transport.resume_reading()
+        self._unread(False)
 
     def is_closing(self) -> bool:
         """Whether its end has begun."""

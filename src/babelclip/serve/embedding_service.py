@@ -149,7 +149,7 @@ class EmbeddingService:
             _raise_first_failure(priced, request.field)
         client.reserve(usage_of(each for each in priced if not isinstance(each, FailedItem)))
         with timings.measure("model"):
-            results = await _embedded(request.model, priced)
+            results = await _embedded(request.model, priced, client)
         if request.on_error == "fail":
             _raise_first_failure(results, request.field)
         result = _result(request.model.description, priced, results, timings)
@@ -213,9 +213,12 @@ def _price(request: EmbeddingRequest, item: Item, task: str | None, index: int) 
         return FailedItem(error.code, str(error))
 
 
-async def _embedded(model: ServedModel, priced: Sequence[PricedItem | FailedItem]) -> list[Vectors | FailedItem]:
+async def _embedded(
+    model: ServedModel, priced: Sequence[PricedItem | FailedItem], client: Client
+) -> list[Vectors | FailedItem]:
     """Raw vectors in order; what failed before or fails now has its own error."""
-    found = iter(await model.vectors([each for each in priced if not isinstance(each, FailedItem)]))
+    items = [each for each in priced if not isinstance(each, FailedItem)]
+    found = iter(await model.vectors(items, client.begins))
     results: list[Vectors | FailedItem] = []
     for each in priced:
         result = each if isinstance(each, FailedItem) else next(found)

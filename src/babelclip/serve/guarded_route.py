@@ -6,6 +6,7 @@ routes: the key and what it may do at once, then the bytes, counted, then the ob
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
@@ -47,9 +48,13 @@ def guarded_router(state: AppState) -> APIRouter:
                     bounded = BoundedRequest(request, state.settings.max_json_values)
                     try:
                         await bounded.body()
+                        return await handle(bounded)
                     except ClientDisconnect:
                         raise HTTPException(400, "the body did not come whole") from None  # nobody is there to read it
-                    return await handle(bounded)
+                    except asyncio.CancelledError:  # the client has left, or the server ends, or it took too long
+                        if request.state.has_left():
+                            client.leave()
+                        raise
 
             return admit_then_handle
 

@@ -95,7 +95,7 @@ class _Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send, limits: RequestLimits) -> None:
         self.scope, self._receive, self._send, self._limits = scope, receive, send, limits
         self.received = self.held = 0
-        scope["state"]["hold"] = self.hold
+        scope["state"].update(hold=self.hold, has_left=self.has_left)
         self._deadline: float | None = None  # of the body, from when it is first asked for
         self._body_is_in = asyncio.Event()
         self._gone: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
@@ -158,8 +158,18 @@ class _Exchange:
         self.refusal = refusal
         return _BodyRefused()
 
+    def has_left(self) -> bool:
+        """Whether the client has gone."""
+        return self._gone.done()
+
     async def client_leaves(self) -> None:
         """Returns when the client has gone before its answer was ready."""
+        left: asyncio.Event | None = self.scope["state"].get("client_left")
+        if left is not None:  # ``bounded_connection`` knows, whether or not anything asks for the body
+            await left.wait()
+            if not self._gone.done():
+                self._gone.set_result({"type": "http.disconnect"})
+            return
         await self._body_is_in.wait()
         if not self._gone.done():
             message = await self._receive()

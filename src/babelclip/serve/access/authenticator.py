@@ -6,6 +6,8 @@
         ...                                              # the model works
         await client.settle(usage)                       # on the disk when it returns; then the answer is sent
 
+Who leaves before the answer pays for the items that the model has begun with, and for no other.
+
 Without a key file everybody is admitted and nothing is counted.
 """
 
@@ -20,7 +22,8 @@ from babelclip.serve.access.balances import Balances, Reservation
 from babelclip.serve.access.keys import Key, KeyFile, secret_from
 from babelclip.serve.access.rate_limits import RateLimiter, RateLimitLease
 from babelclip.serve.access.waiting_lines import WaitingLineLimits, WaitingLines
-from babelclip.serve.pricing import Usage
+from babelclip.serve.access_log import LOGGER
+from babelclip.serve.pricing import PricedItem, Usage, usage_of
 
 CHARGING_THREADS = 8  # charges that wait at the same time go to the disk together
 
@@ -53,6 +56,14 @@ class Client(Protocol):
         Raises:
             InsufficientBalance: the balance was spent meanwhile; no answer must be sent.
         """
+        ...
+
+    def begins(self, item: PricedItem) -> None:
+        """Note that the model begins with an item."""
+        ...
+
+    def leave(self) -> None:
+        """It has left and gets no answer: charge what the model has begun with, without waiting for that."""
         ...
 
     def quota_headers(self) -> dict[str, str]:
@@ -99,6 +110,12 @@ class _AnonymousClient:
     async def settle(self, usage: Usage) -> None:
         """Nothing to charge."""
 
+    def begins(self, item: PricedItem) -> None:
+        """Nothing to note."""
+
+    def leave(self) -> None:
+        """Nothing to charge."""
+
     def quota_headers(self) -> dict[str, str]:
         """Nothing is limited."""
         return {}
@@ -130,7 +147,8 @@ class ApiKeyAuth:
 class _KeyClient:
     def __init__(self, key: Key, lease: RateLimitLease, balances: Balances, threads: ThreadPoolExecutor) -> None:
         self._key, self._lease, self._balances, self._threads = key, lease, balances, threads
-        self._reservation: Reservation | None = None
+        self._reservation: Reservation | None = None  # None: there is none yet, or it is being charged
+        self._begun = Usage()
 
     @property
     def key_id(self) -> str | None:
@@ -146,11 +164,27 @@ class _KeyClient:
 
     async def settle(self, usage: Usage) -> None:
         """A client that goes away meanwhile does not stop it: the work was done, and the charge is being written."""
-        assert self._reservation is not None, "what is charged was reserved"
-        charging = asyncio.get_running_loop().run_in_executor(
-            self._threads, self._balances.settle, self._reservation, usage
-        )
-        await asyncio.shield(charging)
+        await asyncio.shield(self._charge(usage))
+
+    def begins(self, item: PricedItem) -> None:
+        self._begun += usage_of([item])
+
+    def leave(self) -> None:
+        if self._reservation is not None and self._begun.total:
+            self._charge(self._begun).add_done_callback(_tell_uncharged)
+
+    def _charge(self, usage: Usage) -> asyncio.Future[None]:
+        """Hand the reservation to a thread: however the request ends, it is not given up before it was charged."""
+        reservation, self._reservation = self._reservation, None
+        assert reservation is not None, "what is charged was reserved"
+
+        def settle() -> None:
+            try:
+                self._balances.settle(reservation, usage)
+            finally:
+                self._balances.release(reservation)  # nothing, where it was charged
+
+        return asyncio.get_running_loop().run_in_executor(self._threads, settle)
 
     def quota_headers(self) -> dict[str, str]:
         return self._lease.remaining().headers()
@@ -164,3 +198,9 @@ class _KeyClient:
         if self._reservation is not None:
             self._balances.release(self._reservation)
         self._lease.release()
+
+
+def _tell_uncharged(charging: asyncio.Future[None]) -> None:
+    """Nobody waits for what a client that has left pays, so the log is told where it could not be charged."""
+    if (error := charging.exception()) is not None:
+        LOGGER.warning("left_uncharged", extra={"fields": {"kind": type(error).__name__}})

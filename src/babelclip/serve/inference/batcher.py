@@ -79,6 +79,7 @@ class _Waiting(Generic[_Item, _Result]):
     item: _Item
     cost: int
     answer: asyncio.Future[_Result | Exception]
+    begins: Callable[[_Item], None]
 
 
 @dataclass(slots=True)
@@ -125,10 +126,16 @@ class Batcher(Generic[_Item, _Result]):
         self._answer_all(ShuttingDown("the server was stopped before this was done; send it again"))
         return finished
 
-    async def submit(self, items: Sequence[_Item], costs: Sequence[int]) -> list[_Result | Exception]:
+    async def submit(
+        self, items: Sequence[_Item], costs: Sequence[int], begins: Callable[[_Item], None] = lambda item: None
+    ) -> list[_Result | Exception]:
         """The result of each item of a request, in order, or the exception that it caused.
 
-        A caller that is cancelled takes its items out of the queue.
+        A caller that is cancelled takes its items out of the queue at once, but for a batch that has begun.
+
+        Args:
+            costs: of the items.
+            begins: is told each item when its batch begins.
 
         Raises:
             Overloaded: too much is waiting; nothing was queued.
@@ -136,10 +143,11 @@ class Batcher(Generic[_Item, _Result]):
         """
         self._admit(sum(costs))
         loop = asyncio.get_running_loop()
-        waiting = [_Waiting(item, cost, loop.create_future()) for item, cost in zip(items, costs, strict=True)]
+        waiting = [_Waiting(item, cost, loop.create_future(), begins) for item, cost in zip(items, costs, strict=True)]
         if not waiting:
             return []
-        self._requests.append(_Request(deque(waiting)))
+        request = _Request(deque(waiting))
+        self._requests.append(request)
         self.waiting_cost += sum(costs)
         self._idle.clear()
         self._arrived.set()
@@ -148,6 +156,12 @@ class Batcher(Generic[_Item, _Result]):
         finally:
             for each in waiting:
                 each.answer.cancel()  # nothing, where it has been answered
+            self._drop(request)
+
+    def _drop(self, request: _Request[_Item, _Result]) -> None:
+        """Whoever comes next finds room where one has left."""
+        self.waiting_cost -= sum(each.cost for each in request.waiting)
+        request.waiting.clear()
 
     def _admit(self, cost: int) -> None:
         if self._is_closing:
@@ -195,9 +209,7 @@ class Batcher(Generic[_Item, _Result]):
         cost = 0
         while self._requests and len(batch) < self.limits.batch_items:
             request = self._requests[0]
-            while request.waiting and request.waiting[0].answer.done():  # its caller is gone
-                self.waiting_cost -= request.waiting.popleft().cost
-            if not request.waiting:
+            if not request.waiting:  # all has been taken, or its caller is gone
                 self._requests.popleft()
                 continue
             if batch and cost + request.waiting[0].cost > self.limits.batch_cost:
@@ -206,11 +218,15 @@ class Batcher(Generic[_Item, _Result]):
             self.waiting_cost -= each.cost
             cost += each.cost
             batch.append(each)
+            each.begins(each.item)
             self._requests.rotate(-1)
         return batch
 
     async def _answer(self, batch: Sequence[_Waiting[_Item, _Result]]) -> None:
         """Run a batch and tell each who waits; one that fails as a whole is tried again in halves."""
+        batch = [each for each in batch if not each.answer.done()]  # those who have left are not tried again
+        if not batch:
+            return
         try:
             results = await self._run([each.item for each in batch])
             if len(results) != len(batch):

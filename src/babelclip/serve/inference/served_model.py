@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from copy import copy
 from dataclasses import dataclass
@@ -164,23 +164,31 @@ class ServedModel:
         height, width, _ = pixels.shape
         return PricedImage(pixels, image_tokens(width, height), width * height)
 
-    async def vectors(self, items: Sequence[PricedItem]) -> list[Vectors | Exception]:
+    async def vectors(
+        self, items: Sequence[PricedItem], begins: Callable[[PricedItem], None] = lambda item: None
+    ) -> list[Vectors | Exception]:
         """Raw vectors of whole width (E,) in order, or the error of an item.
+
+        Args:
+            begins: is told each item that the model begins with; not those whose vector is known.
 
         Raises:
             Busy: too much is waiting or the model is not there; nothing is to be charged then.
         """
+        compute = partial(self._compute, begins=begins)
         if self._cached is None:
-            return await self._compute(items)
-        return await self._cached.vectors(items, self._compute)
+            return await compute(items)
+        return await self._cached.vectors(items, compute)
 
-    async def _compute(self, items: Sequence[PricedItem]) -> list[Vectors | Exception]:
+    async def _compute(
+        self, items: Sequence[PricedItem], begins: Callable[[PricedItem], None]
+    ) -> list[Vectors | Exception]:
         texts = [item for item in items if isinstance(item, PricedText)]
         images = [item for item in items if isinstance(item, PricedImage)]
         side = self.description.image_size or 0
         submitted = (
-            asyncio.ensure_future(self._texts.submit(texts, [item.tokens for item in texts])),
-            asyncio.ensure_future(self._images.submit(images, [item.pixels + side**2 for item in images])),
+            asyncio.ensure_future(self._texts.submit(texts, [item.tokens for item in texts], begins)),
+            asyncio.ensure_future(self._images.submit(images, [item.pixels + side**2 for item in images], begins)),
         )
         try:
             of_texts, of_images = await asyncio.gather(*submitted)
