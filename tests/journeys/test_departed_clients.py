@@ -169,7 +169,9 @@ def running(tmp_path_factory: pytest.TempPathFactory, host: tuple[int, list[str]
         server("--keys", str(keys.path), *options, log=folder / "log") as (process, client),
     ):
         yield Server(process.pid, worker_of(process), client, keys)
-    events = {json.loads(line)["event"] for line in (folder / "log").read_text().splitlines()}
+    lines = (folder / "log").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("{")] == []
+    events = {json.loads(line)["event"] for line in lines}
     assert events == {"request"}  # one line for each request, and nothing that went wrong
 
 
@@ -272,7 +274,6 @@ def test_work_stops(running: Server, kind: str) -> None:
     until(lambda: worked(process) > before + full / 10, "it has begun")
     asking.close()
     until(lambda: rests(process), "it stops")
-    print(full, worked(process) - before, price, running.paid(key) - price)
     assert worked(process) - before < 0.7 * full
     assert running.paid(key) - price <= 0.7 * price
     assert (running.paid(key) > price) == (where == "worker")

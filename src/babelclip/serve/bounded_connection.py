@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEADER_SECONDS = 5.0
 MAX_REQUEST_HEAD = 64 * 2**10  # address, names and values
@@ -65,6 +65,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._rests_since = time.monotonic()
         self._look_timer: asyncio.TimerHandle | None = None
         self._client_left = asyncio.Event()
+        self.answering: RequestResponseCycle | None = None  # the request that is: uvicorn's ``cycle`` is the last sent
 
     @property
     def rests(self) -> bool:
@@ -114,6 +115,10 @@ class BoundedConnection(HttpToolsProtocol):
         self.scope["state"]["client_left"] = self._client_left
         super().on_headers_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self.answering = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_message_complete(self) -> None:
         """The last byte of a request has come."""
         self._is_in_message = False
@@ -156,6 +161,9 @@ class BoundedConnection(HttpToolsProtocol):
         self._stop_timer()
         self._stop_watching()
         self._watch_client(False)
+        if self.answering is not None and not self.answering.response_complete:
+            self.answering.disconnected = True
+            self.answering.message_event.set()
         self._client_left.set()
 
     def _watch_client(self, is_unread: bool) -> None:

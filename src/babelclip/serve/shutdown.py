@@ -67,7 +67,7 @@ class StoppableServer(uvicorn.Server):
     def _refuse_rest(self) -> None:
         """Nobody waits longer: an answer that is being read slowly is cut off, the others say 503."""
         for connection in list(self.server_state.connections):
-            cycle = getattr(connection, "cycle", None)
+            cycle = getattr(connection, "answering", None)
             if cycle is not None and cycle.response_started:
                 connection.transport.abort()
         loop = asyncio.get_running_loop()
