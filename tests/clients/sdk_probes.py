@@ -18,14 +18,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 MODEL = "babelclip-small"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="
 TEXTS = ["a dog", "ein Hund"]
 STAYS = {
-    "api_base", "api_key", "api_key_env_var", "api_type", "api_version", "base_url", "batch_size", "caching",
-    "callback_manager", "custom_llm_provider", "embed_batch_size", "embedding_separator", "enable_batch",
+    "api_base", "api_key", "api_key_env_var", "api_type", "api_version", "base_url", "batch_size", "batching",
+    "caching", "callback_manager", "custom_llm_provider", "embed_batch_size", "embedding_separator", "enable_batch",
     "extra_headers", "extra_query", "file_path_meta_field", "headers", "image_size", "jina_api_key", "kwargs",
     "litellm_call_id", "logger_fn", "max_retries", "meta_fields_to_embed", "prefix", "progress_bar",
     "request_options", "root_path", "session", "suffix", "timeout",
@@ -109,6 +110,7 @@ def cohere(url: str, key: str) -> dict[str, Call]:
     import cohere
 
     embed = cohere.ClientV2(api_key=key, base_url=url).embed
+    old = cohere.Client(api_key=key, base_url=url).embed
     image = f"data:image/png;base64,{PIXEL}"
     values = {
         "model": f"jinaai/{MODEL}", "input_type": "search_query", "texts": TEXTS[:1], "images": [image],
@@ -116,13 +118,18 @@ def cohere(url: str, key: str) -> dict[str, Call]:
         "embedding_types": ["int8"], "truncate": "NONE", "priority": 3,
     }  # fmt: skip
 
-    def send(**sent: Any) -> Any:
+    def send(function: Callable[..., Any], **sent: Any) -> Any:
         if {"images", "inputs"} & set(sent):
             sent.pop("texts")
-        return embed(**sent)
+        return function(**sent)
 
     plain = {"model": MODEL, "input_type": "search_document", "texts": TEXTS, "embedding_types": ["float"]}
-    return {"ClientV2.embed": Call(embed, send, plain, values)}
+    also = {name: value for name, value in values.items() if name in inspect.signature(old).parameters}
+    untyped = {name: value for name, value in plain.items() if name != "embedding_types"}
+    return {
+        "ClientV2.embed": Call(embed, partial(send, embed), plain, values),
+        "Client.embed": Call(old, partial(send, old), untyped, also),
+    }
 
 
 def langchain(url: str, key: str) -> dict[str, Call]:

@@ -20,6 +20,7 @@ from babelclip.serve.access.web_pages import RefuseForeignPages
 from babelclip.serve.access_log import AccessLog
 from babelclip.serve.embedding_service import EmbeddingService
 from babelclip.serve.error_responses import exception_handlers
+from babelclip.serve.guarded_route import posting_paths
 from babelclip.serve.http_methods import HttpMethods
 from babelclip.serve.images.fetch_image import ImageFetcher
 from babelclip.serve.inference.in_process_encoder import InProcessEncoder
@@ -113,6 +114,7 @@ def application(
             cache.close()
 
     access_log = AccessLog(metrics)
+    routers = [router(state) for router in ROUTERS[settings.mode]]
     app = FastAPI(
         title="babelclip",
         version=__version__,
@@ -120,10 +122,10 @@ def application(
         docs_url=None,
         redoc_url=None,
         strict_content_type=False,  # a body without a content type is JSON; pages elsewhere are refused by their Origin
-        exception_handlers=exception_handlers(access_log),
+        exception_handlers=exception_handlers(access_log, posting_paths(routers)),
     )
-    for router in ROUTERS[settings.mode]:
-        app.include_router(router(state), responses=ERRORS)
+    for router in routers:
+        app.include_router(router, responses=ERRORS)
     app.add_middleware(HttpMethods, routes=app.router.routes)
     if settings.keys_for:
         app.add_middleware(GuardedPaths, kinds=settings.keys_for, admit=state.admit, access_log=access_log)

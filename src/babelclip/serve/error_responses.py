@@ -6,7 +6,8 @@ Vercel's clients read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import Request
@@ -16,6 +17,7 @@ from starlette.responses import Response
 
 from babelclip.serve.access_log import AccessLog
 from babelclip.serve.errors import FieldError, HttpError, InvalidInput, Refusal, ServerFailed
+from babelclip.serve.foreign_paths import hint
 from babelclip.serve.responses import json_response
 
 MAX_FIELD_ERRORS = 20  # of those that pydantic finds in one body
@@ -23,14 +25,20 @@ MAX_FIELD_ERRORS = 20  # of those that pydantic finds in one body
 Handler = Callable[[Request, Exception], Coroutine[Any, Any, Response]]
 
 
-def exception_handlers(access_log: AccessLog) -> dict[int | type[Exception], Handler]:
+def exception_handlers(access_log: AccessLog, served: Collection[str]) -> dict[int | type[Exception], Handler]:
     """For an application: its own refusals, and what FastAPI raises by itself.
 
     What is raised besides is answered outside of the application, by ``request_limits``.
+
+    Args:
+        access_log: is told of each.
+        served: the paths that take a body, for whoever has missed them.
     """
 
     async def respond(request: Request, error: Exception) -> Response:
         refusal = as_refusal(error)
+        if refusal.status == 404 and str(refusal) == HTTPStatus.NOT_FOUND.phrase:  # no route at all
+            refusal = HttpError(404, hint(request.scope["path"], served) or str(refusal))
         access_log.refused(request.scope, refusal.code)
         return error_response(refusal, request.scope["state"]["request_id"])
 

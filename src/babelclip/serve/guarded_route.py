@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, cast
 
 import orjson
@@ -59,6 +59,12 @@ def guarded_router(state: AppState) -> APIRouter:
             return admit_then_handle
 
     return APIRouter(route_class=GuardedRoute)
+
+
+def posting_paths(routers: Iterable[APIRouter]) -> frozenset[str]:
+    """The paths that take a body."""
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    return frozenset(route.path for route in routes if "POST" in (route.methods or ()))
 
 
 def admitted_client(request: Request) -> Client:

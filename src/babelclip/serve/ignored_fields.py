@@ -1,7 +1,8 @@
 """Fields of a body that mean nothing here: none is ignored in silence.
 
 What is known and has no effect (OpenAI's ``user``, a task that the model does not have, a name that another one
-overrides) is named in a header. What nobody knows is named too, or refused where the operator wants that.
+overrides) is named in a header. What nobody knows is named too, or refused where the operator wants that; what would
+change vectors elsewhere is refused always.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from babelclip.serve.errors import FieldError, InvalidInput
+from babelclip.serve.foreign_fields import refused_fields
 
 HEADER = "X-Ignored-Fields"
 MAX_NAMES = 20  # of one answer; how many more there were is told
@@ -55,6 +57,9 @@ class IgnoredFields:
         Raises:
             InvalidInput: they are not to pass.
         """
+        known = sorted(set(type(body).model_fields) - {"user", "priority"})
+        if refused := refused_fields(body.model_extra or {}, known, prefix):
+            raise InvalidInput(refused)
         self.add_unknown(f"{prefix}{name}" for name in body.model_extra or ())
 
     def headers(self) -> dict[str, str]:

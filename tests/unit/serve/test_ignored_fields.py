@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -20,7 +21,11 @@ from PIL import Image
 
 from babelclip.encoder import Encoder
 from babelclip.serve.app import make_app
-from babelclip.serve.settings import ServerSettings
+from babelclip.serve.foreign_fields import CHANGES_VECTORS
+from babelclip.serve.routes.sagemaker import Invocation
+from babelclip.serve.settings import Mode, ServerSettings
+
+from .posting_routes import posting_paths
 
 Running = Callable[[FastAPI], AbstractContextManager[httpx.Client]]
 MODEL = "babelclip-small"
@@ -55,8 +60,10 @@ BODIES: list[tuple[str, Body, Body]] = [
     ("/v1/tokens", {"model": MODEL, "input": "a dog"}, JINA),
     ("/v1/tokens", {"model": MODEL, "input": LONG}, {"truncate": True, "truncation": True}),
     ("/v1/classify", {"model": MODEL, "input": "a dog", "labels": ["animal", "house"]}, JINA),
+    ("/v1/classify", {"model": MODEL, "input": LONG, "labels": ["animal", "house"]}, {"truncate": True}),
     ("/v1/multimodalembeddings", {"model": MODEL, "inputs": [{"content": [{"type": "text", "text": LONG}]}]}, VOYAGE),
     ("/v2/embed", {"model": MODEL, "texts": [LONG]}, COHERE),
+    ("/v1/embed", {"model": MODEL, "texts": ["a dog"]}, {**COHERE, "truncate": "START"}),
     (
         "/vectorize",
         {"texts": ["a dog"]},
@@ -190,10 +197,63 @@ def test_names_of_any_kind_and_number(client: httpx.Client) -> None:
     ]  # fmt: skip
 
 
+PLAIN = {path: json.loads(json.dumps(body).replace(LONG, "a dog")) for path, body, _ in BODIES}
+"""A body for each route."""
+ALIASES = {
+    "/embeddings": "/v1/embeddings",
+    "/v1/embeddings/embeddings": "/v1/embeddings",
+    "/multimodalembeddings": "/v1/multimodalembeddings",
+}
+
+
+def fields_of(client: httpx.Client, path: str) -> set[str]:
+    if path == "/invocations":
+        return set(Invocation.model_fields)
+    schemas = client.get("/openapi.json").json()
+    (content,) = schemas["paths"][path]["post"]["requestBody"]["content"].values()
+    return set(schemas["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]["properties"])
+
+
+@pytest.mark.parametrize("mode", ["api", "sagemaker"])
+def test_every_route_refuses_what_would_change_vectors_and_names_the_rest(
+    encoder: Encoder, running: Running, mode: Mode
+) -> None:
+    """Whatever the operator says of unknown fields; with ``strict_fields`` those are refused too."""
+    relaxed, strict = (make_app(encoder, ServerSettings(mode=mode, strict_fields=each)) for each in (False, True))
+    paths = set(posting_paths(relaxed)) if mode == "api" else {"/invocations"}
+    with running(relaxed) as client, running(strict) as strict_client:
+        for path in paths:
+            body = PLAIN[ALIASES.get(path, path)]
+            foreign = CHANGES_VECTORS - fields_of(client, ALIASES.get(path, path))
+            assert len(foreign) > 15
+            refused = client.post(path, json={**body, **dict.fromkeys(foreign, "x")})
+            assert (refused.status_code, {each["field"] for each in refused.json()["errors"]}) == (422, foreign)
+            nulls = client.post(path, json={**body, **dict.fromkeys(foreign)})
+            assert nulls.status_code == 200, (path, nulls.text)
+            named = client.post(path, json={**body, "nobody_knows_it": 1})
+            assert (named.status_code, told(named)) == (200, ["nobody_knows_it"]), (path, named.text)
+            refused = strict_client.post(path, json={**body, "nobody_knows_it": 1})
+            (error,) = refused.json()["errors"]
+            assert (refused.status_code, error["field"], error["type"]) == (422, "nobody_knows_it", "extra_forbidden")
+
+
+def test_what_is_not_asked_for_may_pass(client: httpx.Client) -> None:
+    for path in ("/v1/classify", "/v2/embed"):
+        for sent in ({"late_chunking": False}, {"dimensions": None}, {"return_multivector": False, "user": "me"}):
+            assert client.post(path, json={**PLAIN[path], **sent}).status_code == 200, (path, sent)
+
+
+def test_a_refusal_names_what_there_is(client: httpx.Client) -> None:
+    refused = client.post("/v2/embed", json={"model": MODEL, "texts": ["a"], "dimensions": 64}).json()
+    assert "output_dimension" in refused["detail"]
+    several = client.post("/v1/embeddings", json={"input": "a", "embedding_types": ["int8"], "prompt_name": "query"})
+    assert [each["field"] for each in several.json()["errors"]] == ["embedding_types", "prompt_name"]
+
+
 def test_strict_fields_refuse_what_nobody_knows(encoder: Encoder, running: Running) -> None:
     with running(make_app(encoder, ServerSettings(strict_fields=True))) as client:
         for path, body, _ in BODIES[:-1]:
-            refused = client.post(path, json={**body, "nobody_knows_it": 1, "truncation": True})
+            refused = client.post(path, json={**body, "nobody_knows_it": 1})
             assert refused.status_code == 422, path
             assert refused.json()["errors"][0]["type"] == "extra_forbidden", refused.text
         item = client.post("/v1/embeddings", json={"model": MODEL, "input": [{"text": "a", "detail": 1}]})

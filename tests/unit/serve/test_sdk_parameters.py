@@ -13,6 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import BaseModel
+
+from babelclip.serve.routes.sagemaker import Invocation, Parameters
 
 ROOT = Path(__file__).parents[3]
 RECORDED: dict[str, dict[str, Any]] = json.loads(
@@ -29,11 +32,20 @@ LONG = "word " * 600
 pytestmark = pytest.mark.filterwarnings("ignore::babelclip.TruncationWarning")
 
 
+SAME_FIELDS = {"/v1/tokens": "/v1/embeddings", "/v1/embed": "/v2/embed"}
+"""Routes that take another's fields, as the guide says below its table."""
+INVOCATION: dict[str, type[BaseModel]] = {"": Invocation, "parameters.": Parameters}
+
+
 def field_table() -> dict[tuple[str, str], str]:
     """Route and field -> what becomes of it, as the guide says."""
     guide = (ROOT / "docs" / "guides" / "serve.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(/\S+)` \| `(\w+)` \| (.+) \|$", guide, flags=re.MULTILINE)
-    return {(route, name): effect for route, name, effect in rows}
+    rows = re.findall(r"^\| `(/\S+)` \| `([\w.]+)` \| (.+) \|$", guide, flags=re.MULTILINE)
+    table = {(route, name): effect for route, name, effect in rows}
+    for route, other in SAME_FIELDS.items():
+        assert re.search(rf"`{route}`[^|]* of `{other}`", guide)
+        table |= {(route, name): effect for (path, name), effect in table.items() if path == other}
+    return table
 
 
 def lengthened(body: dict[str, Any]) -> dict[str, Any]:
@@ -53,12 +65,21 @@ def test_every_documented_client_has_its_parameters() -> None:
     assert all(about["parameters"] for calls in RECORDED.values() for about in calls.values())
 
 
-@pytest.mark.parametrize("route", ["/v1/embeddings", "/v1/multimodalembeddings", "/v2/embed"])
-def test_the_table_has_every_field_of_a_route(client: httpx.Client, route: str) -> None:
+def test_the_table_has_every_field_of_every_route(client: httpx.Client) -> None:
     schemas = client.get("/openapi.json").json()
+    routes = {path for path, methods in schemas["paths"].items() if "requestBody" in methods.get("post", {})}
+    assert routes >= {"/v1/embeddings", "/v1/tokens", "/v1/classify", "/v1/embed", "/v2/embed", "/vectorize"}
+    for route in routes:
+        assert_the_table_has(schemas, route)
+    known = {f"{prefix}{name}" for prefix, kind in INVOCATION.items() for name in kind.model_fields}
+    assert {name for path, name in field_table() if path == "/invocations"} == known
+    assert {path for path, _ in field_table()} == routes | {"/invocations"}
+
+
+def assert_the_table_has(schemas: dict[str, Any], route: str) -> None:
     (content,) = schemas["paths"][route]["post"]["requestBody"]["content"].values()
     fields = set(schemas["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]["properties"])
-    also = {"texts"} if route == "/v1/embeddings" else set()
+    also = {"texts"} if "input" in fields else set()
     assert {name for path, name in field_table() if path == route} == fields | also
 
 

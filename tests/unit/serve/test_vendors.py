@@ -86,6 +86,15 @@ def test_cohere(client: httpx.Client, encoder: Encoder) -> None:
         assert refused.json()["message"]
 
 
+def test_cohere_version_1(client: httpx.Client, encoder: Encoder) -> None:
+    body = {"model": MODEL, "input_type": "search_document", "texts": ["a dog", "ein Hund"]}
+    plain = client.post("/v1/embed", json=body).json()
+    assert (plain["response_type"], plain["meta"]["api_version"]["version"]) == ("embeddings_floats", "1")
+    assert np.allclose(plain["embeddings"], encoder.encode_text(["a dog", "ein Hund"]), atol=1e-5)
+    typed = client.post("/v1/embed", json={**body, "embedding_types": ["float"]}).json()
+    assert (typed["response_type"], typed["embeddings"]["float"]) == ("embeddings_by_type", plain["embeddings"])
+
+
 def test_weaviate(client: httpx.Client, encoder: Encoder) -> None:
     answer = client.post("/vectorize", json={"texts": ["a dog"], "images": [RAW]}).json()
     assert np.allclose(answer["textVectors"], encoder.encode_text(["a dog"]), atol=1e-5)

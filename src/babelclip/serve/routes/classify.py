@@ -34,6 +34,7 @@ class ClassifyRequest(BaseModel):
     model: str | None = Field(None, max_length=500, description=MODEL)
     input: Any = Field(validation_alias=AliasChoices("input", "texts"), json_schema_extra=INPUT_SCHEMA)
     labels: list[str]
+    truncate: bool | None = Field(None, description="Cut texts over the model's limit instead of refusing them.")
 
 
 def router(state: AppState) -> APIRouter:
@@ -48,7 +49,8 @@ def router(state: AppState) -> APIRouter:
         model = state.model(body.model)
         ignored = state.ignored_fields(body)
         items = ItemReader(state.settings.item_limits, ignored).read_all(body.input)
-        asked = EmbeddingRequest(model=model, items=[*items, *map(TextItem, labels)], truncate=state.settings.truncate)
+        truncate = state.settings.truncate if body.truncate is None else body.truncate
+        asked = EmbeddingRequest(model=model, items=[*items, *map(TextItem, labels)], truncate=truncate)
         result = await state.service.embed(asked, client)
         return embedding_response(request, client, result, _body(result, len(items), labels), ignored.headers())
 

@@ -1,4 +1,8 @@
-"""``/v2/embed``: Cohere's shape. Embeddings come by type, each a list in the order of what was sent."""
+"""``/v2/embed``: Cohere's shape. Embeddings come by type, each a list in the order of what was sent.
+
+Its older client, and what is built on that, posts the same to ``/v1/embed`` and expects a plain list unless it asked
+for types.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +55,14 @@ def router(state: AppState) -> APIRouter:
     @routes.post("/v2/embed")
     async def embed_by_type(request: Request, body: CohereRequest) -> Response:
         """Embeddings of texts or images."""
+        return await answer(request, body, is_old=False)
+
+    @routes.post("/v1/embed")
+    async def embed(request: Request, body: CohereRequest) -> Response:
+        """The same for version 1: a list of vectors, or by type where types are named."""
+        return await answer(request, body, is_old=True)
+
+    async def answer(request: Request, body: CohereRequest, *, is_old: bool) -> Response:
         client = admitted_client(request)
         model = state.model(body.model)
         formats, _ = read_formats(body.embedding_types or ["float"])
@@ -70,7 +82,12 @@ def router(state: AppState) -> APIRouter:
         )
         result = await state.service.embed(asked, client)
         encoding = Encoding(formats=formats, by_format=True, dim=dim)
-        return embedding_response(request, client, result, _body(result, items, encoding), ignored.headers())
+        content = _body(result, items, encoding)
+        if is_old:
+            content["meta"]["api_version"] = {"version": "1"}
+        if is_old and body.embedding_types is None:
+            content |= {"response_type": "embeddings_floats", "embeddings": content["embeddings"]["float"]}
+        return embedding_response(request, client, result, content, ignored.headers())
 
     return routes
 
