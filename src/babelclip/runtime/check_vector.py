@@ -1,13 +1,17 @@
-"""One vector of each exported tower, kept beside its graph and computed again when the graph is first opened.
+"""One vector of each exported tower, kept beside its graph and computed again when a machine first opens the graph.
 
 Kernels differ between processors, and some saturate where others do not: a machine that computes another vector would
-answer with it in silence. The input is a handful of fixed tokens, or a pattern of pixels.
+answer with it in silence. The input is a handful of fixed tokens, or a pattern of pixels. That it was the same is
+remembered in the user's cache, for these files, this runtime's version and this processor with what it can do.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import platform
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ import numpy as np
 from babelclip.arrays import NO_ADAPTER, ImageBatch, TextBatch, Vectors
 from babelclip.atomic_write import write_json
 from babelclip.errors import FolderError, RuntimeUnavailable
+from babelclip.user_folders import user_cache
 
 CHECK_VECTORS = "check-onnx.json"
 """Beside ``onnx.json``; no part of the model's fingerprint, nor of its checksums."""
@@ -69,3 +74,42 @@ def compare_check_vector(what: str, found: Vectors, expected: Vectors) -> None:
             f"with the one that was exported, found {cosine:.5f}. Export the model here (babelclip model export), use "
             "runtime='torch', or take weights of another precision."
         )
+
+
+class Remembered:
+    """Whether one graph gave its stored vector here before.
+
+    Args:
+        expected: The stored vector (E,).
+        files: The graph, and the weights that it reads.
+        runtime: Name and version of what computes.
+    """
+
+    def __init__(self, expected: Vectors, files: Sequence[Path], runtime: str) -> None:
+        processor, facts = _processor(), [runtime]
+        for file in files:
+            status = file.stat()
+            facts.append(f"{file.resolve()} {status.st_size} {status.st_mtime_ns}")
+        key = sha256("\n".join([*facts, processor or ""]).encode(errors="surrogatepass") + expected.tobytes())
+        self._mark = user_cache() / "same-vectors" / key.hexdigest() if processor else None
+
+    def is_same(self) -> bool:
+        """False as well where nothing can be remembered."""
+        return self._mark is not None and self._mark.is_file()
+
+    def keep(self) -> None:
+        """Remember it; a cache that cannot be written to costs a comparison in each process, and nothing else."""
+        if self._mark is not None:
+            with contextlib.suppress(OSError):
+                self._mark.parent.mkdir(parents=True, exist_ok=True)
+                self._mark.touch()
+
+
+def _processor() -> str | None:
+    """What decides on kernels: the processor's name and instructions; None where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return None
+    told = {line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}
+    return platform.machine() + "\n".join(sorted(told)) if told else None

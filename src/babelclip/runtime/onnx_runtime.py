@@ -20,7 +20,13 @@ from babelclip.arrays import NO_ADAPTER, ImageBatch, TextBatch, Vectors
 from babelclip.checkpoint.checksums import sha256
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.errors import ConfigError, RuntimeUnavailable
-from babelclip.runtime.check_vector import check_image_batch, check_text_batch, compare_check_vector, read_check_vectors
+from babelclip.runtime.check_vector import (
+    Remembered,
+    check_image_batch,
+    check_text_batch,
+    compare_check_vector,
+    read_check_vectors,
+)
 from babelclip.runtime.exported import Export, Tower
 
 _SEVERITY_ERROR = 3
@@ -87,6 +93,10 @@ class OnnxRuntime:
         expected = stored.get(sha256(graph)) if stored else None
         if expected is None:
             return
+        files = graph, *self._weight_files
+        remembered = Remembered(expected, files, f"onnxruntime {onnxruntime.__version__}")
+        if remembered.is_same():
+            return
         feed: dict[str, NDArray[np.int64] | NDArray[np.float32]] = {}
         if name == "text":
             batch = check_text_batch()
@@ -97,6 +107,7 @@ class OnnxRuntime:
             assert self._image_size is not None
             feed["pixels"] = check_image_batch(self._image_size).pixels
         compare_check_vector(str(graph), tower.run(feed)[0], expected)
+        remembered.keep()
 
 
 class _OpenTower:

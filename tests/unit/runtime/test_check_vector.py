@@ -12,6 +12,7 @@ import pytest
 import babelclip
 from babelclip.bundled import bundled_folder
 from babelclip.errors import FolderError, RuntimeUnavailable
+from babelclip.runtime import check_vector, onnx_runtime
 from babelclip.runtime.check_vector import CHECK_VECTORS, compare_check_vector
 
 
@@ -45,6 +46,49 @@ def test_another_vector_is_refused_when_the_tower_is_first_used(folder: Path) ->
         for embed in (lambda: encoder.encode_text("a dog"), lambda: encoder.encode_image(image)):
             with pytest.raises(babelclip.BabelclipError, match="this machine computes another vector"):
                 embed()
+
+
+def test_what_was_the_same_is_not_computed_again(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """... until a file, the stored vector, the runtime or the processor is another."""
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("BABELCLIP_CACHE", str(cache))
+    compared: list[str] = []
+    monkeypatch.setattr(onnx_runtime, "compare_check_vector", lambda what, found, expected: compared.append(what))
+
+    def comparisons() -> int:
+        compared.clear()
+        with babelclip.load(folder, runtime="onnx", threads=1) as encoder:
+            encoder.encode_text("a dog")
+        return len(compared)
+
+    assert [comparisons(), comparisons()] == [1, 0]
+    file = folder / CHECK_VECTORS
+    vectors = json.loads(file.read_text())
+    file.write_text(json.dumps({graph: [-number for number in vector] for graph, vector in vectors.items()}))
+    assert [comparisons(), comparisons()] == [1, 0]
+    monkeypatch.setattr(check_vector, "_processor", lambda: "another")
+    assert [comparisons(), comparisons()] == [1, 0]
+    monkeypatch.setattr(onnx_runtime.onnxruntime, "__version__", "0")
+    assert [comparisons(), comparisons()] == [1, 0]
+    weights = folder / "model.safetensors"
+    content = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(content)
+    assert [comparisons(), comparisons()] == [1, 0]
+    monkeypatch.setattr(check_vector, "_processor", lambda: None)  # a system that does not tell
+    assert [comparisons(), comparisons()] == [1, 1]
+
+
+def test_a_cache_that_cannot_be_written_to_costs_a_comparison_alone(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path_factory.mktemp("cache") / "file"
+    blocked.write_text("no folder")
+    monkeypatch.setenv("BABELCLIP_CACHE", str(blocked))
+    with babelclip.load(folder, runtime="onnx", threads=1) as encoder:
+        assert encoder.encode_text("a dog").shape == (encoder.dim,)
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"a": "b"}', '{"a": [[1], 2]}'])

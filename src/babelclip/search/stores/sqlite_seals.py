@@ -20,6 +20,8 @@ from babelclip.search.open_store import index_option
 from babelclip.search.quantized_codes import PackedBits
 
 SEALS = "CREATE TABLE IF NOT EXISTS seals (what TEXT PRIMARY KEY, count INTEGER NOT NULL, total INTEGER NOT NULL)"
+_SEALED_BYTES = "CAST(id || char(0) || kind || char(0) || metadata AS BLOB)"
+"""Of a row; put together by SQLite, because a filter waits until all rows have been looked at."""
 SEALED_NOTES = "notes"
 STORES = "stores"
 
@@ -141,8 +143,8 @@ def _is_of_format_1(cursor: sqlite3.Cursor) -> bool:
 
 
 def row_seal(row: int, id: str, kind: str, metadata: str) -> int:
-    """As ``seal_of``, in one go: filters look at all rows."""
-    return crc32(f"{row},{id!r},{kind!r},{metadata}".encode(errors="surrogatepass"))
+    """The checksum of a row at its place; ``_SEALED_BYTES`` makes the same bytes within SQLite."""
+    return crc32(f"{id}\0{kind}\0{metadata}".encode(errors="surrogatepass"), row & 0xFFFFFFFF)
 
 
 def check_row(seal: int, row: int, id: str, kind: str, metadata: str) -> None:
@@ -180,12 +182,14 @@ def check_rows_of(cursor: sqlite3.Cursor, number: int) -> None:
     Raises:
         Damaged: one is another, or lost.
     """
-    count = total = 0
-    statement = f"SELECT row, id, kind, metadata, seal FROM rows_{number} NOT INDEXED"
-    for row, id, kind, metadata, seal in cursor.execute(statement):
-        check_row(seal, row, id, kind, metadata)
-        count += 1
-        total += seal
+    statement = f"SELECT row, {_SEALED_BYTES}, seal FROM rows_{number} NOT INDEXED"
+    try:
+        wrong = [row for row, sealed, seal in cursor.execute(statement) if crc32(sealed, row & 0xFFFFFFFF) != seal]
+    except TypeError as error:
+        raise Damaged(f"a row is of another form ({error})") from error
+    if wrong:
+        raise Damaged(f"row {wrong[0]} does not fit its checksum")
+    count, total = cursor.execute(f"SELECT count(*), coalesce(sum(seal), 0) FROM rows_{number} NOT INDEXED").fetchone()
     check_total(cursor, f"rows_{number}", count, total)
 
 
