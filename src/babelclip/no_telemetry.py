@@ -7,17 +7,14 @@ that somebody set is left as it is, and ``babelclip doctor`` tells what holds.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _MEANS_OFF = frozenset({"1", "true", "yes", "on"})  # in any case; every other value leaves it on
-_logger = logging.getLogger("babelclip")
 
 
-@dataclass(frozen=True, slots=True)
-class Reporting:
+class Reporting(NamedTuple):
     """A library that reports, and what stops it."""
 
     library: str
@@ -50,8 +47,10 @@ def _switch_off_late(library: Reporting) -> None:
     if library is HUB_CLIENT:  # it asks its constant at each request
         sys.modules[library.read_by].HF_HUB_DISABLE_TELEMETRY = True  # type: ignore[attr-defined]
         return
+    import logging  # takes a while to import, and everything that babelclip is waits for this module
+
     _loaded_before.add(library)
-    _logger.warning("%s", _too_late(library))
+    logging.getLogger("babelclip").warning("%s", _too_late(library))
 
 
 def _too_late(library: Reporting) -> str:
