@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from babelclip.cli.configuration import SERVE_VARIABLE
+from babelclip.cli.configuration import VARIABLES_BEGIN
 from babelclip.cli.environment import VARIABLES
 from babelclip.cli.main import app
 
@@ -85,9 +85,12 @@ def test_every_variable_that_is_explained_is_read() -> None:
 
 def test_documents_name_only_variables_that_there_are() -> None:
     root = SOURCE.parents[1]
-    options = app["serve"].assemble_argument_collection()
-    of_serve = {SERVE_VARIABLE + option.name[2:].replace("-", "_").upper() for option in options}
+    of_options = {
+        begin + option.name[2:].replace("-", "_").upper()
+        for verb, begin in VARIABLES_BEGIN.items()
+        for option in app[verb].assemble_argument_collection()
+    }
     known = {variable.name for variable in VARIABLES} | OF_THE_BUILD | OF_TESTS
     for file in (*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("deploy/*")):
-        named = set(re.findall(r"\bBABELCLIP_[A-Z_]+\b", file.read_text(encoding="utf-8"))) - of_serve
+        named = set(re.findall(r"\bBABELCLIP_[A-Z_]+\b", file.read_text(encoding="utf-8"))) - of_options
         assert named <= known, f"{file.relative_to(root)}: {sorted(named - known)}"

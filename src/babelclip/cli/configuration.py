@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
 FILE_VARIABLE = "BABELCLIP_CONFIG"
 ALL = "all"
-SERVE = "serve"
-SERVE_VARIABLE = "BABELCLIP_SERVE_"
-"""Begins a variable for every option of the server, which is often started where there is no command line to change:
+VARIABLES_BEGIN = {"serve": "BABELCLIP_SERVE_", "ui": "BABELCLIP_UI_"}
+"""Verbs of which every option has a variable, for they are often started where there is no command line to change:
 ``BABELCLIP_SERVE_MAX_ITEMS``."""
 FOR_ALL = ("device", "dtype", "index", "model", "quiet", "revision", "runtime", "threads")
 """Options that a file may set for all verbs that have them."""
@@ -103,8 +102,7 @@ def apply_configuration(app: App, commands: tuple[str, ...], options: ArgumentCo
     Raises:
         ConfigError: the file cannot be read, or names an option that the verb does not have.
     """
-    if commands == (SERVE,):
-        apply_serve_variables(app, commands, options)
+    apply_variables(app, commands, options)
     path = file_in_force()
     if path is None:
         return
@@ -116,18 +114,19 @@ def apply_configuration(app: App, commands: tuple[str, ...], options: ArgumentCo
     Dict(values, source=str(path))(app, commands, options)
 
 
-def apply_serve_variables(app: App, commands: tuple[str, ...], options: ArgumentCollection) -> None:
-    """Give options of the server what ``BABELCLIP_SERVE_...`` says, where the command line does not.
+def apply_variables(app: App, commands: tuple[str, ...], options: ArgumentCollection) -> None:
+    """Give options of ``VARIABLES_BEGIN`` what their variables say, where the command line does not.
 
     Raises:
         ConfigError: a variable names no option.
     """
     from cyclopts.config import Env
 
-    known = {
-        SERVE_VARIABLE + option.name[2:].replace("-", "_").upper() for option in options if option.name[:2] == "--"
-    }
-    unknown = sorted(name for name in os.environ if name.startswith(SERVE_VARIABLE) and name not in known)
+    begin = VARIABLES_BEGIN.get(" ".join(commands))
+    if begin is None:
+        return
+    known = {begin + option.name[2:].replace("-", "_").upper() for option in options if option.name[:2] == "--"}
+    unknown = sorted(name for name in os.environ if name.startswith(begin) and name not in known)
     if unknown:
         raise ConfigError(f"unknown variable {unknown[0]}; expected one of {', '.join(sorted(known))}")
     Env("BABELCLIP_")(app, commands, options)
@@ -143,7 +142,7 @@ def settings_in_force() -> list[_Setting]:
     from babelclip.cli.main import VERBS, app
 
     names = [variable.name for variable in VARIABLES if variable.name in os.environ]
-    names += sorted(name for name in os.environ if name.startswith(SERVE_VARIABLE))
+    names += sorted(name for name in os.environ if name.startswith(tuple(VARIABLES_BEGIN.values())))
     settings = [_Setting(name, _shown(name), "environment") for name in names if name.startswith("BABELCLIP_")]
     path = file_in_force()
     if path is None:

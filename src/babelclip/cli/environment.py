@@ -43,6 +43,12 @@ VARIABLES = (
         ("--served-name",),
     ),
     Variable(
+        "BABELCLIP_UI_",
+        "Begins a variable for every option of the page alone: BABELCLIP_UI_PAGE_HITS=600 is --page-hits 600.",
+        ("--page-name",),
+        ("--served-name",),
+    ),
+    Variable(
         "BABELCLIP_DATA",
         "Not read any more: it meant two folders, which BABELCLIP_INDEX and BABELCLIP_DATASETS name now.",
         is_former=True,

@@ -44,15 +44,6 @@ OpenPageOption = Annotated[
     bool,
     Parameter(name="--open", negative="--no-open", help="Show the page in the browser, where there is one."),
 ]
-PageNameOption = Annotated[
-    tuple[str, ...],
-    Parameter(
-        name="--page-name",
-        show_default=False,
-        help="A name by which the page is reached, where a proxy passes it on, as photos.example.org. Several times "
-        "for several. This machine's own names and all addresses in numbers are answered without.",
-    ),
-]
 RevisionOption = Annotated[
     str | None,
     Parameter(

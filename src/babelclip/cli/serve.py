@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from babelclip.cli.options import IndexOption, PageNameOption, group_for
+from babelclip.cli.options import IndexOption, group_for
+from babelclip.cli.page_options import PageOptions
 from babelclip.cli.serve_options import (
     FETCH,
     IMAGE,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from babelclip.serve.app import MountApp
     from babelclip.serve.run import Address
     from babelclip.serve.settings import Mode
+    from babelclip.web.settings import PageSettings
 
 SAGEMAKER_MODEL = Path("/opt/ml/model")
 """Where SageMaker puts the model that it was given for the container."""
@@ -49,12 +51,12 @@ def serve(
     log: Literal["json", "none"] = "json",
     ui: Annotated[bool, PAGE] = False,
     index: Annotated[IndexOption, PAGE] = None,
-    page_name: Annotated[PageNameOption, PAGE] = (),
     ui_without_keys: Annotated[bool, PAGE] = False,
     compute: ComputeOptions | None = None,
     contract: ContractOptions | None = None,
     limits: LimitOptions | None = None,
     images: ImageOptions | None = None,
+    page: Annotated[PageOptions | None, PAGE] = None,
 ) -> int:
     """Answer the Jina embeddings API over HTTP, and what OpenAI's, Voyage's, Cohere's and Weaviate's clients send.
 
@@ -107,8 +109,6 @@ def serve(
         **given(contract or ContractOptions()),
         **given(limits or LimitOptions()),
     )
-    if ui and root_path:
-        raise ConfigError("the search page has its address at /, so leave out --root-path, or --ui")
     if settings.keys_for and keys is None:
         raise ConfigError("--keys-for says what asks for a key too: give --keys FILE with it")
     address = Address(
@@ -125,12 +125,13 @@ def serve(
     )
     write_to_stderr(log == "json")
     with ExitStack() as stack:
-        page = _page(stack, index, page_name, address) if ui else None
-        run_server(model or (_default_model(mode, bundled_folder()),), settings, address, page)
+        page_settings = (page or PageOptions()).settings()
+        mount = _page(stack, index, page_settings, address) if ui else None
+        run_server(model or (_default_model(mode, bundled_folder()),), settings, address, mount)
     return 0
 
 
-def _page(stack: ExitStack, index: str | None, names: tuple[str, ...], address: Address) -> MountApp:
+def _page(stack: ExitStack, index: str | None, settings: PageSettings, address: Address) -> MountApp:
     """What makes the page of an index beside the API.
 
     Raises:
@@ -149,8 +150,10 @@ def _page(stack: ExitStack, index: str | None, names: tuple[str, ...], address: 
     def made(encoder: InProcessEncoder) -> MountedApp:
         opened = stack.enter_context(Index.open(url, encoder))
         api = Api(url="", needs_key=address.keys is not None)
-        page = make_page(opened, encoder, names=[address.host, *names], count_tokens=encoder.count_tokens, api=api)
-        return MountedApp(page, FIRST_SEGMENTS, frozenset(names))
+        page = make_page(
+            opened, encoder, settings=settings, host=address.host, count_tokens=encoder.count_tokens, api=api
+        )
+        return MountedApp(page, FIRST_SEGMENTS, settings.own_names)
 
     return made
 

@@ -8,9 +8,12 @@ import webbrowser
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from babelclip.cli.options import KEY_VARIABLE, IndexOption, ModelOptions, OpenPageOption, PageNameOption
+from cyclopts import Parameter
+
+from babelclip.cli.options import KEY_VARIABLE, IndexOption, ModelOptions, OpenPageOption
+from babelclip.cli.page_options import PageOptions, PageServerOptions
 
 if TYPE_CHECKING:
     from babelclip.encoder import Encoder
@@ -23,9 +26,11 @@ def ui(
     index: IndexOption = None,
     host: str = "127.0.0.1",
     port: int = 8090,
-    page_name: PageNameOption = (),
+    root_path: str = "",
     open_page: OpenPageOption = True,
     model: ModelOptions = ModelOptions(),
+    page: Annotated[PageOptions | None, Parameter(group="Page")] = None,
+    limits: PageServerOptions | None = None,
 ) -> int:
     """Search in the browser: results as you type, images dropped onto the page, similar ones by a click.
 
@@ -35,6 +40,7 @@ def ui(
         photos: Folders to index first, while the page answers already.
         host: Address to listen at: whoever can reach it sees the indexed photos, because there are no passwords.
         port: Port to listen at; 0 takes a free one.
+        root_path: The path below which a proxy has the server, as /albums.
     """
     from babelclip import RemoteEncoder
     from babelclip.cli.demo import has_display
@@ -58,6 +64,8 @@ def ui(
     def on_indexed(line: str) -> None:
         print(f"babelclip: {line}", file=sys.stderr, flush=True)
 
+    settings = (page or PageOptions()).settings()
+    server = (limits or PageServerOptions()).settings(settings.upload_bytes, root_path)
     encoder = model.open()
     url = index_url(index)
     count, api = None, Api()
@@ -74,7 +82,8 @@ def ui(
             port=port,
             on_ready=on_ready,
             on_indexed=on_indexed,
-            names=page_name,
+            settings=settings,
+            server=server,
             count_tokens=count,
             api=api,
         )

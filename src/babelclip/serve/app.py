@@ -32,7 +32,7 @@ from babelclip.serve.routes import classify, cohere, embeddings, models, sagemak
 from babelclip.serve.schemas import ERRORS
 from babelclip.serve.settings import Mode, ServerSettings
 from babelclip.serve.state import AppState
-from babelclip.serve.sub_path import SubPath
+from babelclip.serve.sub_path import SubPath, check_no_path_of_its_own, path_below
 from babelclip.version import __version__
 
 _CLOSE_SECONDS = 0.2
@@ -144,7 +144,9 @@ def application(
             expose_headers=EXPOSED_HEADERS,
         )
     if settings.root_path:
-        app.add_middleware(SubPath, path=settings.root_path)
+        taken = {first_segment(getattr(route, "path", "")) for route in app.router.routes}
+        check_no_path_of_its_own(settings.root_path, taken if mounted is None else taken | mounted.first_segments)
+        app.add_middleware(SubPath, path=settings.root_path, has_page=mounted is not None)
     return app
 
 
@@ -155,7 +157,7 @@ class PathDispatch:
         self._app, self._mounted = app, mounted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_mounted = scope["type"] == "http" and first_segment(scope["path"]) in self._mounted.first_segments
+        is_mounted = scope["type"] == "http" and first_segment(path_below(scope)) in self._mounted.first_segments
         await (self._mounted.app if is_mounted else self._app)(scope, receive, send)
 
 

@@ -26,7 +26,7 @@ from babelclip.serve.bounded_connection import bounded
 from babelclip.serve.inference.in_process_encoder import InProcessEncoder
 from babelclip.serve.inference.served_model import ModelDescription, ServedModel
 from babelclip.serve.inference.worker import Patience, Worker
-from babelclip.serve.listening import listening, listening_at_file
+from babelclip.serve.listening import listening, listening_at_file, url_of
 from babelclip.serve.metrics import Metrics
 from babelclip.serve.repeated_lines import limit_repeated_lines
 from babelclip.serve.settings import Mode, ServerSettings
@@ -161,10 +161,12 @@ async def _serve(
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 backlog=MAX_WAITING_CONNECTIONS,
                 server_header=False,
+                proxy_headers=False,
                 ssl_certfile=address.certificate,
                 ssl_keyfile=address.certificate_key,
             )
-            await answer(StoppableServer(config, workers, settings.drain_seconds), listener)
+            server = StoppableServer(config, workers, settings.drain_seconds)
+            await answer(server, listener, lambda: print(url_of(listener, has_tls=config.is_ssl), flush=True))
     finally:
         await asyncio.gather(*(worker.stop() for worker in workers))
 

@@ -21,13 +21,12 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
 
 from babelclip.serve.access_log import LOGGER
 from babelclip.serve.inference.worker import Worker
-from babelclip.serve.listening import url_of
 
 LAST_SECONDS = 3.0
 _UNFINISHED = 1
@@ -90,8 +89,14 @@ class StoppableServer(uvicorn.Server):
         os._exit(_UNFINISHED)
 
 
-async def answer(server: StoppableServer, listener: socket.socket) -> None:
-    """Serve until SIGTERM or Ctrl-C; print the address when it can answer."""
+async def answer(server: StoppableServer, listener: socket.socket, on_ready: Callable[[], object]) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Args:
+        server: what serves.
+        listener: where.
+        on_ready: called when it can answer.
+    """
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
@@ -99,5 +104,5 @@ async def answer(server: StoppableServer, listener: socket.socket) -> None:
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
     if not serving.done():
-        print(url_of(listener, has_tls=server.config.is_ssl), flush=True)
+        on_ready()
     await serving

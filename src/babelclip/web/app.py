@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from fastapi import FastAPI, Request
@@ -16,14 +15,14 @@ from babelclip.errors import BabelclipError
 from babelclip.html import render_html
 from babelclip.search.index import Index
 from babelclip.serve.http_methods import HttpMethods
+from babelclip.serve.sub_path import path_below
 from babelclip.web import picture_routes, playground_routes, search_routes
 from babelclip.web.curl import Api
-from babelclip.web.http import Bodies, status_of
+from babelclip.web.http import status_of
 from babelclip.web.indexing_job import IndexingJob
 from babelclip.web.middleware import OwnOrigin, QueryLimits, SecurityHeaders, TrustedHosts
-from babelclip.web.picture_routes import DRAWINGS_WAITING, WHERES_AT_ONCE, WHERES_WAITING
-from babelclip.web.pictures import DRAWINGS_AT_ONCE, Pictures
-from babelclip.web.search_routes import SEARCHES_AT_ONCE, SEARCHES_WAITING, UPLOADS_AT_ONCE, UPLOADS_WAITING
+from babelclip.web.pictures import Pictures
+from babelclip.web.settings import PageSettings
 from babelclip.web.state import CountTokens, PageState, locale_of
 from babelclip.web.where_pictures import WherePictures
 from babelclip.web.work_queue import WorkQueue
@@ -39,7 +38,8 @@ def make_page(
     index: Index,
     encoder: Encodes,
     *,
-    names: Iterable[str] = (),
+    settings: PageSettings | None = None,
+    host: str = "",
     count_tokens: CountTokens | None = None,
     api: Api | None = None,
     job: IndexingJob | None = None,
@@ -50,13 +50,15 @@ def make_page(
         index: what is searched.
         encoder: the model. It turns photos as the model itself does, so that the playground shows what a server
             answers; the index turns them upright by itself.
-        names: by which the page is reached, beside this machine's own (see ``TrustedHosts``).
+        settings: the names by which it is reached, and its limits.
+        host: where it listens, which is one of its names.
         count_tokens: for the price that the playground tells; without it, it tells none.
         api: where the playground's request goes to; a server on this machine when left out.
         job: what indexes photos beside the page.
     """
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    pictures, names = Pictures(index), tuple(names)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    settings = settings or PageSettings()
+    pictures, names = Pictures(index), settings.own_names | ({host.lower()} - {""})
     app.state.page = PageState(
         index=index,
         encoder=encoder,
@@ -64,12 +66,12 @@ def make_page(
         count_tokens=count_tokens,
         api=api or Api(),
         job=job,
-        where_pictures=WherePictures(pictures, encoder),
-        bodies=Bodies(),
-        searches=WorkQueue("search", at_once=SEARCHES_AT_ONCE, waiting=SEARCHES_WAITING),
-        uploads=WorkQueue("upload", at_once=UPLOADS_AT_ONCE, waiting=UPLOADS_WAITING),
-        drawings=WorkQueue("draw", at_once=DRAWINGS_AT_ONCE, waiting=DRAWINGS_WAITING),
-        wheres=WorkQueue("where", at_once=WHERES_AT_ONCE, waiting=WHERES_WAITING),
+        where_pictures=WherePictures(pictures, encoder, settings.query_parts),
+        settings=settings,
+        searches=WorkQueue("search", at_once=settings.searches, waiting=settings.searches_waiting),
+        uploads=WorkQueue("upload", at_once=settings.uploads, waiting=settings.uploads_waiting),
+        drawings=WorkQueue("draw", at_once=settings.pictures, waiting=settings.pictures_waiting),
+        wheres=WorkQueue("where", at_once=settings.wheres, waiting=settings.wheres_waiting),
     )
     for router in PAGE_ROUTERS:
         app.include_router(router)
@@ -93,7 +95,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, BabelclipError)
         detail, status = str(error), status_of(error)
     if "text/html" in request.headers.get("accept", ""):
-        root = "../" * (request.url.path.removeprefix(request.scope.get("root_path", "")).count("/") - 1)
+        root = "../" * (path_below(request.scope).count("/") - 1)
         page = render_html("web/templates/problem.html", t=await locale_of(request), problem=detail, root=root)
         return HTMLResponse(page, status, headers)
     return JSONResponse({"detail": detail}, status, headers)

@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from babelclip.cross_site import is_own_host, is_visit, names_of_this_machine, page_elsewhere
+from babelclip.serve.sub_path import path_below
 
 PAGES = ("/", "/playground")
 """Where links from elsewhere may lead to."""
@@ -79,9 +80,9 @@ class OwnOrigin:
 
     def _is_refused(self, scope: Scope) -> bool:
         headers = Request(scope).headers
-        if scope["path"].endswith("/health") or page_elsewhere(headers, self._names) is None:
+        if path_below(scope) == "/health" or page_elsewhere(headers, self._names) is None:
             return False
-        is_page = scope["method"] in ("GET", "HEAD") and scope["path"] in PAGES
+        is_page = scope["method"] in ("GET", "HEAD") and path_below(scope) in PAGES
         return not is_page or not is_visit(headers)
 
 

@@ -14,11 +14,6 @@ from babelclip.web.search_request import words_of
 from babelclip.web.state import State
 from babelclip.web.work_queue import StopFlag
 
-DRAWINGS_WAITING = 240
-"""Four pages of small pictures."""
-WHERES_AT_ONCE = 1
-"""Each takes a hundred times what a search does."""
-WHERES_WAITING = 8
 router = APIRouter()
 
 
@@ -37,7 +32,7 @@ async def large_picture(request: Request, id: str, state: State) -> Response:
 @router.get("/where/{id}", dependencies=[takes("q")])
 async def where(request: Request, id: str, q: str, state: State) -> Response:
     """Where in a photo the text is seen."""
-    words = words_of(q)
+    words = words_of(q, state.settings.query_characters)
     draw = partial(state.where_pictures.draw, id, words)
     content = await state.wheres.run(request, lambda stop: _drawn(partial(draw, stop), stop), same_as=(id, words))
     return Response(content, media_type="image/png")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path, PurePath
 
 from PIL import Image
@@ -19,8 +18,6 @@ from babelclip.search.walk import exact_path, path_text
 
 LARGE_SIDE = 1600
 """Pixels of the longer side in the lightbox."""
-DRAWINGS_AT_ONCE = max(1, min(3, (os.cpu_count() or 1) - 1))
-"""Photos that are decoded at the same time, however many the page asks for; a core is left for searching."""
 
 
 class Pictures:

@@ -10,16 +10,12 @@ import numpy as np
 from babelclip.arrays import Vectors
 from babelclip.encodes import Encodes
 from babelclip.errors import ConfigError, InputError, ItemsError
-from babelclip.prepare.open_image import UPLOADS, stated_size
+from babelclip.prepare.open_image import stated_size
 from babelclip.serve.pricing import Usage, image_tokens
 from babelclip.vectors import similarity
 from babelclip.web.curl import Api, ImageFile, curl_line
+from babelclip.web.settings import PageSettings
 from babelclip.web.state import CountTokens
-
-MAX_ITEMS = 24
-"""Texts and images together."""
-MAX_TEXT_CHARACTERS = 20_000
-"""Of all texts together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +49,7 @@ def compare_items(
     count_tokens: CountTokens | None,
     api: Api,
     *,
+    settings: PageSettings,
     before_each: Callable[[], object] = lambda: None,
 ) -> Comparison:
     """Embed and compare.
@@ -63,18 +60,20 @@ def compare_items(
         dim: of the vectors.
         count_tokens: for the price; None where nobody can tell it.
         api: where the request that is shown goes to.
+        settings: how much is taken.
         before_each: called before each step that costs; what it raises ends the work.
 
     Raises:
         ConfigError: there are too many items, or the model has no such width.
         InputError: an item cannot be embedded.
     """
-    if not items or len(items) > MAX_ITEMS:
-        raise ConfigError(f"give from 1 to {MAX_ITEMS} texts and images")
+    if not items or len(items) > settings.compared_items:
+        raise ConfigError(f"give from 1 to {settings.compared_items} texts and images")
     texts = {index: item.name for index, item in enumerate(items) if item.image is None}
     images = {index: item.image for index, item in enumerate(items) if item.image is not None}
-    check_texts(list(texts.values()))
-    sizes = [stated_size(image, UPLOADS) for image in images.values()]  # before anything is decoded
+    check_texts(list(texts.values()), settings)
+    limits = settings.upload_limits
+    sizes = [stated_size(image, limits) for image in images.values()]  # before anything is decoded
     vectors = np.empty((len(items), dim), np.float32)
     try:
         before_each()
@@ -96,12 +95,12 @@ def compare_items(
     return Comparison(tuple(items), vectors, similarity(vectors, vectors), usage, request)
 
 
-def check_texts(texts: Sequence[str]) -> None:
+def check_texts(texts: Sequence[str], settings: PageSettings) -> None:
     """Whether so much text is taken.
 
     Raises:
         ConfigError: it is too much.
     """
     count = sum(map(len, texts))
-    if count > MAX_TEXT_CHARACTERS:
-        raise ConfigError(f"the texts have {count:,} characters, the limit is {MAX_TEXT_CHARACTERS:,}")
+    if count > settings.compared_characters:
+        raise ConfigError(f"the texts have {count:,} characters, the limit is {settings.compared_characters:,}")

@@ -9,20 +9,23 @@ from __future__ import annotations
 from babelclip.data_uri import from_base64
 from babelclip.decode import parse_json
 from babelclip.errors import ConfigError
-from babelclip.web.playground import MAX_ITEMS, MAX_TEXT_CHARACTERS, PlaygroundItem
+from babelclip.web.playground import PlaygroundItem
+from babelclip.web.settings import PageSettings
 
-MAX_REST_BYTES = 12 * MAX_TEXT_CHARACTERS + 2**15
-"""Of a body without its images: a character takes up to twelve bytes, and each image has a name."""
+BYTES_PER_CHARACTER = 12
+"""That a character of a text may take, in a body without its images ..."""
+MORE_BYTES = 2**15
+"""... beside the names of these."""
 _CONTENT = b'"content"'
 
 
-def read_playground(body: bytes) -> tuple[list[PlaygroundItem], str]:
+def read_playground(body: bytes, settings: PageSettings) -> tuple[list[PlaygroundItem], str]:
     """Texts, then images, and the width that is asked for ("" for the model's own).
 
     Raises:
         ConfigError: the body is not of the playground's form, or has more items or characters than are taken.
     """
-    rest, contents = _without_images(body)
+    rest, contents = _without_images(body, settings)
     try:
         given = parse_json(rest)
         _refuse_unknown(given, ("texts", "images", "dim"))
@@ -37,22 +40,24 @@ def read_playground(body: bytes) -> tuple[list[PlaygroundItem], str]:
         raise ConfigError(f"the request is not of the playground's form ({type(error).__name__})") from error
 
 
-def _without_images(body: bytes) -> tuple[bytes, list[memoryview]]:
+def _without_images(body: bytes, settings: PageSettings) -> tuple[bytes, list[memoryview]]:
     """A body with a number in the place of each image's base64, and the base64 of each number."""
+    max_items = settings.compared_items
+    max_rest = BYTES_PER_CHARACTER * settings.compared_characters + MORE_BYTES
     view, rest, contents, done = memoryview(body), bytearray(), list[memoryview](), 0
     while (found := body.find(_CONTENT, done)) >= 0:
         start = body.find(b'"', found + len(_CONTENT)) + 1
         between = body[found + len(_CONTENT) : min(start, found + len(_CONTENT) + 64)].split()
         end = body.find(b'"', start) if between == [b":", b'"'] or between == [b':"'] else -1
-        if end < 0 or len(contents) == MAX_ITEMS:
+        if end < 0 or len(contents) == max_items:
             break  # the rest is no image, or one too many, and is judged with what is no image
         rest += view[done : start - 1]
         rest += str(len(contents)).encode()
         contents.append(view[start:end])
         done = end + 1
-    if len(rest) + len(body) - done > MAX_REST_BYTES:
+    if len(rest) + len(body) - done > max_rest:
         raise ConfigError(
-            f"the request has more than {MAX_REST_BYTES:,} bytes beside its images, or more than {MAX_ITEMS} images"
+            f"the request has more than {max_rest:,} bytes beside its images, or more than {max_items} images"
         )
     rest += view[done:]
     return bytes(rest), contents

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from babelclip.encodes import Encodes
 from babelclip.errors import BabelclipError
-from babelclip.web.http import status_of, whole_number
+from babelclip.web.http import read_upload, status_of, whole_number
 from babelclip.web.locale import Locale
 from babelclip.web.parameters import LANGUAGE, takes
 from babelclip.web.playground import Comparison, PlaygroundItem, check_texts, compare_items
@@ -36,7 +36,7 @@ def _page(request: Request, state: PageState, locale: Locale, stop: StopFlag) ->
     given, encoder = request.query_params, state.encoder
     texts, comparison, problem, status, dim = given.get("texts", ""), None, None, 200, encoder.dim
     try:
-        check_texts([texts])
+        check_texts([texts], state.settings)
         dim = _dim(given.get("dim"), encoder)
         items = [PlaygroundItem(line.strip()) for line in texts.splitlines() if line.strip()]
         if items:
@@ -57,12 +57,12 @@ def _page(request: Request, state: PageState, locale: Locale, stop: StopFlag) ->
 @router.post("/playground", dependencies=[takes(LANGUAGE)])
 async def playground_with_images(request: Request, state: State, locale: RequestLocale) -> JSONResponse:
     """What came of texts and images: {"texts": [...], "images": [{"name", "content" in base64}], "dim"}."""
-    async with state.bodies.read(request) as body:
-        return await state.uploads.run(request, lambda stop: _answer(request, state, locale, body, stop))
+    body = await read_upload(request, state.settings.upload_bytes)
+    return await state.uploads.run(request, lambda stop: _answer(request, state, locale, body, stop))
 
 
 def _answer(request: Request, state: PageState, locale: Locale, body: bytes, stop: StopFlag) -> JSONResponse:
-    items, width = read_playground(body)
+    items, width = read_playground(body, state.settings)
     dim = _dim(width, state.encoder)
     return JSONResponse({"html": render_comparison(_compared(request, state, items, dim, stop), locale)})
 
@@ -72,8 +72,10 @@ def _compared(
 ) -> Comparison:
     api = state.api
     if not api.url:  # this server's own, by the name that it was reached by
-        api = replace(api, url=f"{request.base_url}v1")
-    return compare_items(state.encoder, items, dim, state.count_tokens, api, before_each=stop.check)
+        api = replace(api, url=f"{(state.settings.url or str(request.base_url)).rstrip('/')}/v1")
+    return compare_items(
+        state.encoder, items, dim, state.count_tokens, api, settings=state.settings, before_each=stop.check
+    )
 
 
 def _dim(given: str | None, encoder: Encodes) -> int:

@@ -1,8 +1,11 @@
-"""Run the page on this machine, indexing beside it what the user named: what ``babelclip ui`` does."""
+"""Run the page on this machine, indexing beside it what the user named: what ``babelclip ui`` does.
+
+Requests pass the same limits as those of the API, and it ends as the API does (``serve/shutdown``).
+"""
 
 from __future__ import annotations
 
-import socket
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,19 +13,25 @@ from pathlib import Path
 import uvicorn
 
 from babelclip.encodes import Encodes
-from babelclip.errors import ConfigError
 from babelclip.search.index import Index
+from babelclip.serve.access_log import AccessLog, write_to_stderr
 from babelclip.serve.bounded_connection import bounded
+from babelclip.serve.listening import listening
+from babelclip.serve.metrics import Metrics
 from babelclip.serve.repeated_lines import limit_repeated_lines
-from babelclip.web.app import make_page
+from babelclip.serve.request_limits import RequestLimits
+from babelclip.serve.settings import ServerSettings
+from babelclip.serve.shutdown import StoppableServer, answer
+from babelclip.serve.sub_path import SubPath, check_no_path_of_its_own
+from babelclip.web.app import FIRST_SEGMENTS, make_page
 from babelclip.web.curl import Api
 from babelclip.web.indexing_job import IndexingJob
+from babelclip.web.settings import PageSettings
 from babelclip.web.state import CountTokens
 
-MAX_CONNECTIONS = 256
 RESTING_SECONDS = 5
-DRAIN_SECONDS = 5
-"""In which what is under way is finished when the page is stopped."""
+SERVER = ServerSettings(max_body_bytes=PageSettings().upload_bytes, max_connections=256, drain_seconds=5.0)
+"""A page has fewer clients than the API, and who looks at a terminal does not wait for them."""
 
 
 def run_page(
@@ -34,11 +43,12 @@ def run_page(
     port: int,
     on_ready: Callable[[str], None],
     on_indexed: Callable[[str], None],
-    names: Sequence[str] = (),
+    settings: PageSettings,
+    server: ServerSettings,
     count_tokens: CountTokens | None = None,
     api: Api | None = None,
 ) -> None:
-    """Serve the page until Ctrl-C.
+    """Serve the page until SIGTERM or Ctrl-C.
 
     Args:
         index: what is searched.
@@ -48,38 +58,36 @@ def run_page(
         port: 0 takes a free one.
         on_ready: called with the address when it answers.
         on_indexed: called with a line when indexing has ended.
-        names: as for ``make_page``.
+        settings: as for ``make_page``.
+        server: the limits of connections, bodies and times, and the path below which a proxy has the page.
         count_tokens: as for ``make_page``.
         api: as for ``make_page``.
 
     Raises:
         ConfigError: the address cannot be listened at.
     """
+    write_to_stderr(False)
+    limit_repeated_lines()
     job = IndexingJob(index, folders, on_indexed) if folders else None
-    app = make_page(index, encoder, names=[host, *names], count_tokens=count_tokens, api=api, job=job)
-    listener = _listen(host, port)
-    address = f"http://{'localhost' if host in ('127.0.0.1', '::1') else host}:{listener.getsockname()[1]}"
+    page = make_page(index, encoder, settings=settings, host=host, count_tokens=count_tokens, api=api, job=job)
+    app = RequestLimits(page, AccessLog(Metrics()), server)
+    check_no_path_of_its_own(server.root_path, FIRST_SEGMENTS | {"health"})
     config = uvicorn.Config(
-        app,
-        http=bounded(MAX_CONNECTIONS),
+        SubPath(app, server.root_path, has_page=True) if server.root_path else app,
+        http=bounded(server.max_connections),
         log_level="warning",
         access_log=False,
         timeout_keep_alive=RESTING_SECONDS,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
         server_header=False,
+        proxy_headers=False,
     )
-    server = uvicorn.Server(config)
-    limit_repeated_lines()
-    if job is not None:
-        threading.Thread(target=job.run, daemon=True).start()
-    on_ready(address)
-    server.run([listener])
+    with listening(host, port) as listener:
+        name = "localhost" if host in ("127.0.0.1", "::1") else f"[{host}]" if ":" in host else host
+        address = f"http://{name}:{listener.getsockname()[1]}{server.root_path}"
 
+        def begin() -> None:
+            on_ready(address)
+            if job is not None:
+                threading.Thread(target=job.run, daemon=True).start()
 
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen at {host}:{port}: {error.strerror or error}; choose another --port"
-        ) from error
+        asyncio.run(answer(StoppableServer(config, [], server.drain_seconds), listener, begin))

@@ -12,21 +12,16 @@ import numpy as np
 
 from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError
-from babelclip.prepare.open_image import UPLOADS, stated_size
+from babelclip.prepare.open_image import stated_size
 from babelclip.search.fields import FIELDS, KINDS
 from babelclip.search.filters import And, Filter, Range, of_kind
 from babelclip.search.filters_on_index import refuse_unknown_folders
 from babelclip.search.index import Hit, Index, below
 from babelclip.search.query import Query
 from babelclip.web.http import whole_number
+from babelclip.web.settings import PageSettings
 
 HITS_PER_PAGE = 60
-MAX_HITS = 3000
-"""That can be shown one page after the other."""
-MAX_QUERY_CHARACTERS = 4000
-"""Of each part of an address."""
-MAX_QUERY_PARTS = 16
-"""Texts of a query, between its signs: each is a run of the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +35,9 @@ class SearchRequest:
     folder: str = ""
     kind: str = ""
     start: int = 0
+    last_start: int = 0  # that a further page may have
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start <= MAX_HITS - HITS_PER_PAGE:
-            raise ConfigError(f"start must be from 0 to {MAX_HITS - HITS_PER_PAGE}")
         if self.kind and self.kind not in KINDS:
             raise ConfigError(f"kind must be one of {', '.join(KINDS)}")
         for name, day in (("after", self.after), ("before", self.before)):
@@ -53,17 +47,18 @@ class SearchRequest:
         _ = self.where  # refused as soon as it is asked
 
     @classmethod
-    def from_address(cls, given: Mapping[str, str]) -> SearchRequest:
+    def from_address(cls, given: Mapping[str, str], settings: PageSettings) -> SearchRequest:
         """The search of an address's query parameters.
 
         Raises:
             ConfigError: one of them is wrong.
         """
-        start = whole_number(given.get("start") or "0", "start", 0, MAX_HITS - HITS_PER_PAGE)
+        last = max(0, settings.hits - HITS_PER_PAGE)
+        start = whole_number(given.get("start") or "0", "start", 0, last)
         named = {name: given.get(name, "") for name in ("q", "in", "like", "after", "before", "kind")}
         for name, value in named.items():
-            _check_length(value, name)
-        return cls(text=named.pop("q"), folder=named.pop("in"), start=start, **named)
+            _check_length(value, name, settings.query_characters)
+        return cls(text=named.pop("q"), folder=named.pop("in"), start=start, last_start=last, **named)
 
     def address(self, **changes: object) -> str:
         """The page's address for this search, with changes to it; relative, as a proxy may have it below a path."""
@@ -100,42 +95,43 @@ class SearchRequest:
     def next_start(self, hits: Sequence[Hit]) -> int | None:
         """Where the page after these hits begins; None where there is none."""
         following = self.start + HITS_PER_PAGE
-        return following if len(hits) == HITS_PER_PAGE and following <= MAX_HITS - HITS_PER_PAGE else None
+        return following if len(hits) == HITS_PER_PAGE and following <= self.last_start else None
 
 
-def words_of(text: str) -> tuple[str, ...]:
+def words_of(text: str, max_characters: int) -> tuple[str, ...]:
     """The words of what was typed.
 
     Raises:
         ConfigError: there are more characters than are taken.
     """
-    _check_length(text, "q")
+    _check_length(text, "q", max_characters)
     return tuple(text.split())
 
 
-def query_of(words: Sequence[str]) -> Query:
+def query_of(words: Sequence[str], max_parts: int) -> Query:
     """The query of words that came from elsewhere: no name of a file is opened.
 
     Raises:
         ConfigError: they are no query, or one of more parts than are taken.
     """
     query = Query.parse(words, files=False)
-    if len(query.parts) > MAX_QUERY_PARTS:
-        raise ConfigError(f"the query has {len(query.parts):,} parts between + and -, the limit is {MAX_QUERY_PARTS}")
+    if len(query.parts) > max_parts:
+        raise ConfigError(f"the query has {len(query.parts):,} parts between + and -, the limit is {max_parts}")
     return query
 
 
-def _check_length(value: str, name: str) -> None:
-    if len(value) > MAX_QUERY_CHARACTERS:
-        raise ConfigError(f"{name} has {len(value):,} characters, the limit is {MAX_QUERY_CHARACTERS:,}")
+def _check_length(value: str, name: str, most: int) -> None:
+    if len(value) > most:
+        raise ConfigError(f"{name} has {len(value):,} characters, the limit is {most:,}")
 
 
-def find(index: Index, search: SearchRequest, image: bytes | None = None) -> list[Hit]:
+def find(index: Index, search: SearchRequest, settings: PageSettings, image: bytes | None = None) -> list[Hit]:
     """The hits of a page, best first; where there is no query, what is indexed, in no order.
 
     Args:
         index: where it is looked for.
         search: what is looked for.
+        settings: how much is taken.
         image: the bytes of an image to look for in the place of a text.
 
     Raises:
@@ -143,19 +139,19 @@ def find(index: Index, search: SearchRequest, image: bytes | None = None) -> lis
         ConfigError: a folder that is not indexed, or similar to what is not there.
     """
     refuse_unknown_folders(index.folders(), [Path(search.folder)] if search.folder else [])
-    query = _query(index, search, image)
+    query = _query(index, search, settings, image)
     if query is None:
         return _any(index, search)
     hits = index.search(query, search.start + HITS_PER_PAGE, search.where, kinds=search.kinds)
     return hits[search.start :]
 
 
-def _query(index: Index, search: SearchRequest, image: bytes | None) -> Query | Vectors | None:
+def _query(index: Index, search: SearchRequest, settings: PageSettings, image: bytes | None) -> Query | Vectors | None:
     if image is not None:
-        stated_size(image, UPLOADS)  # before anything is decoded
+        stated_size(image, settings.upload_limits)  # before anything is decoded
         return Query.image(image)
     if search.text.strip():
-        return query_of(words_of(search.text))
+        return query_of(words_of(search.text, settings.query_characters), settings.query_parts)
     return _vector_of(index, search.like) if search.like else None
 
 

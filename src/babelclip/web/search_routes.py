@@ -10,19 +10,13 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from babelclip.errors import BabelclipError
 from babelclip.search.filters_on_index import LackingField
 from babelclip.search.index import Hit
-from babelclip.web.http import status_of
+from babelclip.web.http import read_upload, status_of
 from babelclip.web.locale import Locale
 from babelclip.web.parameters import LANGUAGE, SEARCH, takes
 from babelclip.web.search_page import indexed_line, render_hits, render_search_page, status_line
 from babelclip.web.search_request import SearchRequest, find
 from babelclip.web.state import PageState, RequestLocale, State
 
-SEARCHES_AT_ONCE = 2
-"""Each keeps a core busy for some hundredths of a second."""
-SEARCHES_WAITING = 64
-UPLOADS_AT_ONCE = 1
-"""Pictures that were sent and are decoded: each may have as many pixels as are taken."""
-UPLOADS_WAITING = 8
 BY_IMAGE = tuple(name for name in SEARCH if name not in ("q", "like"))
 """Beside an image that is the query, words and what is similar would mean nothing."""
 router = APIRouter()
@@ -38,8 +32,8 @@ def _page(request: Request, state: PageState, locale: Locale) -> HTMLResponse:
     search, hits, problem, status = SearchRequest(), list[Hit](), None, 200
     lacking: list[LackingField] = []
     try:
-        search = SearchRequest.from_address(request.query_params)
-        hits = find(state.index, search)
+        search = SearchRequest.from_address(request.query_params, state.settings)
+        hits = find(state.index, search, state.settings)
         lacking = state.index.lacking(search.where, search.kinds)
     except BabelclipError as error:
         problem, status = locale("failed") + str(error), status_of(error)
@@ -66,13 +60,13 @@ async def search_results(request: Request, state: State, locale: RequestLocale) 
 @router.post("/results", dependencies=[takes(*BY_IMAGE)])
 async def search_results_by_image(request: Request, state: State, locale: RequestLocale) -> Response:
     """The cells of a search by an image, which is the body."""
-    async with state.bodies.read(request) as image:
-        return await state.uploads.run(request, lambda stop: _results(request, state, locale, image))
+    image = await read_upload(request, state.settings.upload_bytes)
+    return await state.uploads.run(request, lambda stop: _results(request, state, locale, image))
 
 
 def _results(request: Request, state: PageState, locale: Locale, image: bytes | None) -> JSONResponse:
-    search = SearchRequest.from_address(request.query_params)
-    hits = find(state.index, search, image)
+    search = SearchRequest.from_address(request.query_params, state.settings)
+    hits = find(state.index, search, state.settings, image)
     lacking = state.index.lacking(search.where, search.kinds)
     following = search.next_start(hits)
     count = len(hits) or state.index.count()

@@ -11,10 +11,10 @@ from fastapi import Depends, Request
 from babelclip.encodes import Encodes
 from babelclip.search.index import Index
 from babelclip.web.curl import Api
-from babelclip.web.http import Bodies
 from babelclip.web.indexing_job import IndexingJob, IndexingProgress
 from babelclip.web.locale import Locale, choose_locale
 from babelclip.web.pictures import Pictures
+from babelclip.web.settings import PageSettings
 from babelclip.web.where_pictures import WherePictures
 from babelclip.web.work_queue import WorkQueue
 
@@ -33,7 +33,7 @@ class PageState:
     api: Api
     job: IndexingJob | None
     where_pictures: WherePictures
-    bodies: Bodies
+    settings: PageSettings
     searches: WorkQueue  # by words
     uploads: WorkQueue  # by images that are sent, and the playground: one is decoded at a time
     drawings: WorkQueue

@@ -24,14 +24,15 @@ _Key = tuple[str, tuple[str, ...], int, int]
 class WherePictures:
     """Threads may share one."""
 
-    def __init__(self, pictures: Pictures, encoder: Encodes) -> None:
+    def __init__(self, pictures: Pictures, encoder: Encodes, query_parts: int) -> None:
         """Nothing is drawn yet.
 
         Args:
             pictures: of what is indexed.
             encoder: the model that looks.
+            query_parts: that a query may have.
         """
-        self._pictures, self._encoder = pictures, encoder
+        self._pictures, self._encoder, self._query_parts = pictures, encoder, query_parts
         self._kept: OrderedDict[_Key, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -43,7 +44,7 @@ class WherePictures:
             ConfigError: the words are no query.
             Stopped: nobody waits for it any more.
         """
-        asked = query_of(words)
+        asked = query_of(words, self._query_parts)
         key = (id, words, *self._version(id))
         with self._lock:
             if key in self._kept:

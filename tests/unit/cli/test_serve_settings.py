@@ -152,7 +152,6 @@ def test_what_is_no_setting_is_told(
         (["--cors-origin", "app.example.org"], "expected an origin"),
         (["--root-path", "below"], "expected a path"),
         (["--max-items", "0"], "at least 1"),
-        (["--ui", "--root-path", "/below"], "leave out --root-path"),
     ],
 )
 def test_what_cannot_be_is_told(

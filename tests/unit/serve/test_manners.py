@@ -204,3 +204,6 @@ def test_a_path_before_every_path(encoder: Encoder, running: Running) -> None:
         assert client.get("/openapi.json").json()["servers"] == [{"url": "/embeddings-api"}]
     with pytest.raises(ConfigError, match="--root-path"):
         ServerSettings(root_path="embeddings/")
+    for taken in ("/v1", "/v1/below", "/health"):  # a proxy's path and the server's own could not be told apart
+        with pytest.raises(ConfigError, match=r"paths below /(v1|health) of its own"):
+            make_app(encoder, ServerSettings(root_path=taken))

@@ -15,6 +15,7 @@ from babelclip.serve.access_log import AccessLog
 from babelclip.serve.error_responses import error_response
 from babelclip.serve.errors import Refusal
 from babelclip.serve.settings import Guarded
+from babelclip.serve.sub_path import path_below
 
 
 def guarded_kind(path: str) -> Guarded | None:
@@ -37,7 +38,11 @@ class GuardedPaths:
         self._app, self._kinds, self._admit, self._access_log = app, kinds, admit, access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or guarded_kind(scope["path"]) not in self._kinds or scope["method"] == "OPTIONS":
+        if (
+            scope["type"] != "http"
+            or guarded_kind(path_below(scope)) not in self._kinds
+            or scope["method"] == "OPTIONS"
+        ):
             await self._app(scope, receive, send)
             return
         try:
