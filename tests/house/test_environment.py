@@ -17,7 +17,7 @@ PREFIXED = re.compile(r"(BABELCLIP|HF|OMP|ORT|XDG|OPENBLAS|MKL)_[A-Z_]+")
 THE_HUBS = {"HF_HOME", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE"}
 """What huggingface_hub reads for us."""
 OF_THE_BUILD = {"BABELCLIP_WEIGHTS"}  # hatch_build.py; explained in packages/babelclip-small/README.md
-OF_TESTS = {"BABELCLIP_NEEDS_BROWSER"}
+OF_TESTS = {"BABELCLIP_NEEDS_BROWSER", "BABELCLIP_NEEDS_NGINX"}
 
 
 def is_environment(node: ast.expr) -> bool:
