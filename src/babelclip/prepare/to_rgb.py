@@ -13,6 +13,8 @@ from babelclip.prepare.pixel_depth import eight_bits
 
 # EXIF orientation -> what brings the image upright (EXIF 2.32, tag 0x0112).
 _ORIENTATION_TAG = 0x0112
+BAND_PIXELS = 1 << 22
+"""Of a picture that is put on paper at a time."""
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,6 +44,8 @@ def to_rgb(
             image.load()
             turn = _UPRIGHT.get(_orientation(image)) if orientation == "upright" else None
         rgb = _colors(image, alpha, profile)
+        if owned and rgb is not image:
+            image.close()  # its pixels are not held beside two more pictures
         rgb = image.copy() if rgb is image and not owned else rgb
         return rgb if turn is None else _turned(rgb, turn)
     except MemoryError as error:
@@ -56,16 +60,23 @@ def _colors(image: Image.Image, alpha: str, profile: str) -> Image.Image:
     icc = image.info.get("icc_profile")
     shown = eight_bits(image)
     if alpha == "white" and shown.has_transparency_data:
-        paper = Image.new("RGB", shown.size, (255, 255, 255))
-        layer = shown.convert("RGBA")
-        color = to_srgb(layer.convert("RGB"), icc) if profile == "srgb" else layer
-        paper.paste(color, mask=layer.getchannel("A"))
-        return paper
+        return _on_paper(shown, icc if profile == "srgb" else None)
     if shown.mode in ("CMYK", "LAB") or (profile == "srgb" and shown.mode == "L"):
         shown = to_srgb(shown, icc)
     elif profile == "srgb" and icc is not None:
         return to_srgb(_without_transparency(shown).convert("RGB"), icc)
     return shown if shown.mode == "RGB" else _without_transparency(shown).convert("RGB")
+
+
+def _on_paper(shown: Image.Image, icc: bytes | None) -> Image.Image:
+    """A picture with transparency on white, some rows at a time: the steps between hold up to 16 bytes a pixel."""
+    paper = Image.new("RGB", shown.size, (255, 255, 255))
+    rows = max(1, BAND_PIXELS // shown.width)
+    for top in range(0, shown.height, rows):
+        layer = shown.crop((0, top, shown.width, min(top + rows, shown.height))).convert("RGBA")
+        color = layer if icc is None else to_srgb(layer.convert("RGB"), icc)
+        paper.paste(color, (0, top), mask=layer.getchannel("A"))
+    return paper
 
 
 def _turned(image: Image.Image, turn: Image.Transpose) -> Image.Image:
