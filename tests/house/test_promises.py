@@ -54,7 +54,6 @@ MAY_REACH_OUT = {
     "serve/shutdown.py": "the socket that serve/run.py listens at",
     "serve/listening.py": "the socket for that",
     "cross_site.py": "what this machine is called; no request",
-    "web/run.py": "listens",
 }
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from babelclip.serve.settings import ServerSettings
     from babelclip.web.settings import PageSettings
 
-PAGE = "page_"
+_PREFIX = "page_"
 
 
 @Parameter(name="*")
@@ -66,7 +66,7 @@ class PageOptions:
         """As the page takes them."""
         from babelclip.web.settings import PageSettings
 
-        return PageSettings(**given(self, PAGE))
+        return PageSettings(**given(self, _PREFIX))
 
 
 @Parameter(name="*", group="Limits")

@@ -40,7 +40,7 @@ def ui(
         photos: Folders to index first, while the page answers already.
         host: Address to listen at: whoever can reach it sees the indexed photos, because there are no passwords.
         port: Port to listen at; 0 takes a free one.
-        root_path: The path below which a proxy has the server, as /albums.
+        root_path: The path below which a proxy has the server, as /embeddings-api.
     """
     from babelclip import RemoteEncoder
     from babelclip.cli.demo import has_display

@@ -144,7 +144,7 @@ def application(
             expose_headers=EXPOSED_HEADERS,
         )
     if settings.root_path:
-        taken = {first_segment(getattr(route, "path", "")) for route in app.router.routes}
+        taken = {first_segment(getattr(route, "path", "")) for router in routers for route in router.routes}
         check_no_path_of_its_own(settings.root_path, taken if mounted is None else taken | mounted.first_segments)
         app.add_middleware(SubPath, path=settings.root_path, has_page=mounted is not None)
     return app

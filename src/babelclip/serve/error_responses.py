@@ -19,6 +19,7 @@ from babelclip.serve.access_log import AccessLog
 from babelclip.serve.errors import FieldError, HttpError, InvalidInput, Refusal, ServerFailed
 from babelclip.serve.foreign_paths import hint
 from babelclip.serve.responses import json_response
+from babelclip.serve.sub_path import path_below
 
 MAX_FIELD_ERRORS = 20  # of those that pydantic finds in one body
 
@@ -38,7 +39,7 @@ def exception_handlers(access_log: AccessLog, served: Collection[str]) -> dict[i
     async def respond(request: Request, error: Exception) -> Response:
         refusal = as_refusal(error)
         if refusal.status == 404 and str(refusal) == HTTPStatus.NOT_FOUND.phrase:  # no route at all
-            refusal = HttpError(404, hint(request.scope["path"], served) or str(refusal))
+            refusal = HttpError(404, hint(path_below(request.scope), served) or str(refusal))
         access_log.refused(request.scope, refusal.code)
         return error_response(refusal, request.scope["state"]["request_id"])
 
