@@ -139,6 +139,7 @@ TRAINER_PARTS: dict[str, set[str]] = {
 FUNCTION_LEVEL_IMPORTS = ("cli/", "runtime/choose.py", "search/open_store.py", "__init__.py")
 # Optional parts that a setting chooses, imported where it has chosen them.
 CHOSEN_PARTS = {
+    ("no_telemetry.py", "logging"),  # everything waits for this module, and it hardly ever warns
     ("prepare/image_header.py", "pillow_heif"),
     ("search/optional_formats.py", "pypdfium2"),
     ("train/curve.py", "matplotlib"),

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from babelclip.arrays import NO_ADAPTER, ImageBatch, TextBatch, Vectors
-from babelclip.atomic_write import write_json
+from babelclip.atomic_write import write_bytes, write_json
 from babelclip.errors import FolderError, RuntimeUnavailable
 from babelclip.user_folders import user_cache
 
@@ -102,7 +102,7 @@ class Remembered:
         if self._mark is not None:
             with contextlib.suppress(OSError):
                 self._mark.parent.mkdir(parents=True, exist_ok=True)
-                self._mark.touch()
+                write_bytes(self._mark, b"", durable=False)
 
 
 def _processor() -> str | None:
