@@ -28,7 +28,7 @@ from babelclip.prepare.cuts import Cuts
 from babelclip.prepare.damages import Damages
 from babelclip.prepare.image import ImagePreparer, stack
 from babelclip.prepare.length_batches import batches_by_length
-from babelclip.prepare.open_image import ImageLimits, ImageSource
+from babelclip.prepare.open_image import ImageLimits, ImageSource, short_name
 from babelclip.prepare.text import TextPreparer
 from babelclip.runtime.choose import RuntimeName, open_runtime
 from babelclip.runtime.isolate import as_input_error, run_isolated
@@ -74,6 +74,7 @@ class _PreparedImage:
 
     pixels: NDArray[np.float32]  # (3, S, S)
     damage: str | None
+    name: str  # of a damaged one, for a warning
 
 
 class Encoder(ItemEncoder):
@@ -218,7 +219,9 @@ class Encoder(ItemEncoder):
 
         def prepare(source: ImageSource) -> _PreparedImage:
             crop = preparer.crop_picture(source)
-            return _PreparedImage(preparer.normalize(crop.square), crop.damage)
+            return _PreparedImage(
+                preparer.normalize(crop.square), crop.damage, "" if crop.damage is None else short_name(source)
+            )
 
         def run(part: Sequence[_PreparedImage]) -> Sequence[Vectors]:
             return list(self._runtime.run_images(stack([image.pixels for image in part])))
@@ -228,7 +231,10 @@ class Encoder(ItemEncoder):
         prepared = prepare_ahead(prepare, sources, workers=PREPARING_THREADS, ahead=ahead)
         while group := list(islice(prepared, self._image_batch)):
             for image, row in zip(group, run_isolated(run, group), strict=True):
-                damages.note(None if isinstance(image, Exception) else image.damage)
+                if isinstance(image, Exception):
+                    damages.note(None, "")
+                else:
+                    damages.note(image.damage, image.name)
                 yield _finished(row, end, ImageError)
 
 

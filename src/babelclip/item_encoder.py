@@ -143,7 +143,8 @@ class ItemEncoder(ABC):
     ) -> Iterator[StreamItem]:
         """Encode any number of items in constant memory: in order, each with its vector or its error.
 
-        Options are those of ``encode_text``; wrong ones raise at once. The ``TruncationWarning`` comes at the end.
+        Options are those of ``encode_text``; wrong ones raise at once. The ``TruncationWarning`` comes at the end. An
+        item says itself what failed, and what is damaged.
 
         Args:
             items: texts and images, as they come.
@@ -175,7 +176,6 @@ class ItemEncoder(ABC):
                 yield StreamItem(index, None if isinstance(result, InputError) else result, error, damage)
                 index += 1
         call.cuts.warn(stacklevel=2)
-        call.damages.warn(stacklevel=2)
 
     def _need_image_tower(self) -> None:
         if self.image_size is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from babelclip.cli.options import TOP, ErrorsToOption, IndexOption, InsideOption, JsonOption, ModelOptions, group_for
+from babelclip.cli.plain_output import on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -157,6 +158,6 @@ def _show(index: int, image: str, rows: list[tuple[str, float, float]], json_lin
         ]
         print(json.dumps({"index": index, "input": image, "labels": found}, ensure_ascii=False))
         return
-    print(image)
+    print(on_one_line(image))
     for label, chance, _ in rows:
-        print(f"  {chance:6.1%}  {label}")
+        print(f"  {chance:6.1%}  {on_one_line(label)}")

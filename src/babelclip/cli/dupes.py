@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from babelclip.cli.options import IndexOption, InsideOption, JsonOption, QuietOption, SheetOption
+from babelclip.cli.plain_output import on_one_line
 
 if TYPE_CHECKING:
     from babelclip.search.near_duplicates import Group
@@ -65,4 +66,4 @@ def show_group(number: int, group: Group) -> None:
     print(f"group {number}")
     for hit in group.hits:
         size = f"{hit.metadata.get('width', '?')} x {hit.metadata.get('height', '?')}"
-        print(f"  {hit.score:6.3f}  {size:>13}  {hit.path}")
+        print(f"  {hit.score:6.3f}  {size:>13}  {on_one_line(hit.path)}")

@@ -31,7 +31,8 @@ def embed(
     """Turn texts and images into vectors of length one.
 
     Results are JSON lines on stdout in the order of the input, or a file whose suffix says the format. When some items
-    fail, the others are written, the failures are listed on stderr and the exit code is 3.
+    fail, the others are written, the failures are listed on stderr and the exit code is 3. A damaged image is embedded
+    as far as it can be read, with "damaged": 1 beside it.
 
     Args:
         items: Texts and image files, in any mixture. Put -- before those that begin with a hyphen.
@@ -69,8 +70,9 @@ def embed(
                 table.add_gap()
             else:
                 num_good += 1
+                failures.tell_damage(encoded)
                 vector = encoded.vector if precision == "float32" else quantize(encoded.vector[None], precision)[0]
-                table.add(row_of(encoded.item), vector)
+                table.add(row_of(encoded), vector)
             meter.advance()
         if out is not None and num_good == 0 and failures.count:
             raise BabelclipError(f"all {failures.count} items failed; {out} was not written")

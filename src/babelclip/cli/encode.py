@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from babelclip.atomic_write import atomic_path
 from babelclip.cli.items import InputItem
-from babelclip.errors import ItemsError
+from babelclip.cli.plain_output import say
 from babelclip.prepare.kinds import Kind
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ class Encoded:
     item: InputItem
     vector: NDArray[np.float32] | None  # (E,), of length one
     problem: str | None = None
+    damage: str | None = None  # what is wrong with an image of which only a part could be read
 
 
 def encode_items(
@@ -56,25 +56,17 @@ def encode_items(
         for kind in kinds:
             chosen = [item for item in step if item.kind == kind and item.problem is None]
             if chosen:
-                vectors, failures = _encode_kind(encoder, kind, chosen, dim, task, max_tokens)
-                for position, item in enumerate(chosen):
-                    problem = failures.get(position)
-                    done[item.index] = Encoded(item, None if problem else vectors[position], problem)
+                for_text, cut_at = (task, max_tokens) if kind == "text" else (None, None)
+                given = map(_given, chosen)
+                results = encoder.stream(given, kind=kind, task=for_text, dim=dim, max_tokens=cut_at)
+                for item, result in zip(chosen, results, strict=True):
+                    problem = None if result.error is None else str(result.error)
+                    done[item.index] = Encoded(item, result.vector, problem, result.damage)
         yield from (done[item.index] for item in step)
 
 
-def _encode_kind(
-    encoder: AnyEncoder, kind: Kind, items: list[InputItem], dim: int | None, task: str | None, max_tokens: int | None
-) -> tuple[NDArray[np.float32], dict[int, str]]:
-    """Vectors (N, dim) of items of one kind, and the reasons of those that failed."""
-    try:
-        if kind == "text":
-            texts = [item.source for item in items]
-            return encoder.encode_text(texts, task=task, dim=dim, max_tokens=max_tokens), {}
-        images = [item.source if item.is_data_uri else Path(item.source) for item in items]
-        return encoder.encode_image(images, dim=dim), {}
-    except ItemsError as error:
-        return error.vectors, dict(error.failures)
+def _given(item: InputItem) -> str | Path:
+    return item.source if item.kind == "text" or item.is_data_uri else Path(item.source)
 
 
 class FailureList:
@@ -101,7 +93,7 @@ class FailureList:
         """Report one failed item."""
         self.count += 1
         item = encoded.item
-        print(f"babelclip: item {item.index} ({item.shown[:200]}): {encoded.problem}", file=sys.stderr)
+        say(f"item {item.index} ({item.in_message}): {encoded.problem}")
         if self._file:
             row: dict[str, Any] = {
                 "index": item.index,
@@ -112,6 +104,11 @@ class FailureList:
             if item.id is not None:
                 row["id"] = item.id
             self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def tell_damage(self, encoded: Encoded) -> None:
+        """Say what is wrong with an item that was embedded as far as it can be read."""
+        if encoded.damage is not None:
+            say(f"damaged: item {encoded.item.index} ({encoded.item.in_message}): {encoded.damage}")
 
     def exit_code(self, num_good: int) -> int:
         """0 when nothing failed, 3 when something was saved, 1 when nothing was."""
@@ -131,6 +128,7 @@ def encode_all(
         if encoded.vector is None:
             failures.add(encoded)
         else:
+            failures.tell_damage(encoded)
             good.append(encoded)
     vectors = np.array([encoded.vector for encoded in good], dtype=np.float32)
     return [encoded.item for encoded in good], vectors.reshape(len(good), encoder.dim)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from babelclip.cli.options import ModelOptions, QuietOption
+from babelclip.cli.plain_output import on_one_line
 
 _NO_MODEL_OPTIONS = ModelOptions()
 
@@ -84,5 +85,5 @@ def evaluate(
         print()
         print(forms_table(result))
     if not quiet:
-        print(f"Every score by language, with intervals: {out}", file=sys.stderr)
+        print(f"Every score by language, with intervals: {on_one_line(out)}", file=sys.stderr)
     return 0

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from babelclip.atomic_write import write_bytes
 from babelclip.cli.options import JsonOption, ModelOptions
+from babelclip.cli.plain_output import on_one_line
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 def explain(
@@ -41,12 +46,12 @@ def explain(
     """
     from babelclip.cli.usage_errors import refuse_flags
     from babelclip.explain.occlusion import draw_heat, where_seen
-    from babelclip.search.open_photo import open_page, open_photo
+    from babelclip.search.open_photo import open_page
     from babelclip.search.query import Query, query_vector
 
     refuse_flags(query, "explain")
-    target = out or Path(f"{image.stem}{'' if page is None else f'-page{page}'}-where.png")
-    opened = open_photo(image) if page is None else open_page(image, page)
+    target = out or Path(f"{_short(image.stem)}{'' if page is None else f'-page{page}'}-where.png")
+    opened = _opened(image) if page is None else open_page(image, page)
     encoder = model.open()
     seen = where_seen(encoder, opened, query_vector(encoder, Query.parse(query)), cells)
     write_bytes(target, draw_heat(seen))
@@ -60,5 +65,23 @@ def explain(
         )
     else:
         where = f"{image}" if page is None else f"{image} page {page}"
-        print(f"{where}: cosine {seen.cosine:.3f}; painted: {target}")
+        print(on_one_line(f"{where}: cosine {seen.cosine:.3f}; painted: {target}"))
     return 0
+
+
+def _opened(image: Path) -> Image:
+    """The photo as it is shown; of a damaged one it says so."""
+    import warnings
+
+    from babelclip.errors import DamagedImageWarning
+    from babelclip.search.open_photo import open_shown
+
+    picture = open_shown(image)
+    if picture.damage is not None:
+        warnings.warn(f"{image}: {picture.damage}", DamagedImageWarning, stacklevel=2)
+    return picture.image
+
+
+def _short(stem: str) -> str:
+    """As much of a file's name as leaves room for what is added; file systems take 255 bytes."""
+    return os.fsdecode(os.fsencode(stem)[:200]).encode("utf-8", "surrogateescape").decode("utf-8", "ignore")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from babelclip.cli.options import InsideOption
+from babelclip.cli.plain_output import say
 
 if TYPE_CHECKING:
     from babelclip.search.filters import Filter
@@ -80,4 +80,4 @@ def check_on_index(
         return
     refuse_unknown_fields(store, where)
     for each in index.lacking(where, kinds or KINDS):
-        print(f"babelclip: {each}", file=sys.stderr)
+        say(each)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from babelclip.atomic_write import write_text
 from babelclip.cli.options import ErrorsToOption, IndexOption, JsonOption, ModelOptions, QuietOption
+from babelclip.cli.plain_output import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -105,15 +105,15 @@ def tell(index: Index, report: Report, telling: Telling) -> None:
     failures = [failure for failure in report.failures if failure not in telling.failures]
     telling.failures.update(failures)
     for failure in failures[:_SHOWN]:
-        print(f"babelclip: not indexed: {failure.path}: {failure.reason}", file=sys.stderr)
+        say(f"not indexed: {failure.path}: {failure.reason}")
     if len(failures) > _SHOWN:
-        print(f"babelclip: and {len(failures) - _SHOWN} more (--errors-to FILE lists them all)", file=sys.stderr)
+        say(f"and {len(failures) - _SHOWN} more (--errors-to FILE lists them all)")
     for damaged in report.damaged[:_SHOWN]:
-        print(f"babelclip: damaged: {damaged.path}: {damaged.reason}", file=sys.stderr)
+        say(f"damaged: {damaged.path}: {damaged.reason}")
     if len(report.damaged) > _SHOWN:
-        print(f"babelclip: and {len(report.damaged) - _SHOWN} more damaged", file=sys.stderr)
+        say(f"and {len(report.damaged) - _SHOWN} more damaged")
     for extra, count in report.missing_extras.items():
-        print(f"babelclip: {count} {extra} files need: {install_line(extra)}", file=sys.stderr)
+        say(f"{count} {extra} files need: {install_line(extra)}")
     if telling.json_lines:
         print(json.dumps(_as_row(index, report), ensure_ascii=False), flush=True)
         return
@@ -167,15 +167,15 @@ def keep_fresh(index: Index, telling: Telling) -> None:
     watch = Watch()
     away: frozenset[Path] = frozenset()
     if not telling.quiet:
-        print(f"babelclip: watching {len(index.folders()):,} folders; Ctrl-C ends it", file=sys.stderr)
+        say(f"watching {len(index.folders()):,} folders; Ctrl-C ends it")
     while True:
         # What other processes have added or forgotten counts; the first look finds what changed during the first run.
         index.check_model()
         changes = watch.look({Path(path): wanted for path, wanted in index.folders().items()})
         for folder in sorted(changes.away - away):
-            print(f"babelclip: {folder} is not there; what is known of it stays", file=sys.stderr)
+            say(f"{folder} is not there; what is known of it stays")
         for folder in sorted(away - changes.away):
-            print(f"babelclip: {folder} is back", file=sys.stderr)
+            say(f"{folder} is back")
         away = changes.away
         folders = [folder for folder in changes.folders if str(folder) in index.folders()]  # not forgotten meanwhile
         if folders and not refresh(index, folders, changes.unsettled, telling):
@@ -195,7 +195,7 @@ def refresh(index: Index, folders: list[Path], unsettled: Iterable[Path], tellin
     except ModelDiffers:
         raise
     except (ConfigError, StoreError, OSError) as error:  # a folder has gone meanwhile, another process writes too long
-        print(f"babelclip: tried again later: {error}", file=sys.stderr)
+        say(f"tried again later: {error}")
         return False
     done = report.embedded or report.known_by_content or report.removed
     if done or not telling.failures.issuperset(report.failures):

@@ -16,6 +16,8 @@ from babelclip.prepare.kinds import Kind
 
 _SHOWN = 80  # characters of an input that messages and result lines repeat of a data URI
 
+_IN_MESSAGE = 300
+
 
 @dataclass(frozen=True, slots=True)
 class InputItem:
@@ -36,6 +38,12 @@ class InputItem:
     def shown(self) -> str:
         """The input as results repeat it: a data URI is cut, it may be megabytes."""
         return self.source[:_SHOWN] + "..." if self.is_data_uri else self.source
+
+    @property
+    def in_message(self) -> str:
+        """The input as a message names it: of a long one its two ends."""
+        shown = self.shown
+        return shown if len(shown) <= _IN_MESSAGE else f"{shown[: _IN_MESSAGE // 2]}...{shown[-_IN_MESSAGE // 2 :]}"
 
 
 def from_arguments(arguments: Sequence[str], forced: Kind | None) -> list[InputItem]:

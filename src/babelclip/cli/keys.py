@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from babelclip.cli.options import JsonOption
+from babelclip.cli.plain_output import on_one_line
 
 if TYPE_CHECKING:
     from babelclip.serve.access.keys import Key
@@ -60,7 +61,7 @@ def create(
         print(json.dumps(settings(key) | {"secret": secret}, ensure_ascii=False))
     else:
         print(secret)
-        print(f"key {key.id} ({key.label}); the secret above is shown this once", file=sys.stderr)
+        print(f"key {key.id} ({on_one_line(key.label)}); the secret above is shown this once", file=sys.stderr)
     return 0
 
 
@@ -214,7 +215,7 @@ def used(key: Key) -> dict[str, Any]:
 def _show(key: Key) -> None:
     """A key to read."""
     state = "in force" if key.revoked is None else f"revoked {when(key.revoked)}"
-    print(f"{key.id}  {key.label}  ({state})")
+    print(f"{key.id}  {on_one_line(key.label)}  ({state})")
     rates = key.rates
     print(
         f"  balance {count(key.balance)} tokens; at most {count(rates.requests_per_minute)} requests and "
@@ -225,7 +226,7 @@ def _show(key: Key) -> None:
 
 def show_used(key: Key) -> None:
     """What a key has used, to read."""
-    print(f"{key.id}  {key.label}")
+    print(f"{key.id}  {on_one_line(key.label)}")
     print(
         f"  {key.requests:,} requests, {key.usage.total:,} tokens (text {key.usage.text_tokens:,}, "
         f"images {key.usage.image_tokens:,}); balance {count(key.balance)}; last used {when(key.last_used) or 'never'}"

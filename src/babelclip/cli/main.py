@@ -19,7 +19,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from babelclip.cli.configuration import apply_configuration
 from babelclip.cli.help import EPILOGUE, ParagraphFormatter, whole_help
-from babelclip.cli.plain_output import make_output_plain
+from babelclip.cli.plain_output import make_output_plain, say
 from babelclip.errors import BabelclipError, ConfigError, DamagedImageWarning, TruncationWarning, UnknownTask
 from babelclip.user_folders import former_variable
 from babelclip.version import __version__
@@ -76,7 +76,7 @@ def show_warning(
 ) -> None:
     """Our own warnings in one plain line on stderr; all others as Python shows them."""
     if issubclass(category, TruncationWarning | DamagedImageWarning):
-        print(f"babelclip: warning: {message}", file=sys.stderr)
+        say(f"warning: {message}")
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
@@ -85,7 +85,7 @@ def run(arguments: Sequence[str] | None) -> int:
     """Parse, run one verb, return its exit code."""
     former = former_variable()
     if former is not None:
-        print(f"babelclip: warning: {former}", file=sys.stderr)
+        say(f"warning: {former}")
     words = sys.argv[1:] if arguments is None else arguments
     asks_for_help = not {"--help", "-h"}.isdisjoint(words)
     try:
@@ -95,16 +95,16 @@ def run(arguments: Sequence[str] | None) -> int:
     except CycloptsError as error:
         from babelclip.cli.usage_errors import usage_message
 
-        print(f"babelclip: {usage_message(error)}", file=sys.stderr)
+        say(usage_message(error))
         return USAGE
     except (ConfigError, UnknownTask) as error:
-        print(f"babelclip: {error}", file=sys.stderr)
+        say(error)
         return USAGE
     except BabelclipError as error:
-        print(f"babelclip: {error}", file=sys.stderr)
+        say(error)
         return FAILED
     except KeyboardInterrupt:
-        print("babelclip: stopped", file=sys.stderr)
+        say("stopped")
         return STOPPED
     except BrokenPipeError:
         # The reader has gone. Python would complain when it flushes stdout at exit, so stdout leads nowhere now.
@@ -112,7 +112,7 @@ def run(arguments: Sequence[str] | None) -> int:
         return DONE
     except OSError as error:
         known = error.filename is not None and error.strerror is not None
-        print(f"babelclip: {error.filename}: {error.strerror}" if known else f"babelclip: {error}", file=sys.stderr)
+        say(f"{error.filename}: {error.strerror}" if known else error)
         return FAILED
     return code if isinstance(code, int) else DONE
 

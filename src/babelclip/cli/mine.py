@@ -8,6 +8,7 @@ from pathlib import Path
 
 from babelclip.atomic_write import write_text
 from babelclip.cli.options import ModelOptions
+from babelclip.cli.plain_output import on_one_line
 
 _NO_MODEL_OPTIONS = ModelOptions()
 
@@ -45,5 +46,8 @@ def mine(
     found, without = find(rows, options.open(), negatives=negatives, corpus=more, below=below)
     lines = ({"anchor": row.anchor, "positive": row.positive, "negatives": list(row.negatives)} for row in found)
     write_text(out, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    print(f"{len(found)} rows written to {out}; {without} found fewer than {negatives} negatives", file=sys.stderr)
+    print(
+        f"{len(found)} rows written to {on_one_line(out)}; {without} found fewer than {negatives} negatives",
+        file=sys.stderr,
+    )
     return 0

@@ -11,16 +11,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from babelclip.cli.items import InputItem
+from babelclip.cli.encode import Encoded
 from babelclip.vector_table import Column, LinesWriter, Table, Writer, open_table
 
-TABLE = Table((Column("index", "integer"), Column("kind"), Column("input"), Column("id", optional=True)))
+TABLE = Table(
+    (
+        Column("index", "integer"),
+        Column("kind"),
+        Column("input"),
+        Column("id", optional=True),
+        Column("damaged", "integer", optional=True),
+    )
+)
 
 
-def row_of(item: InputItem) -> dict[str, Any]:
+def row_of(encoded: Encoded) -> dict[str, Any]:
     """What stands beside an item's vector."""
+    item = encoded.item
     row: dict[str, Any] = {"index": item.index, "kind": item.kind, "input": item.shown}
-    return row if item.id is None else {**row, "id": item.id}
+    if item.id is not None:
+        row["id"] = item.id
+    return row if encoded.damage is None else {**row, "damaged": 1}
 
 
 @contextmanager

@@ -30,6 +30,16 @@ def as_plain_text(text: str, encoding: str = "utf-8") -> str:
     return text
 
 
+def on_one_line(text: object) -> str:
+    r"""What somebody else named, as a part of a line: an end of line in it is written as ``\n``, and begins none."""
+    return str(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def say(message: object) -> None:
+    """A line on stderr that says whose it is, whatever the message holds."""
+    print(f"babelclip: {on_one_line(message)}", file=sys.stderr, flush=True)
+
+
 def make_output_plain() -> None:
     """From here on, stdout and stderr of this process write plain text."""
     sys.stdout = cast("TextIO", PlainStream(sys.stdout))

@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from babelclip.atomic_write import write_text
 from babelclip.cli.filters import FilterOptions, check_on_index
 from babelclip.cli.options import TOP, IndexOption, JsonOption, ModelOptions, SheetOption
+from babelclip.cli.plain_output import on_one_line, say
 
 if TYPE_CHECKING:
     from babelclip.search.index import Hit, Index
@@ -96,7 +97,7 @@ def answer_lines(find: Callable[[Query], Sequence[Hit]]) -> int:
             answer = {"query": line, "error": str(error)}
         print(json.dumps(answer, ensure_ascii=False), flush=True)
     if failed:
-        print(f"babelclip: {failed:,} queries could not be answered", file=sys.stderr)
+        say(f"{failed:,} queries could not be answered")
     return PARTLY if failed else DONE
 
 
@@ -125,10 +126,10 @@ def _show(index: Index, hits: Sequence[Hit], form: Literal["null", "paths", "jso
             page = f"  page {hit.metadata['page']}" if "page" in hit.metadata else ""
             text = f"  {str(hit.metadata['text'])[:60]!r}" if hit.kind == "text" else ""
             chance = "" if hit.chance is None else f"{hit.chance:4.0%}"
-            print(f"{hit.rank:3}  {hit.score:6.3f}  {chance:4}  {hit.path}{page}{text}")
+            print(f"{hit.rank:3}  {hit.score:6.3f}  {chance:4}  {on_one_line(hit.path)}{page}{text}")
     if not hits:
         empty = "the index is empty: babelclip index FOLDER fills it" if not index.count() else "nothing was found"
-        print(f"babelclip: {empty}", file=sys.stderr)
+        say(empty)
 
 
 def write_sheet(index: Index, title: str, groups: Sequence[Sequence[Hit]], path: Path) -> None:
@@ -138,4 +139,4 @@ def write_sheet(index: Index, title: str, groups: Sequence[Sequence[Hit]], path:
     note = index.model()
     facts = "" if note is None else f"{index.count():,} indexed with {note.model}"
     write_text(path, render_sheet(title, groups, facts))
-    print(f"babelclip: contact sheet: {path.resolve()}", file=sys.stderr)
+    say(f"contact sheet: {path.resolve()}")

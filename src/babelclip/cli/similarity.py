@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from babelclip.cli.options import TOP, ErrorsToOption, JsonOption, KindOptions, ModelOptions
+from babelclip.cli.plain_output import on_one_line
 
 if TYPE_CHECKING:
     from babelclip.cli.items import InputItem
@@ -67,6 +68,6 @@ def _show(item: InputItem, matches: list[tuple[InputItem, float]], json_lines: b
         line = {"index": item.index, "kind": item.kind, "input": item.shown, "matches": rows}
         print(json.dumps(line, ensure_ascii=False))
         return
-    print(item.shown)
+    print(on_one_line(item.shown))
     for other, score in matches:
-        print(f"  {score:7.4f}  {other.shown}")
+        print(f"  {score:7.4f}  {on_one_line(other.shown)}")

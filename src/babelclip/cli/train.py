@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from babelclip.cli.plain_output import on_one_line
+
 if TYPE_CHECKING:
     from babelclip.checkpoint.folder import ModelFolder
     from babelclip.train.recipe import Recipe
@@ -95,4 +97,4 @@ def _print_estimate(recipe: Recipe, named: ModelFolder | None, tokenizer: Path, 
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(on_one_line(line), file=sys.stderr, flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import webbrowser
 from collections.abc import Sequence
 from functools import partial
@@ -14,6 +13,7 @@ from cyclopts import Parameter
 
 from babelclip.cli.options import KEY_VARIABLE, IndexOption, ModelOptions, OpenPageOption
 from babelclip.cli.page_options import PageOptions, PageServerOptions
+from babelclip.cli.plain_output import say
 
 if TYPE_CHECKING:
     from babelclip.encoder import Encoder
@@ -62,7 +62,7 @@ def ui(
             webbrowser.open(address)
 
     def on_indexed(line: str) -> None:
-        print(f"babelclip: {line}", file=sys.stderr, flush=True)
+        say(line)
 
     settings = (page or PageOptions()).settings()
     server = (limits or PageServerOptions()).settings(settings.upload_bytes, root_path)

@@ -52,10 +52,17 @@ def kind_of_argument(argument: str, *, bare: bool = True) -> Kind:
 def why_no_image(path: str) -> str | None:
     """Why what is written as a path names no image; None where it may name one."""
     if not is_file(path):
-        return "no such file"
+        return "is a folder, not an image file" if _is_folder(path) else "no such file"
     if Path(path).suffix.lower() in DOCUMENT_SUFFIXES and not _begins_as_image(path):
         return "is a document, not an image: babelclip index --documents reads it"
     return None
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).expanduser().is_dir()
+    except (OSError, ValueError, RuntimeError):  # as in is_file
+        return False
 
 
 def _begins_as_image(path: str) -> bool:

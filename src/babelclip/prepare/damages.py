@@ -9,6 +9,9 @@ import warnings
 
 from babelclip.errors import DamagedImageWarning
 
+_NAMED = 20
+"""Images that one warning names, at most."""
+
 
 class Damages:
     """What was wrong with images that were used as far as they could be read.
@@ -20,17 +23,23 @@ class Damages:
     def __init__(self) -> None:
         self.of_last: str | None = None
         self._count = 0
+        self._named: list[str] = []
 
-    def note(self, damage: str | None) -> None:
-        """Say what is wrong with the image whose result is given next."""
+    def note(self, damage: str | None, name: str) -> None:
+        """Say what is wrong with the image whose result is given next (None: nothing), and what it is called."""
         self.of_last = damage
-        self._count += damage is not None
+        if damage is not None:
+            self._count += 1
+            if len(self._named) < _NAMED:
+                self._named.append(name)
 
     def warn(self, stacklevel: int) -> None:
         """Warn if any was damaged, at the caller that ``stacklevel`` names (1: who calls this)."""
         if self._count:
+            many = "1 image is" if self._count == 1 else f"{self._count:,} images are"
+            rest = f" and {self._count - _NAMED:,} more" if self._count > _NAMED else ""
             warnings.warn(
-                f"{self._count:,} images are cut short or broken: only what could be read of them is in the vectors",
+                f"{many} cut short or broken, and only what could be read counts: {', '.join(self._named)}{rest}",
                 DamagedImageWarning,
                 stacklevel=stacklevel + 1,
             )

@@ -101,7 +101,7 @@ def open_image(
     """
     picture = open_picture(source, limits, orientation=orientation, alpha=alpha, profile=profile, min_side=min_side)
     if picture.damage is not None:
-        warnings.warn(f"{_describe(source)}: {picture.damage}", DamagedImageWarning, stacklevel=2)
+        warnings.warn(f"{short_name(source)}: {picture.damage}", DamagedImageWarning, stacklevel=2)
     return picture.image
 
 
@@ -125,7 +125,7 @@ def open_picture(
     Raises:
         ImageError: names the item and the reason.
     """
-    name = _describe(source)
+    name = short_name(source)
     if isinstance(source, np.ndarray):
         return Picture(_from_array(source, limits, name))
     if isinstance(source, Image.Image):
@@ -174,7 +174,7 @@ def open_header(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> Im
     Raises:
         ImageError: as ``open_image``, but for what only decoding shows.
     """
-    name = _describe(source)
+    name = short_name(source)
     return _open_header(_read_bytes(source, limits, name), limits, name)
 
 
@@ -188,8 +188,8 @@ def stated_size(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> tu
         return image.size
 
 
-def _describe(source: object) -> str:
-    """A short name of an item for messages; never its content."""
+def short_name(source: object) -> str:
+    """A short name of an image for messages; never its content."""
     if isinstance(source, bytes | bytearray | memoryview):
         return f"image of {memoryview(source).nbytes:,} bytes"
     if isinstance(source, np.ndarray):
@@ -210,7 +210,7 @@ def read_file(source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> byte
     Raises:
         ImageError: they cannot be read, or are too many.
     """
-    return _read_bytes(source, limits, _describe(source))
+    return _read_bytes(source, limits, short_name(source))
 
 
 def _read_bytes(source: object, limits: ImageLimits, name: str) -> bytes:

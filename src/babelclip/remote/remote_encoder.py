@@ -21,7 +21,7 @@ from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.prepare.cuts import Cuts
 from babelclip.prepare.damages import Damages
 from babelclip.prepare.image import ImagePreparer
-from babelclip.prepare.open_image import ImageSource, open_image, read_file
+from babelclip.prepare.open_image import ImageSource, open_image, read_file, short_name
 from babelclip.remote.http_transport import HttpTransport, blames_items
 from babelclip.vectors import finish
 
@@ -169,15 +169,17 @@ class RemoteEncoder(ItemEncoder):
     ) -> Iterator[Vectors | InputError]:
         """One result an image, in order; a few requests at once, each prepared in its thread."""
 
-        def ask(part: list[object]) -> list[tuple[Vectors | InputError, str | None]]:
+        def ask(part: list[object]) -> list[tuple[Vectors | InputError, str | None, str]]:
             sent = [self._sent_image(image) for image in part]
             results = self._results([item for item, _ in sent], options, cuts, ImageError)
-            return [(result, damage) for result, (_, damage) in zip(results, sent, strict=True)]
+            names = [short_name(image) for image in part]
+            return [(result, damage, name) for result, (_, damage), name in zip(results, sent, names, strict=True)]
 
         source = iter(images)
         parts = iter(lambda: list(islice(source, min(IMAGES_A_REQUEST, self._max_items))), [])
-        for result, damage in _joined(prepare_ahead(ask, parts, workers=REQUESTS_AT_ONCE, ahead=REQUESTS_AT_ONCE)):
-            damages.note(damage)
+        answers = prepare_ahead(ask, parts, workers=REQUESTS_AT_ONCE, ahead=REQUESTS_AT_ONCE)
+        for result, damage, name in _joined(answers):
+            damages.note(damage, name)
             yield result
 
     def _sent_image(self, image: object) -> tuple[dict[str, str] | InputError, str | None]:

@@ -24,7 +24,7 @@ from babelclip.search.drives import drives_away, note_drives
 from babelclip.search.filters import Metadata, Scalar
 from babelclip.search.known_files import KnownFiles, is_below, row_id
 from babelclip.search.optional_formats import missing_extra
-from babelclip.search.read_file import FilePart, Loaded, file_facts, format_of_file, load_file
+from babelclip.search.read_file import FilePart, Loaded, by_bytes, file_facts, format_of_file, load_file
 from babelclip.search.store import Database, Row, VectorStore
 from babelclip.search.walk import FoundFile, PassedOver, UnreadablePath, Wanted, path_id, path_text, walk
 
@@ -167,6 +167,7 @@ class _Run:
         if self._known.has_unchanged(found):
             self.report.unchanged += 1
             return []
+        found = by_bytes(found)
         extra = missing_extra(format_of_file(found.path)) if found.kind != "text" else None
         if extra is not None:
             self.report.missing_extras[extra] += 1

@@ -8,7 +8,7 @@ from PIL import Image
 
 from babelclip.errors import ImageError
 from babelclip.optional_dependency import install_line
-from babelclip.prepare.open_image import open_image, open_picture, read_file
+from babelclip.prepare.open_image import Picture, open_image, open_picture, read_file
 from babelclip.search.filters import Metadata
 from babelclip.search.optional_formats import missing_extra, pdf_page
 from babelclip.search.walk import exact_path
@@ -25,7 +25,16 @@ def open_photo(photo: Path | bytes, min_side: int | None = None) -> Image.Image:
         ImageError: it cannot be opened, or is a HEIC photo and its extra is not installed: the index may have been
             made where it was.
     """
-    return open_picture(photo, orientation="upright", alpha="white", profile="srgb", min_side=min_side).image
+    return open_shown(photo, min_side).image
+
+
+def open_shown(photo: Path | bytes, min_side: int | None = None) -> Picture:
+    """As ``open_photo``, and what is wrong with the file.
+
+    Raises:
+        ImageError: as ``open_photo``.
+    """
+    return open_picture(photo, orientation="upright", alpha="white", profile="srgb", min_side=min_side)
 
 
 def open_page(document: Path, number: int) -> Image.Image:

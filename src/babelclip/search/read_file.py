@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -71,6 +71,19 @@ def format_of_file(path: Path) -> str | None:
             return format_of(file.read(HEAD_BYTES))
     except OSError:
         return None
+
+
+def by_bytes(file: FoundFile) -> FoundFile:
+    """A file that is named as a text and holds a picture or a PDF document is that; any other as it is."""
+    if file.kind != "text":
+        return file
+    try:
+        with file.path.open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+    except OSError:  # reading it says so
+        return file
+    format = format_of(head) if b"\0" in head or head.startswith(b"%PDF") else None
+    return file if format is None else replace(file, kind="pdf" if format == "PDF" else "image")
 
 
 def file_facts(file: FoundFile) -> dict[str, Scalar]:

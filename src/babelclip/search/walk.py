@@ -136,6 +136,9 @@ def _with_own(folder: Path, rules: tuple[Rules, ...]) -> tuple[Rules, ...]:
 def _named_file(path: Path, wanted: Wanted) -> Iterator[Found]:
     """A file that the user named is what its bytes say."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe waits for a writer
+            yield PassedOver(path, "pipes and devices")
+            return
         with path.open("rb") as file:
             format = format_of(file.read(HEAD_BYTES))
     except OSError as error:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 import babelclip
 from babelclip.cli.main import run
-from babelclip.errors import ConfigError, ItemsError, UnknownTask
+from babelclip.encodes import StreamItem
+from babelclip.errors import ConfigError, ImageError, ItemsError, UnknownTask
 from babelclip.vectors import finish
 
 WIDTH = 16
@@ -54,6 +55,22 @@ class FakeEncoder:
         if failures:
             raise ItemsError(failures, rows)
         return rows
+
+    def stream(
+        self, items: Iterable[Path | str], *, kind: str, dim: int | None = None, **of_texts: Any
+    ) -> Iterator[StreamItem]:
+        sources, failures = list(items), {}
+        try:
+            rows = (
+                self.encode_text(cast("list[str]", sources), dim=dim, **of_texts)
+                if kind == "text"
+                else self.encode_image(sources, dim=dim)
+            )
+        except ItemsError as error:
+            rows, failures = error.vectors, error.failures
+        for place, row in enumerate(rows):
+            failed = ImageError(failures[place]) if place in failures else None
+            yield StreamItem(place, row if failed is None else None, failed)
 
     def facts(self) -> dict[str, Any]:
         return {"model": "fake"}

@@ -124,7 +124,7 @@ class InProcessEncoder(ItemEncoder):
             return self._model.price_pixels(crop.square)
 
         for result in self._results(images, priced, end, ImageError):
-            damages.note(waiting.popleft())
+            damages.note(waiting.popleft(), "an image")
             yield result
 
     def _results(
