@@ -1,7 +1,8 @@
 """The examples of docs/clients beyond one call: another process, long lists, odd texts, twenty at once.
 
-The code is the page's own, with other texts in it; other widths and types are in ``test_sdk_parameters.py``. A text
-over the model's limit is cut where the server is told ``--truncate``; some clients cannot ask for it.
+The code is the page's own, with other texts in it; other widths and types are in ``test_widths_and_types.py``, what a
+process forgets in ``test_forgotten_settings.py``. A text over the model's limit is cut where the server is told
+``--truncate``; some clients cannot ask for it.
 """
 
 from __future__ import annotations
@@ -30,14 +31,8 @@ SHOWN_TEXTS = '["a bridge at dawn", "黎明的桥"]'
 MANY = [*(f"text {number}" for number in range(598)), "word " * 2000, "the last"]
 AT_ONCE = 20
 ONE_BY_ONE = {"agno"}  # a request for each text
+JS_CALL = "const { embeddings: texts } = await embedMany("
 ASKS_FOR_ERRORS = {"vercel-ai"}  # it sends truncate: false unless it is told otherwise, as its page says
-FORGETS = {
-    "chroma": "another process",
-    "langchain": "another process",
-    "llama-index": "another process",
-    "milvus": "another process",
-}
-"""Clients whose address is set on a module or a made object, so that it is not kept with anything: the page warns."""
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +84,14 @@ def test_more_than_512_a_long_one_and_an_empty_one(client: str, address: str, en
         assert np.allclose(again, encoder.encode_text(["", "a dog"]), atol=1e-4)
 
 
-@pytest.mark.parametrize("client", [name for name in CLIENTS if name != "vercel-ai"])
+@pytest.mark.parametrize("client", CLIENTS)
 def test_twenty_at_once(client: str, address: str, encoder: Encoder, folder: Path) -> None:
-    program = f"""
+    if client == "vercel-ai":
+        program = example(client, address, ["a dog"]).replace(JS_CALL, "const once = () => embedMany(")
+        program += f"const all = await Promise.all(Array.from({{ length: {AT_ONCE} }}, once));\n"
+        program += "const texts = all.map((each) => each.embeddings[0]);\n"
+    else:
+        program = f"""
 from concurrent.futures import ThreadPoolExecutor
 CODE = {example(client, address, ["a dog"])!r}
 def once(_):
@@ -103,19 +103,3 @@ texts = list(ThreadPoolExecutor({AT_ONCE}).map(once, range({AT_ONCE})))
 """
     found = vectors(client, program, folder)
     assert np.allclose(found, np.repeat(encoder.encode_text(["a dog"]), AT_ONCE, axis=0), atol=1e-4)
-
-
-@pytest.mark.parametrize("client", FORGETS)
-def test_a_page_warns_of_what_is_forgotten(client: str, folder: Path) -> None:
-    page = (ROOT / "docs" / "clients" / f"{client}.md").read_text(encoding="utf-8")
-    assert FORGETS[client] in page
-    assert "api.jina.ai" in page
-    program = {
-        "chroma": "from chromadb.utils.embedding_functions import JinaEmbeddingFunction as J\n"
-        "print('RESULT', J(api_key='any', model_name='m')._api_url)",
-        "langchain": "from langchain_community.embeddings import jina\nprint('RESULT', jina.JINA_API_URL)",
-        "llama-index": "from llama_index.embeddings.jinaai import JinaEmbedding as J\n"
-        "print('RESULT', J(api_key='any', model='m')._api.api_url)",
-        "milvus": "from pymilvus.model.dense import jinaai\nprint('RESULT', jinaai.API_URL)",
-    }[client]
-    assert "api.jina.ai" in run(client, environment(client), program, folder)
