@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEADER_SECONDS = 5.0
@@ -36,6 +37,7 @@ CLOSE_SECONDS = 30.0  # for what lies in the buffer of a connection that has bee
 SLOWEST_READER = 1024  # bytes a second, reckoned over ``READER_SECONDS``
 READER_SECONDS = 10.0
 LOOK_SECONDS = 1.0  # between two looks whether a client is there of which nothing is being read
+_FRAMING = (b"content-length", b"transfer-encoding")
 OTHER_FILES = 32  # that a server has open beside its connections: models, keys, cache, images being fetched
 
 
@@ -60,6 +62,9 @@ class BoundedConnection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None  # of the phase that the connection is in
         self._reader_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._is_in_head = False
+        self._unread_framing = b""  # of a body that the parser has left to another protocol, which is not spoken here
+        self._is_body_unread = False  # while another parser is told of it
         self._is_in_message = False  # from the first byte of a request to the last
         self._is_lingering = False
         self._rests_since = time.monotonic()
@@ -87,22 +92,26 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a request has come."""
+        if self._is_body_unread:
+            return
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests before an answer")  # uvicorn answers 400
         super().on_message_begin()
-        self._head_bytes, self._is_in_message = 0, True
+        self._head_bytes, self._is_in_message, self._is_in_head = 0, True, True
         if self._timer is None:
             self._wait(HEADER_SECONDS, self.transport.close)
 
     def on_url(self, url: bytes) -> None:
         """A part of the address."""
-        self._count_head(len(url))
-        super().on_url(url)
+        if not self._is_body_unread:
+            self._count_head(len(url))
+            super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A line of the head."""
+        """A line of the head; or one after a body in chunks, which says nothing here."""
         self._count_head(len(name) + len(value) + 64)  # what it takes at least
-        super().on_header(name, value)
+        if self._is_in_head:
+            super().on_header(name, value)
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
@@ -111,7 +120,10 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole; the body has a limit of its own (``request_limits``)."""
+        if self._is_body_unread:
+            return
         self._stop_timer()
+        self._is_in_head = False
         self.scope["state"]["client_left"] = self._client_left
         super().on_headers_complete()
 
@@ -121,8 +133,15 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The last byte of a request has come."""
+        if self.parser.should_upgrade() and (framing := self._framing()):
+            self._unread_framing = framing
+            return
         self._is_in_message = False
         super().on_message_complete()
+
+    def _framing(self) -> bytes:
+        """The lines of the head that say what comes after it."""
+        return b"".join(b"%b: %b\r\n" % each for each in self.headers if each[0] in _FRAMING)
 
     def on_response_complete(self) -> None:
         """An answer has been written."""
@@ -131,8 +150,33 @@ class BoundedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """As ``asyncio.Protocol``; after the last answer it is thrown away."""
-        if not self._is_lingering:
-            super().data_received(data)
+        if self._is_lingering:
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            said = "Invalid HTTP request received."
+            self.logger.warning(said)
+            self.send_400_response(said)
+
+    def _parse(self, data: bytes) -> None:
+        """Go on after a head that asks for another protocol: HTTP/2, as Java's clients do, or a web socket.
+
+        It is answered as if it did not ask. The parser leaves what comes after such a head to somebody else, body
+        included; so another one goes on, which is told the part of the head that says how long the body is.
+        """
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as left:
+            self.parser = httptools.HttpRequestParser(self)
+            if self._unread_framing:
+                framing, self._unread_framing = self._unread_framing, b""
+                self._is_body_unread = True
+                self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
+                self._is_body_unread = False
+            if rest := data[left.args[0] :]:
+                self._parse(rest)
 
     def pause_writing(self) -> None:
         """The client reads slower than the answer is written."""

@@ -157,6 +157,7 @@ async def _serve(
             config = uvicorn.Config(
                 application(models, settings, authenticator_for(keys, settings), metrics, mounted),
                 http=bounded(settings.max_connections),
+                ws="none",
                 log_level="warning",
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 backlog=MAX_WAITING_CONNECTIONS,
