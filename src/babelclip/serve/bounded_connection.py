@@ -36,6 +36,7 @@ LINGER_SECONDS = 2.0
 CLOSE_SECONDS = 30.0  # for what lies in the buffer of a connection that has been closed
 SLOWEST_READER = 1024  # bytes a second, reckoned over ``READER_SECONDS``
 READER_SECONDS = 10.0
+READ_BYTES = 16 * 2**10  # at a time, then it is the others' turn: in chunks of a byte these are thousands of pieces
 LOOK_SECONDS = 1.0  # between two looks whether a client is there of which nothing is being read
 _FRAMING = (b"content-length", b"transfer-encoding")
 OTHER_FILES = 32  # that a server has open beside its connections: models, keys, cache, images being fetched
@@ -80,6 +81,7 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """As ``asyncio.Protocol``: the first head is awaited from here on, where there is room."""
         self._open = transport
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # the event loop's own is sixteen times as much
         own = _OwnTransport(transport, self._close, self._watch_client)
         super().connection_made(own)  # type: ignore[arg-type]
         if len(self.connections) > self.max_connections:
@@ -158,7 +160,19 @@ class BoundedConnection(HttpToolsProtocol):
         except httptools.HttpParserError:
             said = "Invalid HTTP request received."
             self.logger.warning(said)
-            self.send_400_response(said)
+            if self._drop_answer():
+                self.send_400_response(said)
+            else:
+                self._open.abort()
+
+    def _drop_answer(self) -> bool:
+        """What is being answered gets none; False where its answer has begun."""
+        if self.answering is None or self.answering.response_complete:
+            return True
+        self.answering.disconnected = True
+        self.answering.message_event.set()
+        self._client_left.set()
+        return not self.answering.response_started
 
     def _parse(self, data: bytes) -> None:
         """Go on after a head that asks for another protocol: HTTP/2, as Java's clients do, or a web socket.
@@ -205,9 +219,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._stop_timer()
         self._stop_watching()
         self._watch_client(False)
-        if self.answering is not None and not self.answering.response_complete:
-            self.answering.disconnected = True
-            self.answering.message_event.set()
+        self._drop_answer()
         self._client_left.set()
 
     def _watch_client(self, is_unread: bool) -> None:
