@@ -32,7 +32,7 @@ from babelclip.prepare.open_image import ImageLimits, ImageSource, short_name
 from babelclip.prepare.text import TextPreparer
 from babelclip.runtime.choose import RuntimeName, open_runtime
 from babelclip.runtime.isolate import as_input_error, run_isolated
-from babelclip.runtime.runtime import Runtime
+from babelclip.runtime.runtime import KeepsMemory, Runtime
 from babelclip.score_calibration import ScoreCalibration, read_calibration
 from babelclip.vectors import finish
 
@@ -166,6 +166,11 @@ class Encoder(ItemEncoder):
     def facts(self) -> dict[str, str | int | None]:
         """Model, revision, runtime, device, dtype, threads and more, as they really are."""
         return {"model": self.name, **self._facts, "dim": self.dim, **self._runtime.facts()}
+
+    def free_memory(self) -> None:
+        """Let go of what the runtime keeps from its largest batch for the next one."""
+        if isinstance(self._runtime, KeepsMemory):
+            self._runtime.free_memory()
 
     def tokenize(self, texts: str | Iterable[str], *, task: str | None = None) -> list[list[int]]:
         """Token ids of each text with its task's instruction and special tokens, cut to ``max_tokens`` as they run."""

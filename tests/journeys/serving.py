@@ -50,6 +50,12 @@ def peak_megabytes(process: int) -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
+def resident_megabytes(process: int) -> float:
+    """What a process holds now (Linux)."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
 @contextmanager
 def image_host(folder: Path) -> Iterator[str]:
     """A web server with the files of a folder, as HOST:PORT."""

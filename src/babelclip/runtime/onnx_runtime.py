@@ -30,6 +30,8 @@ from babelclip.runtime.check_vector import (
 from babelclip.runtime.exported import Export, Tower
 
 _SEVERITY_ERROR = 3
+_Feed = Mapping[str, NDArray[np.int64] | NDArray[np.float32]]
+"""Inputs of a graph by name."""
 
 
 class OnnxRuntime:
@@ -65,6 +67,11 @@ class OnnxRuntime:
         """(B, 3, S, S) pixels -> (B, E)."""
         return self._open("image").run({"pixels": batch.pixels})
 
+    def free_memory(self) -> None:
+        """Let go of what larger batches took. The library does so at the end of a run alone, so the smallest is run."""
+        for name, tower in tuple(self._towers.items()):
+            tower.run(self._check_feed(name, tower), frees_memory=True)
+
     def facts(self) -> dict[str, str | int]:
         """Runtime, device, dtype and threads as they really are."""
         return {
@@ -97,17 +104,17 @@ class OnnxRuntime:
         remembered = Remembered(expected, files, f"onnxruntime {onnxruntime.__version__}")
         if remembered.is_same():
             return
-        feed: dict[str, NDArray[np.int64] | NDArray[np.float32]] = {}
-        if name == "text":
-            batch = check_text_batch()
-            feed["token_ids"] = batch.token_ids
-            if "adapters" in tower.input_names:
-                feed["adapters"] = batch.adapters
-        else:
-            assert self._image_size is not None
-            feed["pixels"] = check_image_batch(self._image_size).pixels
-        compare_check_vector(str(graph), tower.run(feed)[0], expected)
+        compare_check_vector(str(graph), tower.run(self._check_feed(name, tower))[0], expected)
         remembered.keep()
+
+    def _check_feed(self, name: Tower, tower: _OpenTower) -> _Feed:
+        """The smallest batch."""
+        if name == "image":
+            assert self._image_size is not None
+            return {"pixels": check_image_batch(self._image_size).pixels}
+        batch = check_text_batch()
+        adapters = {"adapters": batch.adapters} if "adapters" in tower.input_names else {}
+        return {"token_ids": batch.token_ids, **adapters}
 
 
 class _OpenTower:
@@ -131,8 +138,11 @@ class _OpenTower:
         )
         self.input_names = frozenset(node.name for node in self._session.get_inputs())
 
-    def run(self, feed: Mapping[str, NDArray[np.int64] | NDArray[np.float32]]) -> Vectors:
-        vectors: Vectors = self._session.run(["vectors"], dict(feed))[0]
+    def run(self, feed: _Feed, *, frees_memory: bool = False) -> Vectors:
+        options = onnxruntime.RunOptions()
+        if frees_memory:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        vectors: Vectors = self._session.run(["vectors"], dict(feed), options)[0]
         return vectors
 
 

@@ -5,7 +5,7 @@ A file of its own, because whoever runs a batch knows this protocol and no runti
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from babelclip.arrays import ImageBatch, TextBatch, Vectors
 
@@ -23,4 +23,13 @@ class Runtime(Protocol):
 
     def facts(self) -> dict[str, str | int]:
         """Runtime, device, dtype and threads as they really are."""
+        ...
+
+
+@runtime_checkable
+class KeepsMemory(Protocol):
+    """A runtime that keeps what its largest batch took, for the next one."""
+
+    def free_memory(self) -> None:
+        """Let go of what is not in use now; safe while others run."""
         ...

@@ -20,6 +20,7 @@ from babelclip.serve.access_log import AccessLog
 from babelclip.serve.body_budget import FREE_BYTES, BodyBudget
 from babelclip.serve.error_responses import as_refusal, error_response
 from babelclip.serve.errors import AnswerTooSlow, BodyTooSlow, Busy, Refusal, TooLarge
+from babelclip.serve.freed_memory import LARGE_BYTES, FreedMemory
 from babelclip.serve.settings import ServerSettings
 
 CLIENT_GONE = 499  # as nginx notes it; nobody is there to read it
@@ -33,6 +34,7 @@ class RequestLimits:
     def __init__(self, app: ASGIApp, access_log: AccessLog, settings: ServerSettings) -> None:
         self._app, self.access_log, self.settings = app, access_log, settings
         self.budget = BodyBudget(settings.max_held_bytes)  # of all bodies that are under way
+        self._freed = FreedMemory()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,6 +47,8 @@ class RequestLimits:
             await self._answer(exchange)
         finally:
             self.budget.give_back(exchange.held)
+            if exchange.received >= LARGE_BYTES:
+                self._freed.soon()
             self.access_log.ended(scope, exchange.status, time.perf_counter() - started)
 
     async def _answer(self, exchange: _Exchange) -> None:

@@ -20,8 +20,12 @@ from babelclip.encoder import Encoder, open_encoder
 from babelclip.errors import TruncationWarning
 from babelclip.prepare.open_image import ImageLimits
 from babelclip.runtime.choose import RuntimeName
+from babelclip.serve.freed_memory import FreedMemory
 from babelclip.serve.inference.backend import CONCURRENT_CALLS, run_call, warm_up
 from babelclip.serve.inference.ipc import InferenceCall, Message, Ping, Ready, pack_message, receive_message
+
+LARGE_CALL = 2**14
+"""Bytes and characters of a call from which on it may make the runtime keep more than it needs when idle."""
 
 
 def _serve(connection: socket.socket, encoder: Encoder) -> NoReturn:
@@ -31,6 +35,14 @@ def _serve(connection: socket.socket, encoder: Encoder) -> NoReturn:
     def send(message: Message) -> None:
         with sending:
             connection.sendall(pack_message(message))
+
+    freed = FreedMemory(encoder.free_memory)
+
+    def run(call: InferenceCall) -> None:
+        is_large = sum(map(len, call.items)) >= LARGE_CALL or call.kind == "image"
+        send(run_call(encoder, call))
+        if is_large:
+            freed.soon()
 
     send(Ready(encoder.facts()))
     with ThreadPoolExecutor(CONCURRENT_CALLS) as threads:
@@ -44,7 +56,8 @@ def _serve(connection: socket.socket, encoder: Encoder) -> NoReturn:
             if isinstance(message, Ping):
                 send(message)
             else:
-                threads.submit(lambda call: send(run_call(encoder, call)), cast(InferenceCall, message))
+                threads.submit(run, cast(InferenceCall, message))
+                del message  # it would be held until the next one comes
 
 
 def main() -> None:
