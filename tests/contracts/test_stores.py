@@ -137,7 +137,7 @@ def test_an_index_of_an_earlier_format_is_embedded_anew(former_index: str, encod
         Index.open(former_index, encoder)
     if former_index.startswith("sqlite:"):  # an earlier babelclip leaves it alone
         with closing(sqlite3.connect(former_index.removeprefix("sqlite:"))) as file:
-            assert file.execute("PRAGMA user_version").fetchone() == (2,)
+            assert file.execute("PRAGMA user_version").fetchone() == (3,)
 
 
 @pytest.fixture

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from babelclip.errors import StoreError
-from babelclip.search.filters import Eq, Filter, Range
+from babelclip.search.filters import And, Eq, Filter, Not, Prefix, Range
 from babelclip.search.open_store import open_database
 from babelclip.search.store import Row
 from babelclip.search.stores.sqlite import SqliteDatabase
@@ -125,8 +127,6 @@ def test_the_message_names_the_file_and_the_way_out(tmp_path: Path) -> None:
 
 def test_vectors_lost_with_their_codes_are_missed(tmp_path: Path) -> None:
     """Every table by itself is whole: only the sums tell."""
-    import sqlite3
-
     path = tmp_path / "index.db"
     written(path)
     file = sqlite3.connect(path)
@@ -136,6 +136,86 @@ def test_vectors_lost_with_their_codes_are_missed(tmp_path: Path) -> None:
     file.close()
     with pytest.raises(StoreError, match=r"were written, .* are there"):
         answers(path)
+
+
+SAME_JSON = "metadata = CAST(metadata AS BLOB)"
+"""Some versions of SQLite read it as the JSON that it is, and answer rightly; others refuse."""
+DAMAGES = [
+    "kind = CAST(kind AS BLOB)",  # a single bit does so; joined with others it is the same text
+    "kind = 'text'",
+    "metadata = replace(metadata, '\"A\"', '\"B\"')",
+    "metadata = replace(metadata, '2010', '2015')",
+    SAME_JSON,
+    "metadata = replace(metadata, '/photos', '/phosot')",
+    "row = row + 100000",
+]
+FILTERS: list[Filter] = [
+    And((Eq("kind", "image"), Eq("camera", "A"))),
+    Range("taken", "2015", "2016"),
+    Prefix("path", "/photos/"),
+    Not(Eq("camera", "B")),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_filter_sees_what_it_reads_or_refuses(tmp_path: Path, damage: str) -> None:
+    """Whatever of a row has changed: each filter by itself, since each looks at its own columns."""
+    path = tmp_path / "index.db"
+    written(path)
+    right = [passing(path, where) for where in FILTERS]
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute(f"UPDATE rows_1 SET {damage} WHERE id = 'r15'")
+    refused = 0
+    for where, expected in zip(FILTERS, right, strict=True):
+        try:
+            assert passing(path, where) == expected, where
+        except StoreError:
+            refused += 1
+    assert refused or damage == SAME_JSON
+
+
+def passing(path: Path, where: Filter) -> int:
+    database = open_database(f"sqlite:{path}")
+    try:
+        return database.open("1").count(where)
+    finally:
+        database.close()
+
+
+def test_what_is_damaged_is_not_sealed_by_a_write_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    written(path)
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE rows_1 SET metadata = '{}' WHERE id = 'r15'")
+    database = open_database(f"sqlite:{path}")
+    for change in (lambda store: store.delete(["r16"]), lambda store: store.upsert(rows()[16:17])):
+        with pytest.raises(StoreError, match=r"rows 0 to 1,023 do not fit their checksum.*babelclip index FOLDER"):
+            change(database.open("1"))
+    database.close()
+
+
+def test_an_index_of_format_2_answers_and_gets_blocks_when_it_is_written_to(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    written(path)
+    right = answers(path)
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("DROP TABLE blocks_1")
+        file.execute("DELETE FROM seals WHERE what = 'blocks_1'")
+        file.execute("PRAGMA user_version = 2")
+    assert answers(path) == right
+    database = open_database(f"sqlite:{path}")
+    database.open("1").upsert(rows()[5:6])
+    assert database.open("1").verify() == []
+    database.close()
+    stay = [row for number, row in enumerate(rows()) if number % 7]
+    assert passing(path, Eq("camera", "B")) == sum(row.metadata["camera"] == "B" for row in stay)
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("PRAGMA user_version").fetchone() == (3,)
+        assert file.execute("SELECT count(*) FROM blocks_1").fetchone()[0] > 0
+        file.execute("UPDATE rows_1 SET metadata = '{}' WHERE id = 'r15'")
+        file.commit()
+    with pytest.raises(StoreError, match="do not fit their checksum"):
+        passing(path, Eq("camera", "B"))
 
 
 def test_a_statement_that_was_not_read_to_its_end_holds_up_no_other(tmp_path: Path) -> None:

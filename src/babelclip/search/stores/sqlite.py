@@ -15,7 +15,7 @@ from pathlib import Path
 from babelclip.errors import StoreError
 from babelclip.search.quantized_codes import MAX_NUMBERS, random_rotation
 from babelclip.search.stores.sqlite_connect import connect, is_writable
-from babelclip.search.stores.sqlite_schema import APPLICATION, FILE_FORMAT, FILE_SCHEMA, STORE_SCHEMA
+from babelclip.search.stores.sqlite_schema import APPLICATION, BLOCKS_SCHEMA, FILE_FORMAT, FILE_SCHEMA, STORE_SCHEMA
 from babelclip.search.stores.sqlite_seals import (
     SEALED_NOTES,
     STORES,
@@ -129,7 +129,8 @@ class SqliteDatabase:
             number = cursor.lastrowid
             for statement in STORE_SCHEMA.format(n=number).split(";"):
                 cursor.execute(statement)
-            begin(cursor, SEALED_NOTES, f"rows_{number}", f"codes_{number}")
+            cursor.execute(BLOCKS_SCHEMA.format(n=number))
+            begin(cursor, SEALED_NOTES, *(f"{table}_{number}" for table in ("rows", "codes", "blocks")))
             reseal(cursor, STORES, cursor.execute(_STORES))
             reseal(cursor, SEALED_NOTES, cursor.execute(_NOTES))
             cursor.execute(f"PRAGMA user_version = {FILE_FORMAT}")
@@ -140,11 +141,14 @@ class SqliteDatabase:
             found = cursor.execute("SELECT number FROM stores WHERE name = ?", (name,)).fetchone()
             if found is None:
                 return
-            for table in ("rows", "vectors", "codes", "cones", "gone"):
-                cursor.execute(f"DROP TABLE {table}_{found[0]}")
+            for table in ("rows", "vectors", "codes", "cones", "gone", "blocks"):
+                cursor.execute(f"DROP TABLE IF EXISTS {table}_{found[0]}")
             cursor.execute("DELETE FROM stores WHERE number = ?", found)
             if are_kept(cursor):
-                cursor.execute("DELETE FROM seals WHERE what IN (?, ?)", (f"rows_{found[0]}", f"codes_{found[0]}"))
+                cursor.execute(
+                    "DELETE FROM seals WHERE what IN (?, ?, ?)",
+                    [f"{table}_{found[0]}" for table in ("rows", "codes", "blocks")],
+                )
                 reseal(cursor, STORES, cursor.execute(_STORES))
         self._opened.pop(name, None)
 

@@ -30,8 +30,10 @@ def sqlite_condition(where: Filter | None) -> _Condition:
             return _range(where)
         case Prefix(field, start):
             end = after(start)
-            test = f"{_typed(field, start)} AND {_column(field)} >= ?"
-            return (f"({test})", [start]) if end is None else (f"({test} AND {_column(field)} < ?)", [start, end])
+            test, typed = f"{_column(field)} >= ?", _typed(field, start)  # what is cheap and rejects most comes first
+            if end is None:
+                return f"({test} AND {typed})", [start]
+            return f"({test} AND {_column(field)} < ? AND {typed})", [start, end]
         case And(parts):
             return _joined(parts, " AND ", "1")
         case Or(parts):
@@ -39,6 +41,20 @@ def sqlite_condition(where: Filter | None) -> _Condition:
         case Not(part):
             sql, parameters = sqlite_condition(part)
             return f"NOT coalesce({sql}, 0)", parameters
+    raise ConfigError(f"not a filter: {where!r}")
+
+
+def columns_read(where: Filter | None) -> frozenset[str]:
+    """The columns that a filter's condition reads."""
+    match where:
+        case None:
+            return frozenset()
+        case And(parts) | Or(parts):
+            return frozenset().union(*map(columns_read, parts))
+        case Not(part):
+            return columns_read(part)
+        case Eq(field) | In(field) | Range(field) | Prefix(field):
+            return frozenset({field if field in _COLUMNS else "metadata"})
     raise ConfigError(f"not a filter: {where!r}")
 
 
@@ -59,7 +75,7 @@ def after(start: str) -> str | None:
 def _range(where: Range) -> _Condition:
     field, bounds = where.field, where.bounds
     tests = " AND ".join(f"{_column(field)} {sign} ?" for sign, _ in bounds)
-    return f"({_typed(field, bounds[0][1])} AND {tests})", [bound for _, bound in bounds]
+    return f"({tests} AND {_typed(field, bounds[0][1])})", [bound for _, bound in bounds]
 
 
 def _typed(field: str, value: Scalar) -> str:

@@ -13,9 +13,10 @@ from babelclip.arrays import Vectors
 from babelclip.errors import StoreError
 from babelclip.search.filters import Eq, Filter
 from babelclip.search.quantized_codes import CodedQuery, PackedBits, Rotation, best_indices, sums_of_levels
+from babelclip.search.stores.sqlite_blocks import check_columns
 from babelclip.search.stores.sqlite_codes import Codes
-from babelclip.search.stores.sqlite_filters import sqlite_condition
-from babelclip.search.stores.sqlite_seals import Damaged, check_rows_of, check_total, code_seals
+from babelclip.search.stores.sqlite_filters import columns_read, sqlite_condition
+from babelclip.search.stores.sqlite_seals import Damaged, check_total, code_seals
 
 RESCORED = 1000
 """Candidates of each kind that are compared exactly; where no more rows pass, the answer is exact."""
@@ -78,7 +79,7 @@ class Scan:
     def __init__(self, number: int, codes: Codes) -> None:
         self._n, self._codes = number, codes
         self._loaded: _Loaded | None = None
-        self._checked = False  # whether all rows have been looked at, as filters need
+        self._checked: frozenset[str] = frozenset()  # columns of all rows that have been looked at, as filters need
 
     def view(self, cursor: sqlite3.Cursor, where: Filter | None) -> View:
         """The store as it is now, and the rows that pass.
@@ -117,15 +118,16 @@ class Scan:
         self._loaded = _Loaded(changes, epoch, max((index for index, _ in gone), default=last_gone), view)
         return self._loaded
 
-    def check_rows_once(self, cursor: sqlite3.Cursor) -> None:
-        """Look at all rows before a filter reads them, once for each opened store.
+    def check_rows_once(self, cursor: sqlite3.Cursor, where: Filter | None) -> None:
+        """Look at what a filter reads of all rows, once for each opened store.
 
         Raises:
-            Damaged: one is another, or lost.
+            Damaged: a value is another, or a row lost.
         """
-        if self._codes.sealed and not self._checked:
-            check_rows_of(cursor, self._n)
-            self._checked = True
+        columns = columns_read(where) - self._checked
+        if self._codes.sealed and columns:
+            check_columns(cursor, self._n, columns)
+            self._checked |= columns
 
     def check_codes(self, cursor: sqlite3.Cursor) -> None:
         """Look at all codes, whatever has been read before.
@@ -184,7 +186,7 @@ class Scan:
             index = view.names.index(where.value) if where.value in view.names else NO_KIND
             same: NDArray[np.bool_] = view.kinds == index
             return same
-        self.check_rows_once(cursor)
+        self.check_rows_once(cursor, where)
         sql, values = sqlite_condition(where)
         statement = f"SELECT row FROM rows_{self._n} NOT INDEXED WHERE {sql}"  # what was looked at is the rows
         numbers = np.fromiter((row for (row,) in cursor.execute(statement, values)), np.int64)

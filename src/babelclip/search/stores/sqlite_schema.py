@@ -6,9 +6,10 @@ A file of its own, because it is the format on disk, which changes more rarely t
 from __future__ import annotations
 
 APPLICATION = 0x62636C70  # "bclp", in the file's header
-FILE_FORMAT = 2
-"""Files of format 1 are read as they are: what has changed is what ``index_notes`` says of the model. A file is of
-format 2, and closed to earlier versions, from the first store on that this version makes in it."""
+FILE_FORMAT = 3
+"""Files of format 1 are read as they are: what has changed is what ``index_notes`` says of the model. Format 2 has
+checksums, format 3 those of blocks of rows too. A file is of format 3, and closed to earlier versions, from the first
+store or row on that this version writes in it."""
 
 FILE_SCHEMA = """
 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -17,7 +18,8 @@ CREATE TABLE stores (number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE 
 """
 STORE_SCHEMA = """
 CREATE TABLE rows_{n} (row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, kind NOT NULL, metadata NOT NULL,
-                       seal, path AS (json_extract(metadata, '$.path')), taken AS (json_extract(metadata, '$.taken')));
+                       seal, path AS (json_extract(metadata, '$.path')) STORED,
+                       taken AS (json_extract(metadata, '$.taken')) STORED);
 CREATE INDEX kind_{n} ON rows_{n} (kind);
 CREATE INDEX path_{n} ON rows_{n} (path);
 CREATE INDEX taken_{n} ON rows_{n} (taken);
@@ -27,3 +29,6 @@ CREATE TABLE cones_{n} (kind PRIMARY KEY, rows INTEGER NOT NULL, mean BLOB NOT N
                        WITHOUT ROWID;
 CREATE TABLE gone_{n} (place INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL);
 """
+BLOCK_COLUMNS = ("kind", "metadata", "path", "taken")
+"""What filters read."""
+BLOCKS_SCHEMA = "CREATE TABLE blocks_{n} (block INTEGER PRIMARY KEY, kind, metadata, path, taken)"

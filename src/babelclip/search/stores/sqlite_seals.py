@@ -202,8 +202,10 @@ def code_seals(rows: NDArray[np.int64], kinds: Sequence[str], codes: PackedBits)
         codes: as they are stored.
     """
     of_kinds = {kind: crc32(repr(kind).encode(errors="surrogatepass")) for kind in set(kinds)}
-    mixed = np.array([of_kinds[kind] for kind in kinds], np.uint64) + rows.astype(np.uint64) * _ODD[0]
-    for number, words in enumerate(codes.T, start=1):
-        mixed = (mixed ^ words) * _ODD[number % len(_ODD)]
-        mixed ^= mixed >> np.uint64(29)
+    mixed = np.fromiter(map(of_kinds.__getitem__, kinds), np.uint64, len(kinds)) + rows.astype(np.uint64) * _ODD[0]
+    shifted = np.empty_like(mixed)
+    for number, words in enumerate(codes.T, start=1):  # in place: this is done for all rows when an index is opened
+        mixed ^= words
+        mixed *= _ODD[number % len(_ODD)]
+        mixed ^= np.right_shift(mixed, np.uint64(29), out=shifted)
     return (mixed >> np.uint64(32)).astype(np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from babelclip.errors import StoreError
 from babelclip.search.filters import Filter
 from babelclip.search.quantized_codes import MAX_NUMBERS
 from babelclip.search.store import Known, Row, Scored, check_query, check_rows
+from babelclip.search.stores.sqlite_blocks import changing, check_columns
 from babelclip.search.stores.sqlite_codes import Codes
 from babelclip.search.stores.sqlite_filters import sqlite_condition
 from babelclip.search.stores.sqlite_scan import Scan
@@ -54,19 +56,12 @@ class SqliteStore:
             raise StoreError(f"{self._database.path} is of an earlier babelclip and is not written to; embed it anew")
         n = self.number
         with self._database.writing() as cursor:
-            self._remove(cursor, [row.id for row in rows])
+            found = self._found(cursor, [row.id for row in rows])
             last = cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (f"rows_{n}",)).fetchone()
             numbers = range(last[0] + 1 if last else 1, (last[0] if last else 0) + len(rows) + 1)
-            entries = [
-                (number, row.id, row.kind, json.dumps(dict(row.metadata), ensure_ascii=False))
-                for number, row in zip(numbers, rows, strict=True)
-            ]
-            seals = [row_seal(*entry) for entry in entries]
-            cursor.executemany(
-                f"INSERT INTO rows_{n} (row, id, kind, metadata, seal) VALUES (?, ?, ?, ?, ?)",
-                [(*entry, seal) for entry, seal in zip(entries, seals, strict=True)],
-            )
-            add(cursor, f"rows_{n}", len(rows), sum(seals))
+            with changing(cursor, n, [*found, *numbers]):
+                self._remove(cursor, found)
+                self._put_rows(cursor, numbers, rows)
             halves = [row.vector.astype(np.float16) for row in rows]
             blobs = [(number, half.tobytes()) for number, half in zip(numbers, halves, strict=True)]
             cursor.executemany(
@@ -77,17 +72,34 @@ class SqliteStore:
             self._codes.renew_when_grown(cursor, set(kinds))
             self._changed(cursor)
 
+    def _put_rows(self, cursor: sqlite3.Cursor, numbers: Sequence[int], rows: Sequence[Row]) -> None:
+        entries = [
+            (number, row.id, row.kind, json.dumps(dict(row.metadata), ensure_ascii=False))
+            for number, row in zip(numbers, rows, strict=True)
+        ]
+        seals = [row_seal(*entry) for entry in entries]
+        cursor.executemany(
+            f"INSERT INTO rows_{self.number} (row, id, kind, metadata, seal) VALUES (?, ?, ?, ?, ?)",
+            [(*entry, seal) for entry, seal in zip(entries, seals, strict=True)],
+        )
+        add(cursor, f"rows_{self.number}", len(rows), sum(seals))
+
     def delete(self, ids: Sequence[str]) -> None:
         with self._database.writing() as cursor:
-            self._remove(cursor, ids)
+            found = self._found(cursor, ids)
+            with changing(cursor, self.number, found) if self._sealed else nullcontext():
+                self._remove(cursor, found)
             self._changed(cursor)
 
-    def _remove(self, cursor: sqlite3.Cursor, ids: Sequence[str]) -> None:
-        n, wanted = self.number, json.dumps(list(ids))
-        listed = "IN (SELECT value FROM json_each(?))"
-        found = [row for (row,) in cursor.execute(f"SELECT row FROM rows_{n} WHERE id {listed}", (wanted,))]
+    def _found(self, cursor: sqlite3.Cursor, ids: Sequence[str]) -> list[int]:
+        """Numbers of the rows with these ids."""
+        listed = f"SELECT row FROM rows_{self.number} WHERE id IN (SELECT value FROM json_each(?))"
+        return [row for (row,) in cursor.execute(listed, (json.dumps(list(ids)),))]
+
+    def _remove(self, cursor: sqlite3.Cursor, found: Sequence[int]) -> None:
+        n, listed = self.number, "IN (SELECT value FROM json_each(?))"
         if found:
-            numbers = json.dumps(found)
+            numbers = json.dumps(list(found))
             for table in ("rows", "codes") if self._sealed else ():
                 summed = f"SELECT count(*), coalesce(sum(seal), 0) FROM {table}_{n} WHERE row {listed}"
                 count, total = cursor.execute(summed, (numbers,)).fetchone()
@@ -170,7 +182,7 @@ class SqliteStore:
         with self._database.at_one_moment() as cursor:
             if self._sealed and where is None:
                 return read_total(cursor, f"rows_{self.number}")[0]
-            self._scan.check_rows_once(cursor)
+            self._scan.check_rows_once(cursor, where)
             return int(
                 cursor.execute(f"SELECT count(*) FROM rows_{self.number} NOT INDEXED WHERE {sql}", values).fetchone()[0]
             )
@@ -233,6 +245,7 @@ class SqliteStore:
             if not problems and self._sealed:
                 try:
                     check_rows_of(cursor, n)
+                    check_columns(cursor, n)
                     self._scan.check_codes(cursor)
                 except Damaged as error:
                     problems.append(str(error))
