@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, cast
 
-import orjson
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
@@ -21,12 +20,14 @@ from starlette.responses import Response
 from babelclip.serve.access.authenticator import Client
 from babelclip.serve.body_budget import FREE_BYTES
 from babelclip.serve.errors import TooLarge
+from babelclip.serve.inference.served_model import MAX_CHARACTERS
 from babelclip.serve.json_structure import JsonStructure
+from babelclip.serve.large_json import parse_large_json
 from babelclip.serve.state import AppState
 
 SMALL_BODY = 2**20
-"""Bytes up to which Python's own parser reads a body. It takes up to nine bytes for one, orjson five; orjson refuses
-what JSON has not (NaN, halves of surrogates), which in a small body is told by the name of its field."""
+"""Bytes up to which Python's own parser reads a body. It takes up to nine bytes for one; ``large_json`` takes four, and
+refuses what JSON has not (NaN, halves of surrogates), which in a small body is told by the name of its field."""
 
 
 VALUE_BYTES = 50
@@ -82,7 +83,7 @@ class BoundedRequest(Request):
 
     def __init__(self, request: Request, max_values: int) -> None:
         super().__init__(request.scope, request.receive)
-        self._max_values = max_values
+        self._max_values, self._is_csv = max_values, is_csv(self)
 
     async def body(self) -> bytes:
         """The whole body.
@@ -91,17 +92,19 @@ class BoundedRequest(Request):
             TooLarge: it has more values than a body may; the rest was not read.
         """
         if not hasattr(self, "_body"):
-            structure = None if is_csv(self) else JsonStructure(self._max_values)
-            whole = bytearray()  # grows where it lies: pieces that are joined in the end take their bytes twice
+            structure = JsonStructure(self._max_values)
             async for piece in self.stream():
-                whole += piece
-                if structure is not None:
-                    values = structure.add(piece)
-                    if values > self._max_values:
-                        said = f"the body has more than {self._max_values:,} values; send fewer items in one request"
-                        raise TooLarge(said)
-                    await self.state.hold(len(whole) + VALUE_BYTES * values - FREE_BYTES)
-            self._body = whole  # type: ignore[assignment]  # bytes to all who read it
+                structure.add(piece)
+                if self._is_csv:
+                    continue
+                while structure.is_behind:
+                    structure.count_on()
+                    await asyncio.sleep(0)
+                if structure.values > self._max_values:
+                    said = f"the body has more than {self._max_values:,} values; send fewer items in one request"
+                    raise TooLarge(said)
+                await self.state.hold(len(structure.body) + VALUE_BYTES * structure.values - FREE_BYTES)
+            self._body = structure.body  # type: ignore[assignment]  # bytes to all who read it
         return self._body
 
     async def json(self) -> Any:
@@ -113,7 +116,4 @@ class BoundedRequest(Request):
         content = await self.body()
         if len(content) <= SMALL_BODY:
             return json.loads(content)
-        try:
-            return orjson.loads(content)
-        finally:
-            cast(bytearray, content).clear()  # others hold it to the end of the request, and read it no more
+        return await parse_large_json(cast(bytearray, content), MAX_CHARACTERS)

@@ -15,8 +15,12 @@ _STRING_END = re.compile(rb'(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _STRING_PART = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 
 
+COUNTED_AT_ONCE = 2**18
+"""Bytes that are counted exactly at once."""
+
+
 class JsonStructure:
-    """Counts one body, piece by piece."""
+    """Holds one body while it comes in, and counts it."""
 
     def __init__(self, max_values: int) -> None:
         """Nothing has come yet.
@@ -24,25 +28,33 @@ class JsonStructure:
         Args:
             max_values: up to which a rough count from above will do.
         """
+        self.body = bytearray()  # grows where it lies: pieces that are joined in the end take their bytes twice
         self._max_values = max_values
-        self._seen: list[bytes] | None = []  # what was only counted roughly; None: strings are left out from here on
+        self._exact: int | None = None  # bytes that are counted exactly; None: a rough count has done so far
         self._in_string = self._is_escaped = False
         self._strings = 0
-        self.values = 0  # at least as many as there are; exact where it is over ``max_values``
+        self.values = 0  # once nothing is behind: as many as there are or more; exact where over ``max_values``
 
-    def add(self, piece: bytes) -> int:
-        """Count a further piece; the values so far."""
-        if self._seen is not None:
-            self._seen.append(piece)
+    def add(self, piece: bytes) -> None:
+        """A further piece has come; it is counted once ``is_behind`` says no more."""
+        self.body += piece
+        if self._exact is None:
             self.values += _marks(piece)
-            if self.values <= self._max_values:
-                return self.values
-            pieces, self._seen, self.values = self._seen, None, 0
-            for each in pieces:
-                self._add_exactly(each)
-        else:
-            self._add_exactly(piece)
-        return self.values
+            if self.values > self._max_values:
+                self._exact = self.values = 0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether ``count_on`` has something to do."""
+        return self._exact is not None and self._exact < len(self.body) and self.values <= self._max_values
+
+    def count_on(self) -> None:
+        """Count a little of what is not counted yet."""
+        if self._exact is not None:
+            self._add_exactly(bytes(memoryview(self.body)[self._exact : self._exact + COUNTED_AT_ONCE]))
+            self._exact += (
+                COUNTED_AT_ONCE if self._exact + COUNTED_AT_ONCE < len(self.body) else len(self.body) - self._exact
+            )
 
     def _add_exactly(self, piece: bytes) -> None:
         position, end = 0, len(piece)

@@ -22,8 +22,8 @@ Mode = Literal["api", "sagemaker"]
 """Which routes there are: the APIs, or those of a container on SageMaker."""
 Guarded = Literal["models", "metrics", "openapi"]
 """The list of models and what they are; Prometheus metrics; the document of all routes."""
-MEMORY_PER_BYTE = 7
-"""Of a body: itself, its longest text with four bytes a character, and what is cut out of that."""
+MEMORY_PER_BYTE = 4
+"""Of a body: as it is read it is let go of, and a character takes four bytes where one of its text is beyond 65,535."""
 CONSTANT_MEMORY = 64 * 2**20
 """For texts that are being tokenized (slices, however long they are) and for values that are refused."""
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")

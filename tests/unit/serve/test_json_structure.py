@@ -38,6 +38,8 @@ def counted(content: bytes, max_values: int, cuts: list[int]) -> int:
     structure = JsonStructure(max_values)
     for start, end in zip([0, *cuts], [*cuts, len(content)], strict=True):
         structure.add(content[start:end])
+        while structure.is_behind:
+            structure.count_on()
     return structure.values
 
 
