@@ -31,8 +31,8 @@ SLOWER = 10
 """How many times its idle time a search for one word may take while others cost as much as they can."""
 BYTES_PER_BYTE = 4
 """Memory that a byte of a request may take ..."""
-CONSTANT = 20 * 120_000_000
-"""... beside what one picture of as many pixels as are taken does: up to five copies of four bytes a pixel."""
+CONSTANT = PageSettings().upload_memory
+"""... beside what one picture of as many pixels as are taken does."""
 FLOOD = 45
 ONE_WORD = {"q": "dog"}
 
@@ -98,8 +98,8 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-LARGEST = png(10_900, 10_900)  # 119 megapixels: as many as are taken
-TOO_MANY_PIXELS = png(11_100, 11_100)  # 123
+LARGEST = png(7050, 7050)  # 49.7 megapixels: as many as are taken
+TOO_MANY_PIXELS = png(7100, 7100)  # 50.4
 
 Head = tuple[str, bytes]
 """What stands behind the path, and further header lines."""

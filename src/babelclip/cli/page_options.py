@@ -50,7 +50,8 @@ class PageOptions:
     page_upload_bytes: int | None = None
     """Bytes of a body that is sent to the page; 32 MiB when left out."""
     page_upload_pixels: int | None = None
-    """Width times height of an image that is sent to the page; 120,000,000 when left out."""
+    """Width times height of an image that is sent to the page; 50,000,000 when left out. A JPEG may have 2.2 times as
+    many to search by, and is decoded at half its size."""
     page_query_characters: int | None = None
     """Characters of each part of the page's address; 4,000 when left out."""
     page_query_parts: int | None = None

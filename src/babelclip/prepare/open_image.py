@@ -56,8 +56,8 @@ class ImageLimits:
 
 
 DEFAULT_LIMITS = ImageLimits()
-UPLOADS = ImageLimits(max_bytes=128 * 2**20, max_pixels=120_000_000)
-"""For what others send to this process: 128 MiB, 120 megapixels."""
+UPLOADS = ImageLimits(max_bytes=128 * 2**20, max_pixels=50_000_000)
+"""For what others send to this process: 128 MiB, 50 megapixels."""
 
 
 @dataclass(frozen=True, slots=True)

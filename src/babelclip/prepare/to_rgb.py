@@ -13,7 +13,7 @@ from babelclip.prepare.pixel_depth import eight_bits
 
 # EXIF orientation -> what brings the image upright (EXIF 2.32, tag 0x0112).
 _ORIENTATION_TAG = 0x0112
-BAND_PIXELS = 1 << 22
+BAND_PIXELS = 1 << 20
 """Of a picture that is put on paper at a time."""
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

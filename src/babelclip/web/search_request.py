@@ -12,7 +12,6 @@ import numpy as np
 
 from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError
-from babelclip.prepare.open_image import stated_size
 from babelclip.search.fields import FIELDS, KINDS
 from babelclip.search.filters import And, Filter, Range, of_kind
 from babelclip.search.filters_on_index import refuse_unknown_folders
@@ -20,6 +19,7 @@ from babelclip.search.index import Hit, Index, below
 from babelclip.search.query import Query
 from babelclip.web.http import whole_number
 from babelclip.web.settings import PageSettings
+from babelclip.web.uploads import picture_to_find
 
 HITS_PER_PAGE = 60
 
@@ -148,8 +148,7 @@ def find(index: Index, search: SearchRequest, settings: PageSettings, image: byt
 
 def _query(index: Index, search: SearchRequest, settings: PageSettings, image: bytes | None) -> Query | Vectors | None:
     if image is not None:
-        stated_size(image, settings.upload_limits)  # before anything is decoded
-        return Query.image(image)
+        return Query.image(picture_to_find(image, settings.upload_limits))
     if search.text.strip():
         return query_of(words_of(search.text, settings.query_characters), settings.query_parts)
     return _vector_of(index, search.like) if search.like else None

@@ -10,7 +10,10 @@ from dataclasses import dataclass, fields
 from urllib.parse import urlsplit
 
 from babelclip.errors import ConfigError
-from babelclip.prepare.open_image import ImageLimits
+from babelclip.prepare.open_image import UPLOADS, ImageLimits
+
+DECODED_BYTES = 20
+"""Memory that a pixel takes at most while an image is decoded, turned, and brought to a viewer's colors."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +34,7 @@ class PageSettings:
     wheres: int = 1  # pictures of where a text is seen; each takes a hundred times what a search does
     wheres_waiting: int = 8
     upload_bytes: int = 32 * 2**20  # of a body: what a photo has, and not much more
-    upload_pixels: int = 120_000_000  # of an image that is sent
+    upload_pixels: int = UPLOADS.max_pixels  # of an image that is sent, and is decoded at its own size
     query_characters: int = 4000  # of each part of an address
     query_parts: int = 16  # texts of a query, between its signs: each is a run of the model
     hits: int = 3000  # that can be shown, one page after the other
@@ -52,6 +55,11 @@ class PageSettings:
         """As requests spell them."""
         named = (*self.name, urlsplit(self.url).hostname or "")
         return frozenset(name.lower().rstrip(".") for name in named) - {""}
+
+    @property
+    def upload_memory(self) -> int:
+        """Bytes that images which are sent take at most while they are decoded, beside what the bodies hold."""
+        return DECODED_BYTES * self.upload_pixels * self.uploads
 
     @property
     def upload_limits(self) -> ImageLimits:
