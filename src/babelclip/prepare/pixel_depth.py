@@ -13,7 +13,7 @@ from PIL import Image
 
 _WHITE_IS_ZERO = 0  # of TIFF's PhotometricInterpretation
 _PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339
-_ROWS = 1 << 22
+_ROWS = 1 << 20
 """Pixels that are brought down at a time: the steps between hold eight bytes each."""
 
 
