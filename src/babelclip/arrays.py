@@ -10,6 +10,8 @@ A file of its own, because every room may know these types and nothing else of e
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,3 +41,10 @@ class ImageBatch:
     """Images ready for an image tower."""
 
     pixels: NDArray[np.float32]  # (B, 3, S, S), RGB, normalized
+
+
+BROKEN_ARRAYS = (
+    *(KeyError, ValueError, EOFError, OSError, MemoryError, RuntimeError, AttributeError, TypeError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What numpy raises of an archive that is broken, packed in another way, no archive, or promises too much."""

@@ -46,7 +46,10 @@ def atomic_path(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         return
     target = Path(os.path.realpath(path))
     unfinished = _sibling(target)
-    os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    try:
+        os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    except OSError as error:
+        raise _of_target(error, path, target) from error
     try:
         if mode is not None:
             unfinished.chmod(stat.S_IMODE(mode))
@@ -71,7 +74,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))
     unfinished = _sibling(target)
-    unfinished.mkdir()
+    try:
+        unfinished.mkdir()
+    except OSError as error:
+        raise _of_target(error, path, target) from error
     try:
         yield unfinished
         for file in unfinished.rglob("*"):
@@ -123,6 +129,13 @@ def _mode_of(path: Path) -> int | None:
     if not os.access(path, os.W_OK):  # replacing a file needs no right to write it, and yet it says that it stays
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     return mode
+
+
+def _of_target(error: OSError, path: str | Path, target: Path) -> OSError:
+    """An error about a sibling that could not be made, as one about what it stands for."""
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(error.errno, f"there is no folder {target.parent}", str(path))
+    return OSError(error.errno, error.strerror, str(path))
 
 
 def _sibling(target: Path) -> Path:

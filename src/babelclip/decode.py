@@ -40,17 +40,26 @@ def decode(kind: type[_T], table: Any, where: str, *, require_all: bool = False)
     return _Decoder(require_all).table(kind, table, where)
 
 
+def decode_as(hint: Any, value: Any, where: str) -> Any:
+    """As ``decode``, for any type that a field may have: ``decode_as(dict[str, tuple[str, ...]], parsed, name)``.
+
+    Raises:
+        ConfigError: as ``decode``.
+    """
+    return _Decoder(require_all=False).value(hint, value, where)
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The table that a TOML file holds.
 
     Raises:
-        ConfigError: it is not valid TOML, or not UTF-8.
+        ConfigError: it is no TOML, not UTF-8, or so deep that it can only be meant to do harm.
         OSError: it cannot be read.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, a number of thousands of digits, lists without end
+        raise ConfigError(f"{path} is not TOML in UTF-8: {error}") from None
 
 
 def parse_json(content: str | bytes) -> Any:
@@ -201,7 +210,10 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
     if hint is Path and isinstance(value, str):
         return Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise _unlike(_shown(hint), value, where) from None
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise _unlike(_shown(hint), value, where)
     return value
@@ -231,4 +243,8 @@ def _shown(hint: Any) -> str:
 
 
 def _unlike(expected: str, value: Any, where: str) -> ConfigError:
-    return ConfigError(f"{where}: expected {expected}, found {value!r}")
+    try:
+        found = repr(value)
+    except ValueError:  # a number of thousands of digits
+        found = f"a {type(value).__name__}"
+    return ConfigError(f"{where}: expected {expected}, found {found if len(found) <= 200 else found[:200] + '...'}")

@@ -33,8 +33,8 @@ from babelclip.checkpoint.folder import (
 )
 from babelclip.checkpoint.hub_modules import hub_module
 from babelclip.checkpoint.resumable_download import download_large
-from babelclip.decode import parse_json
-from babelclip.errors import FetchError, FolderError
+from babelclip.decode import decode, decode_as, parse_json
+from babelclip.errors import ConfigError, FetchError, FolderError
 from babelclip.user_folders import user_cache
 
 REQUIRED = (CONFIG, TOKENIZER)
@@ -54,6 +54,20 @@ class Fetched:
     repository: str
     revision: str  # commit
     license: str  # as the card states it, "not stated" where it does not
+
+
+@dataclass(frozen=True, slots=True)
+class _Pin:
+    """What a name means: an entry of the pins."""
+
+    revision: str
+    license: str
+    files: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        strange = [name for name in self.files if not re.fullmatch(r"\w[\w.-]*", name)]
+        if not _COMMIT.fullmatch(self.revision) or strange:  # both become paths
+            raise ConfigError(f"expected a commit and names of files, found {[self.revision, *strange][-1]!r:.100}")
 
 
 def open_folder(source: str | Path, *, revision: str | None = None) -> ModelFolder:
@@ -217,7 +231,10 @@ def _read_pins() -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        return dict(parse_json(file.read_text()))
+        pins: dict[str, Any] = decode_as(dict[str, Any], parse_json(file.read_text()), "pins")
+        for name, pin in pins.items():
+            decode(_Pin, pin, name)
+        return pins
     except (OSError, ValueError, TypeError) as error:  # not passed over: a lost pin may mean other weights
         raise FetchError(f"{file} is unreadable ({error}); it pins names to commits. Delete it to ask anew") from error
 

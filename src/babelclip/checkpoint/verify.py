@@ -6,7 +6,6 @@ published_numbers.json holds what the makers of jina-clip-v2 published about its
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from tokenizers import Tokenizer
 from babelclip.checkpoint.checksums import CHECKSUMS, sha256, wrong_checksums
 from babelclip.checkpoint.folder import ModelFolder, read_folder
 from babelclip.checkpoint.weights import names_not_finite
+from babelclip.decode import parse_json
 from babelclip.errors import BabelclipError
 from babelclip.towers.config import DualConfig
 
@@ -124,7 +124,7 @@ def _finite(folder: ModelFolder) -> Check:
 
 def published_numbers() -> dict[str, Any]:
     """Content of published_numbers.json."""
-    content: dict[str, Any] = json.loads(
+    content: dict[str, Any] = parse_json(
         resources.files("babelclip.checkpoint").joinpath("published_numbers.json").read_text(encoding="utf-8")
     )
     return content

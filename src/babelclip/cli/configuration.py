@@ -72,14 +72,10 @@ def read_configuration(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it is not TOML, or has a table that is no verb, or an option for all verbs that it may not set.
     """
-    import tomllib
-
     from babelclip.cli.main import VERBS
+    from babelclip.decode import read_toml
 
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path} is not TOML in UTF-8: {error}") from error
+    content = read_toml(path)
     for key, value in content.items():
         if key not in (ALL, *VERBS):
             raise _unknown(path, f"[{key}]", (ALL, *VERBS))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from babelclip.decode import parse_json
 
 HERE = Path(__file__).parent
 
@@ -50,8 +51,8 @@ class Album:
 
 def read_album() -> Album:
     """Read the album out of the package."""
-    credits = json.loads((HERE / "photos" / "ATTRIBUTION.json").read_text(encoding="utf-8"))
-    asked = json.loads((HERE / "queries.json").read_text(encoding="utf-8"))
+    credits = parse_json((HERE / "photos" / "ATTRIBUTION.json").read_text(encoding="utf-8"))
+    asked = parse_json((HERE / "queries.json").read_text(encoding="utf-8"))
     photos = tuple(
         AlbumPhoto(
             HERE / "photos" / row["file"],

@@ -18,11 +18,11 @@ Translations keep runs of blanks around the name and before the full stop; those
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from babelclip.decode import decode_as, parse_json
 from babelclip.errors import DatasetError
 from babelclip.evaluate.read_pack import read_data_file
 from babelclip.evaluate.task import DataFile
@@ -47,7 +47,7 @@ class Templates:
     def __init__(self, folder: Path, dataset: str = "imagenet1k") -> None:
         self._folder = folder
         self._dataset = dataset
-        self._read: dict[str, tuple[dict[str, list[str]], DataFile]] = {}
+        self._read: dict[str, tuple[dict[str, Any], DataFile]] = {}
 
     def choose(self, language: str, choice: Choice) -> list[str]:
         """Templates with ``{}`` for the name, each once.
@@ -57,10 +57,10 @@ class Templates:
         """
         if language in WRITTEN_PLAIN:
             path, plain = WRITTEN_PLAIN[language]
-            found = self._file(path).get(self._dataset)
+            found = self._file(path, self._dataset)
         else:
             path, plain = TRANSLATED, TRANSLATED_PLAIN
-            found = self._file(path).get(language.upper()) if self._dataset == "imagenet1k" else None
+            found = self._file(path, language.upper()) if self._dataset == "imagenet1k" else None
         if found is None:
             raise DatasetError(f"{path} has no templates for {self._dataset} in language {language!r}")
         if choice == "plain" and self._dataset != "imagenet1k":
@@ -79,11 +79,16 @@ class Templates:
         """What has been read so far."""
         return tuple(file for _, file in self._read.values())
 
-    def _file(self, path: str) -> dict[str, list[str]]:
-        if path not in self._read:
-            content, file = read_data_file(self._folder, path)
-            self._read[path] = (json.loads(content), file)
-        return self._read[path][0]
+    def _file(self, path: str, key: str) -> list[str] | None:
+        """One of a file's lists; None where it has none of that name."""
+        try:
+            if path not in self._read:
+                content, file = read_data_file(self._folder, path)
+                self._read[path] = (decode_as(dict[str, Any], parse_json(content), path), file)
+            found = self._read[path][0].get(key)
+            return None if found is None else list(decode_as(tuple[str, ...], found, f"{path}: {key}"))
+        except ValueError as error:
+            raise DatasetError(f"{path} is not JSON with lists of templates: {error}") from error
 
 
 def tidy(template: str) -> str:

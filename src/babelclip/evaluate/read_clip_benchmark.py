@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ def open_clip_benchmark(folder: Path, language: str = "en", split: str = "test")
     """
     kind = _lines(folder / TYPE)[0] if (folder / TYPE).is_file() else "classification"
     if kind not in ("retrieval", "classification"):
-        raise DatasetError(f"{folder / TYPE} says {kind!r}; expected 'retrieval', or no such file for classification")
+        raise DatasetError(
+            f"{folder / TYPE} says {kind[:100]!r}; expected 'retrieval', or no such file for classification"
+        )
     pack = _read_shards(folder, split, CAPTIONS if kind == "retrieval" else CLASS, language)
     if kind == "retrieval":
         return CrossmodalRetrieval(folder.name, pack)
@@ -50,8 +53,8 @@ def open_clip_benchmark(folder: Path, language: str = "en", split: str = "test")
 
 def _read_shards(folder: Path, split: str, suffix: str, language: str) -> Pack:
     count = _lines(folder / split / "nshards.txt")[0]
-    if not count.isdigit():
-        raise DatasetError(f"{folder / split / 'nshards.txt'}: expected a number, found {count!r}")
+    if not re.fullmatch(r"[0-9]{1,6}", count):
+        raise DatasetError(f"{folder / split / 'nshards.txt'}: expected a number, found {count[:100]!r}")
     names = [f"{split}/{number}.tar" for number in range(int(count))]
     files = [_data_file(folder, name) for name in names]
     samples = (sample for name in names for sample in read_samples(folder / name, (suffix,)))
@@ -73,6 +76,8 @@ def _lines(path: Path) -> list[str]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except OSError as error:
         raise DatasetError(f"expected {path} of a set in CLIP_benchmark's layout: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} is no text in UTF-8: {error}") from error
     if not lines:
         raise DatasetError(f"{path} is empty")
     return lines

@@ -7,19 +7,29 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from babelclip.errors import DatasetError
+from babelclip.decode import decode_as, parse_json
+from babelclip.errors import ConfigError, DatasetError
 from babelclip.evaluate.task import DataFile
-from babelclip.tar_samples import read_samples
+from babelclip.tar_samples import TarSample, read_samples
 
 LABELS = "labels.json.gz"
 PSEUDO_LANGUAGES = frozenset({"en_alt"})
 """WordNet's synonym of the English name (Babel-ImageNet); it is no language."""
+
+_RECORD: Mapping[str, Any] = {
+    "captions": dict[str, tuple[str, ...]],
+    "caption_sources": dict[str, tuple[str, ...]],
+    "licence": str,
+    "label": str | int | None,
+    "dup": bool | str | int | None,
+}
+"""Fields of a record that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +84,22 @@ def read_pack(folder: Path, path: str) -> Pack:
     """
     _, file = read_data_file(folder, path)
     samples = read_samples(folder / path, (".json",))
-    photos = tuple(PackPhoto(each.key, each.image.read(), each.note.record()) for each in samples)
+    photos = tuple(PackPhoto(each.key, each.image.read(), _record(each, path)) for each in samples)
     if not photos:
         raise DatasetError(f"{path} has no image at all")
     return Pack((file,), photos)
+
+
+def _record(sample: TarSample, path: str) -> dict[str, Any]:
+    """What is told of an image; the fields that are read here are of their types."""
+    record = sample.note.record()
+    try:
+        for field, hint in _RECORD.items():
+            if field in record:
+                decode_as(hint, record[field], f"{path}: {sample.key}.json: {field}")
+    except ConfigError as error:
+        raise DatasetError(str(error)) from None
+    return record
 
 
 NamesByLabel = dict[str, dict[str, str]]
@@ -92,9 +114,9 @@ def read_names(folder: Path, path: str, prefix: str) -> tuple[NamesByLabel, Data
     """
     content, file = read_data_file(folder, path)
     try:
-        table: NamesByLabel = json.loads(gzip.decompress(content))
-    except (OSError, EOFError, ValueError) as error:
-        raise DatasetError(f"{path} is not gzipped JSON: {error}") from error
+        table: NamesByLabel = decode_as(dict[str, dict[str, str]], parse_json(gzip.decompress(content)), path)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DatasetError(f"{path} is not gzipped JSON of names by label and language: {error}") from error
     names = {
         label: {language: name for language, name in by_language.items() if language not in PSEUDO_LANGUAGES}
         for label, by_language in table.items()

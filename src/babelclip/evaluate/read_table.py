@@ -27,7 +27,7 @@ def read_table(folder: Path, path: str, columns: Sequence[str]) -> tuple[dict[st
     content, file = read_data_file(folder, path)
     try:
         table = pq.read_table(io.BytesIO(content), columns=list(columns))
-    except (pa.ArrowException, KeyError) as error:
+    except (pa.ArrowException, KeyError, OSError, ValueError) as error:
         raise DatasetError(f"{path}: expected parquet with the columns {', '.join(columns)}: {error}") from error
     if table.num_rows == 0 or any(column.null_count for column in table.columns):
         raise DatasetError(f"{path}: expected rows without empty cells")

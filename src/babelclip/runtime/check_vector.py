@@ -8,7 +8,6 @@ remembered in the user's cache, for these files, this runtime's version and this
 from __future__ import annotations
 
 import contextlib
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -18,6 +17,7 @@ import numpy as np
 
 from babelclip.arrays import NO_ADAPTER, ImageBatch, TextBatch, Vectors
 from babelclip.atomic_write import write_bytes, write_json
+from babelclip.decode import decode_as, parse_json
 from babelclip.errors import FolderError, RuntimeUnavailable
 from babelclip.user_folders import user_cache
 
@@ -49,8 +49,10 @@ def read_check_vectors(graph_folder: Path) -> Mapping[str, Vectors]:
     if not file.is_file():
         return {}
     try:
-        return {graph: np.array(vector, np.float32) for graph, vector in json.loads(file.read_text()).items()}
-    except (ValueError, TypeError, AttributeError) as error:
+        vectors = decode_as(dict[str, tuple[float, ...]], parse_json(file.read_text()), file.name)
+        with np.errstate(over="ignore"):  # infinity is no vector, as comparing it says
+            return {graph: np.array(vector).astype(np.float32) for graph, vector in vectors.items()}
+    except ValueError as error:
         raise FolderError(f"{file} does not hold the vectors of the graphs beside it ({error}): export anew") from error
 
 

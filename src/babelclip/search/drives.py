@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from babelclip.search.index_notes import read_note
 from babelclip.search.store import Database
 from babelclip.search.walk import path_text
 
@@ -34,7 +35,7 @@ def note_drives(database: Database, folders: Iterable[Path], away: Iterable[Path
 
 
 def _mounted(database: Database) -> set[str]:
-    return set(json.loads(database.notes().get(MOUNTED, "[]")))
+    return set(read_note(database.notes(), MOUNTED, tuple[str, ...], ()))
 
 
 def _is_left_behind(folder: Path) -> bool:

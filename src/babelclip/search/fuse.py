@@ -13,10 +13,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from babelclip.arrays import Vectors
+from babelclip.decode import decode_as, parse_json
+from babelclip.errors import StoreError
 from babelclip.score_normalization import ScoreNormalization
 from babelclip.search.filters import Eq
 from babelclip.search.store import Scored, VectorStore
@@ -47,10 +50,14 @@ class OwnCohorts:
         """Of a note; None gives none."""
         if text is None:
             return cls()
-        stored = json.loads(text)
-        return cls(
-            {kind: ScoreNormalization.from_json(cohort) for kind, cohort in stored["cohorts"].items()}, stored["counts"]
-        )
+        try:
+            stored = decode_as(dict[str, dict[str, Any]], parse_json(text), "its note of cohorts")
+            counts = decode_as(dict[str, int], stored["counts"], "counts")
+            return cls(
+                {kind: ScoreNormalization.from_json(cohort) for kind, cohort in stored["cohorts"].items()}, counts
+            )
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+            raise StoreError(f"the index is damaged: its note of cohorts cannot be read ({error!s:.200})") from error
 
     def with_those(self, of_model: Mapping[str, ScoreNormalization], width: int) -> dict[str, ScoreNormalization]:
         """One cohort a kind: the index's own, else the model's, cut to the ``width`` of the index's vectors."""

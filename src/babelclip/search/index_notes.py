@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from babelclip.decode import decode, decode_as, parse_json
 from babelclip.errors import StoreError
 from babelclip.search.walk import Wanted
 from babelclip.version import __version__
@@ -64,19 +65,37 @@ def read_model(notes: Mapping[str, str], name: str) -> ModelNote:
         StoreError: when it is not noted, or in a form that is not known.
     """
     try:
-        stored: dict[str, Any] = json.loads(notes[model_note(name)])
+        stored: dict[str, Any] = parse_json(notes[model_note(name)])
         format = int(stored.get("format", 1))
         if format > _FORMAT:
             raise StoreError(f"the index has format {format}, this version of babelclip knows {_FORMAT}: update it")
-        return ModelNote(**{**stored, "format": format})
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        return decode(ModelNote, {**stored, "format": format}, model_note(name))
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise StoreError(f"the index does not tell which model made its vectors ({error!r}): make it anew") from error
 
 
 def read_folders(notes: Mapping[str, str]) -> dict[str, Wanted]:
-    """What is indexed."""
-    stored: dict[str, dict[str, Any]] = json.loads(notes.get(FOLDERS, "{}"))
-    return {path: Wanted(**{**options, "exclude": tuple(options["exclude"])}) for path, options in stored.items()}
+    """What is indexed.
+
+    Raises:
+        StoreError: when it is not noted in a form that is known.
+    """
+    found: dict[str, Wanted] = read_note(notes, FOLDERS, dict[str, Wanted], {})
+    return found
+
+
+def read_note(notes: Mapping[str, str], name: str, hint: Any, absent: Any) -> Any:
+    """What a note holds as JSON, of a type that ``decode_as`` knows.
+
+    Raises:
+        StoreError: it holds something else: it is damaged, or nobody's that babelclip knows.
+    """
+    if name not in notes:
+        return absent
+    try:
+        return decode_as(hint, parse_json(notes[name]), f"its note of {name}")
+    except ValueError as error:
+        raise StoreError(f"the index is damaged: {error}: make it anew") from error
 
 
 def folders_note(folders: Mapping[str, Wanted]) -> dict[str, str | None]:

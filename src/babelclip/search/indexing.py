@@ -22,6 +22,7 @@ from babelclip.prepare.ahead import prepare_ahead
 from babelclip.prepare.open_image import ImageSource
 from babelclip.search.drives import drives_away, note_drives
 from babelclip.search.filters import Metadata, Scalar
+from babelclip.search.index_notes import read_note
 from babelclip.search.known_files import KnownFiles, is_below, row_id
 from babelclip.search.optional_formats import missing_extra
 from babelclip.search.read_file import FilePart, Loaded, by_bytes, file_facts, format_of_file, load_file
@@ -114,8 +115,8 @@ def bring_up_to_date(
 
 def read_failures(database: Database) -> dict[str, Failure]:
     """Files that failed, by path."""
-    stored = json.loads(database.notes().get(FAILURES, "[]"))
-    return {each[0]: Failure(*each) for each in stored}
+    row = tuple[str, str, int | None, int | None]
+    return {each[0]: Failure(*each) for each in read_note(database.notes(), FAILURES, tuple[row, ...], ())}
 
 
 def _write_failures(database: Database, failures: Mapping[str, Failure]) -> None:

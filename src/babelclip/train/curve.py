@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from babelclip.atomic_write import atomic_path
+from babelclip.decode import decode_as, parse_json
 from babelclip.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -24,16 +24,20 @@ def read_log(path: Path) -> dict[str, Series]:
     """Stage -> figure -> (step, value) in order.
 
     Raises:
-        DatasetError: There is no log.
+        DatasetError: There is no log, or it is broken.
     """
     if not path.is_file():
         raise DatasetError(f"no training log at {path}")
     stages: dict[str, Series] = defaultdict(lambda: defaultdict(list))
-    for line in path.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
-        for name, value in entry.items():
-            if name not in NOT_DRAWN:
-                stages[entry["stage"]][name].append((int(entry["step"]), float(value)))
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            entry = decode_as(dict[str, Any], parse_json(line), "a line")
+            stage = decode_as(str, entry["stage"], "stage")
+            for name, value in entry.items():
+                if name not in NOT_DRAWN:
+                    stages[stage][name].append((int(entry["step"]), float(value)))
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise DatasetError(f"{path} is no training log: {error!s:.200}") from error
     return stages
 
 

@@ -8,7 +8,6 @@ other weights are never taken for these.
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from babelclip.atomic_write import atomic_path, write_json
+from babelclip.decode import parse_json
 from babelclip.errors import ConfigError
 
 GIB = 2**30
@@ -119,7 +119,7 @@ class _Parts:
         for keys_file in sorted(folder.glob("[0-9]*.json")):  # not what a kill has left unfinished
             rows_file = keys_file.with_suffix(".npy")
             self._bytes += rows_file.stat().st_size
-            for row, key in enumerate(json.loads(keys_file.read_text(encoding="utf-8"))):
+            for row, key in enumerate(parse_json(keys_file.read_text(encoding="utf-8"))):
                 self._places[key] = rows_file, row
         self._number = len(list(folder.glob(f"{rank}-*.json")))
 

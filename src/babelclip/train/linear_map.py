@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from babelclip.arrays import BROKEN_ARRAYS
 from babelclip.atomic_write import atomic_path
 from babelclip.errors import DatasetError
 
@@ -39,7 +39,7 @@ class LinearMap:
         try:
             with path.open("rb") as file, np.load(file) as arrays:
                 return cls(torch.from_numpy(arrays["mean"]).float(), torch.from_numpy(arrays["matrix"]).float())
-        except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        except BROKEN_ARRAYS as error:
             raise DatasetError(f"{path} holds no linear map (mean and matrix): {error}") from error
 
     def write(self, path: Path) -> None:

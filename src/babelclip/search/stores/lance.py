@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from babelclip.arrays import Vectors
+from babelclip.decode import parse_json
 from babelclip.errors import ConfigError, StoreError
 from babelclip.search.filters import And, Eq, Filter, In, Not, Or, Prefix, Range, Scalar
 from babelclip.search.store import Known, Row, Scored, check_query, check_rows, damaged, visible
@@ -182,7 +183,7 @@ class LanceStore:
             search = search.where(self._condition(where), prefilter=True)
             found = search.select(["id", "kind", "metadata", "_distance"]).to_list()
         return [
-            Scored(each["id"], each["kind"], json.loads(each["metadata"]), 1.0 - each["_distance"]) for each in found
+            Scored(each["id"], each["kind"], parse_json(each["metadata"]), 1.0 - each["_distance"]) for each in found
         ]
 
     def get(self, ids: Sequence[str]) -> list[Row | None]:
@@ -198,7 +199,7 @@ class LanceStore:
 
     def known(self, where: Filter | None = None) -> Iterator[Known]:
         for each in self._scanned(["id", "kind", "metadata"], where):
-            yield Known(each["id"], each["kind"], json.loads(each["metadata"]))
+            yield Known(each["id"], each["kind"], parse_json(each["metadata"]))
 
     def rows(self, where: Filter | None = None) -> Iterator[Row]:
         yield from map(_row, self._scanned(WHOLE, where))
@@ -232,7 +233,7 @@ class LanceStore:
 
 
 def _row(each: Mapping[str, Any]) -> Row:
-    return Row(each["id"], each["kind"], np.array(each["vector"], np.float32), json.loads(each["metadata"]))
+    return Row(each["id"], each["kind"], np.array(each["vector"], np.float32), parse_json(each["metadata"]))
 
 
 def condition(where: Filter | None, columns: set[str]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from babelclip.arrays import Vectors
+from babelclip.decode import parse_json
 from babelclip.errors import StoreError
 from babelclip.search.filters import Filter
 from babelclip.search.quantized_codes import MAX_NUMBERS
@@ -144,7 +145,7 @@ class SqliteStore:
         for row, id, kind, metadata, seal in entries:
             if self._sealed:
                 check_row(seal, row, id, kind, metadata)
-            scored[row] = Scored(id, kind, json.loads(metadata), chosen[row])
+            scored[row] = Scored(id, kind, parse_json(metadata), chosen[row])
         self._check_found(cursor, len(scored), len(chosen), changes)
         return [scored[row] for row in chosen if row in scored]
 
@@ -193,7 +194,7 @@ class SqliteStore:
             with self._database.telling_of_damage():
                 if self._sealed:
                     check_row(seal, row, id, kind, metadata)
-            yield Known(id, kind, json.loads(metadata))
+            yield Known(id, kind, parse_json(metadata))
 
     def rows(self, where: Filter | None = None) -> Iterator[Row]:
         n = self.number
@@ -228,7 +229,7 @@ class SqliteStore:
         if self._sealed:
             check_row(sealed_row, number, id, kind, metadata)
             check_vectors([(number, blob, sealed_vector)])
-        return Row(id, kind, np.frombuffer(blob, np.float16).astype(np.float32), json.loads(metadata))
+        return Row(id, kind, np.frombuffer(blob, np.float16).astype(np.float32), parse_json(metadata))
 
     def verify(self) -> list[str]:
         n = self.number

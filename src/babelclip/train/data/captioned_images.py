@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from babelclip.errors import DatasetError
 from babelclip.tar_samples import TarSample, read_samples
@@ -88,9 +89,9 @@ def _of_captions_file(captions_file: Path, need_captions: bool) -> CaptionedImag
         else:
             both = _joined([before.captions, captions])
             found[name] = replace(before, captions=both, label=before.label or label)
-    absent = [image.where for image in found.values() if not Path(image.where).is_file()]
+    absent = [image.where for image in found.values() if not _is_file(image.where)]
     if absent or not found:
-        lack = f"{len(absent)} images do not exist, such as {absent[0]}" if absent else "no rows"
+        lack = f"{len(absent)} images do not exist, such as {absent[0][:300]!r}" if absent else "no rows"
         raise DatasetError(f"{captions_file}: {lack}")
     return tuple(found.values())
 
@@ -130,7 +131,7 @@ def _joined(parts: Iterable[Captions]) -> Captions:
 def _row_captions(row: TableRow, where: str, needed: bool) -> Captions:
     captions = row.get("captions")
     if isinstance(captions, dict):
-        some = {str(language): [str(text) for text in texts] for language, texts in captions.items() if texts}
+        some = {str(language): _texts(texts, where) for language, texts in captions.items() if texts}
         if some:
             return some
     if isinstance(captions, list) and captions:
@@ -139,6 +140,19 @@ def _row_captions(row: TableRow, where: str, needed: bool) -> Captions:
         return {}
     language = next((str(row[name]) for name in LANGUAGE_COLUMNS if name in row), UNKNOWN)
     return {language: [str(column(row, TEXT_COLUMNS, where))]}
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # too long a name, a NUL or half a character in it
+        return False
+
+
+def _texts(texts: Any, where: str) -> list[str]:
+    if not isinstance(texts, list | tuple):
+        raise DatasetError(f"{where}: expected a list of captions for each language, found {str(texts)[:100]!r}")
+    return [str(text) for text in texts]
 
 
 def all_captions(images: CaptionedImages) -> Iterator[str]:

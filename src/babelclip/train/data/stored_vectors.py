@@ -6,7 +6,6 @@ image's name, a label.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from babelclip.arrays import BROKEN_ARRAYS
 from babelclip.atomic_write import atomic_path
 from babelclip.errors import DatasetError
 
@@ -44,8 +44,11 @@ class StoredVectors:
         try:
             with path.open("rb") as file, np.load(file) as arrays:
                 ids, vectors = arrays["ids"], arrays["vectors"]
-        except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        except BROKEN_ARRAYS as error:
             raise DatasetError(f"{path} holds no stored vectors (ids and vectors): {error}") from error
+        if ids.dtype.kind != "U" or vectors.dtype.kind != "f":
+            found = f"{ids.dtype} and {vectors.dtype}"
+            raise DatasetError(f"{path}: expected ids that are texts and vectors of a float type, found {found}")
         if vectors.ndim != 2 or ids.ndim != 1 or len(ids) != len(vectors):
             raise DatasetError(f"{path}: expected ids (N,) and vectors (N, D), found {ids.shape} and {vectors.shape}")
         if len(set(ids.tolist())) != len(ids):

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from babelclip.decode import parse_json
+from babelclip.decode import decode_as, parse_json
 from babelclip.errors import DatasetError
 
 TABLE_SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
@@ -33,12 +33,12 @@ def read_table_rows(path: Path) -> Iterator[dict[str, Any]]:
                 )
         elif path.suffix == ".jsonl":
             lines = path.read_text(encoding="utf-8").splitlines()
-            rows = [parse_json(line) for line in lines if line.strip()]
+            rows = [decode_as(dict[str, Any], parse_json(line), "a line") for line in lines if line.strip()]
         elif path.suffix == ".parquet":
             rows = parquet.read_table(path).to_pylist()
         else:
             raise DatasetError(f"{path.name}: expected .csv, .tsv, .jsonl or .parquet")
-    except (UnicodeDecodeError, ValueError, csv.Error, pa.ArrowException) as error:
+    except (UnicodeDecodeError, ValueError, csv.Error, pa.ArrowException, OSError) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
     for row in rows:
         yield {name: value for name, value in row.items() if value not in (None, "", [])}

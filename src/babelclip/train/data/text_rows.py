@@ -63,9 +63,16 @@ def _text_row(row: TableRow, negatives: int, scored: bool, where: str) -> TextRo
         raise DatasetError(f"{where}: expected {negatives} negatives, found {len(wrong)}")
     if scored and "score" not in row:
         raise DatasetError(f"{where}: expected a score, found {', '.join(row)}")
-    scores = tuple(float(score) for score in row.get("scores", ()))
+    scores = _numbers(row.get("scores", ()), f"{where}: scores")
     if scores and len(scores) != 1 + len(wrong):
         raise DatasetError(f"{where}: expected {1 + len(wrong)} scores (positive, then negatives), found {len(scores)}")
-    score = float(row["score"]) if "score" in row else None
+    score = _numbers([row["score"]], f"{where}: score")[0] if "score" in row else None
     language = next((str(row[name]) for name in LANGUAGE_COLUMNS if name in row), UNKNOWN)
     return TextRow(str(anchor), str(positive), tuple(wrong[:negatives]), score, scores[: negatives + 1], language)
+
+
+def _numbers(values: Any, where: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(value) for value in values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DatasetError(f"{where}: expected numbers: {error}") from error
