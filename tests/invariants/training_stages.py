@@ -78,6 +78,10 @@ STAGES: Mapping[str, dict[str, Any]] = {
     "unified": {"objectives": [_contrast("photos", "rows", matryoshka={**WIDTHS, "dim_weights": [1, 1, 2]})]},
     "extra texts": {"objectives": [_contrast("photos", extra_negatives=8)], "text": FROZEN},
     "extra images": {"objectives": [_contrast("photos", extra_negatives=8)], "image": FROZEN},
+    "stored images": {
+        "objectives": [_contrast("photos", image_vectors="teacher", extra_negatives=8)],
+        "image": FROZEN,
+    },
     "patch dropout": {"objectives": [_contrast("photos")], "inputs": {"keep_patches": 0.5}},
     "hard negatives": {"objectives": [_triplets("hard_negatives")], "image": FROZEN},
     "reranker's scores": {"objectives": [_triplets("scores")], "image": FROZEN},

@@ -1,8 +1,9 @@
 """Contrast: what belongs together is told from everything else of the batch (CLIP, Radford et al. 2021).
 
 Take it to align images with captions, or texts with texts, from pairs. Several draws stand in one matrix, so that
-images compete with texts (the release's unified batch). Where one tower is frozen (LiT, Zhai et al. 2022), more of its
-items are cheap negatives. Equal captions and captions of one image, or of images of one label, are never negatives.
+images compete with texts (the release's unified batch). Images may be vectors that a teacher gave once: so texts learn
+the space of another model. Where one tower is frozen (LiT, Zhai et al. 2022), more of its items are cheap negatives.
+Equal captions and captions of one image, or of images of one label, are never negatives.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from babelclip.errors import ConfigError
+from babelclip.errors import ConfigError, DatasetError
 from babelclip.train.data.image_sampler import ViewSettings
+from babelclip.train.data.stored_vectors import StoredVectors
 from babelclip.train.engine.distributed import ProcessGroupInfo
 from babelclip.train.engine.step import Figures
 from babelclip.train.objectives.losses import Directions, by_width, sigmoid_pairs, symmetric_info_nce, weighted_mean
@@ -45,9 +47,14 @@ class ContrastSettings(ObjectiveSettings):
     matryoshka: MatryoshkaSettings = MatryoshkaSettings()
     views: ViewSettings = ViewSettings()
     extra_negatives: int = 0  # of the side whose tower is frozen, beside the batch's own
+    image_vectors: str = ""  # data of kind vectors: of each image, in place of what the image tower makes of it
 
     def __post_init__(self) -> None:
         ObjectiveSettings.__post_init__(self)
+        if self.image_vectors and self.views != ViewSettings(augment=False, english_share=self.views.english_share):
+            raise ConfigError(
+                f"objective {self.name!r}: image_vectors are of whole images; give it views = {{ augment = false }}"
+            )
         if not self.draws:
             raise ConfigError(f"objective {self.name!r} draws nothing; give it draws")
         if self.extra_negatives and (self.loss != "info_nce" or len(self.draws) > 1):
@@ -74,6 +81,7 @@ class Contrast:
         self.settings = settings
         self.head = ScaledHead(settings.temperature, bias=settings.loss == "sigmoid")
         self.rates: Mapping[str, float] = {"log_scale": settings.temperature.rate}
+        self._stored = context.sources.vectors(settings.image_vectors) if settings.image_vectors else None
         self._pairs = [self._open(draw, context) for draw in settings.draws]
         self.towers = tuple(dict.fromkeys(tower for pairs in self._pairs for tower in pairs.towers))
         self._extra, self._bank_is_images = self._open_extra(context)
@@ -83,13 +91,22 @@ class Contrast:
         if kinds == {"text_rows"}:
             return TextPairs(draw, context)
         if kinds <= {"captioned_images", "images"}:
-            pairs = ImageTextPairs(draw, self.settings.views, context)
+            pairs = ImageTextPairs(draw, self.settings.views, context, self._stored)
             check_captioned(pairs.sources, self.settings.name)
+            if self._stored is not None:
+                self._require_vectors(self._stored, pairs, context)
             return pairs
         raise ConfigError(
             f"objective {self.settings.name!r}: a contrast draws captioned_images or text_rows, one kind a draw; "
             f"found {', '.join(sorted(kinds))}"
         )
+
+    def _require_vectors(self, stored: StoredVectors, pairs: ImageTextPairs, context: Context) -> None:
+        """A vector of every image, as wide as the texts'."""
+        width = context.towers.model.config.embed_dim
+        if stored.width != width:
+            raise DatasetError(f"{stored.name} has vectors of {stored.width} numbers, and the model's have {width}")
+        stored.require((image.name for source in pairs.sources for image in source), self.settings.name)
 
     def _open_extra(self, context: Context) -> tuple[ExtraTexts | ExtraImages | None, bool]:
         settings, pairs, towers = self.settings, self._pairs[0], context.towers
@@ -97,8 +114,9 @@ class Contrast:
             return None, False
         if isinstance(pairs, ImageTextPairs) and towers.text_is_frozen:
             return ExtraTexts(pairs.sources, settings.extra_negatives, context), False
-        if isinstance(pairs, ImageTextPairs) and towers.cut == "tower":
-            return ExtraImages(settings.draws[0], settings.views, settings.extra_negatives, context), True
+        if isinstance(pairs, ImageTextPairs) and (towers.cut == "tower" or self._stored is not None):
+            draw, number = settings.draws[0], settings.extra_negatives
+            return ExtraImages(draw, settings.views, number, context, self._stored), True
         raise ConfigError(
             f"objective {settings.name!r}: extra_negatives = {settings.extra_negatives} needs captioned images and one "
             "tower with train = 'frozen', whose vectors are computed once"

@@ -13,6 +13,7 @@ from babelclip.errors import ConfigError
 from babelclip.train.data.captioned_images import CaptionedImages
 from babelclip.train.data.image_sampler import ImageSampler, ViewSettings
 from babelclip.train.data.mixture import Mixture
+from babelclip.train.data.stored_vectors import StoredVectors
 from babelclip.train.data.text_rows import TextRow
 from babelclip.train.engine.batch import TowerInput
 from babelclip.train.engine.distributed import ProcessGroupInfo, gather_labels
@@ -36,18 +37,24 @@ class ImageDraw:
         draw: Sources of images and their weights.
         views: How images are looked at.
         context: Of the stage.
+        stored: Vectors of all these images, in place of what the image tower makes of them: none is opened then.
     """
 
-    def __init__(self, draw: Draw, views: ViewSettings, context: Context) -> None:
+    def __init__(self, draw: Draw, views: ViewSettings, context: Context, stored: StoredVectors | None = None) -> None:
         self.number, self._towers, self._views = next(context.draw_numbers), context.towers, views
         self.batch, self.sources = draw.batch, [context.sources.images(name) for name in draw.sources]
         weights = tuple(draw.sources.values())
         self._sampler = ImageSampler(self.sources, weights, context.seed, self.number, views)
+        self._stored = stored
 
     def draw(self, step: int, group: ProcessGroupInfo) -> tuple[TowerInput, DrawnImages]:
         """This process's share of them."""
         share, towers = group.share(self.batch), self._towers
         rows = range(step * self.batch + share.start, step * self.batch + share.stop)
+        if self._stored is not None:
+            drawn = self._sampler.draw(rows, towers.reader, lambda view: True)
+            vectors = self._stored.of([one.view.image.name for one in drawn])
+            return TowerInput("vectors", (vectors,), self.batch), DrawnImages(drawn, self.batch)
         drawn = self._sampler.draw(rows, towers.reader, partial(towers.is_known, self._views))
         rows_of_tower = towers.image_input(drawn, self.batch, towers.positions(step, self.number))
         return rows_of_tower, DrawnImages(drawn, self.batch)
@@ -56,10 +63,9 @@ class ImageDraw:
 class ImageTextPairs:
     """Captioned images, each with one of its captions."""
 
-    towers = ("image", "text")
-
-    def __init__(self, draw: Draw, views: ViewSettings, context: Context) -> None:
-        self._images = ImageDraw(draw, views, context)
+    def __init__(self, draw: Draw, views: ViewSettings, context: Context, stored: StoredVectors | None = None) -> None:
+        self.towers: tuple[str, ...] = ("image", "text") if stored is None else ("text",)
+        self._images = ImageDraw(draw, views, context, stored)
         self._towers, self._device = context.towers, context.device
 
     @property
@@ -103,7 +109,7 @@ class TextRowDraw:
 class TextPairs:
     """Texts that belong together."""
 
-    towers = ("text",)
+    towers: tuple[str, ...] = ("text",)
 
     def __init__(self, draw: Draw, context: Context) -> None:
         self._rows, self._towers, self._device = TextRowDraw(draw, context), context.towers, context.device
@@ -140,10 +146,12 @@ class ExtraTexts:
 
 
 class ExtraImages:
-    """More images of the same sources as negatives: cheap where the image tower is frozen."""
+    """More images of the same sources as negatives: cheap where their vectors are stored or the tower is frozen."""
 
-    def __init__(self, draw: Draw, views: ViewSettings, number: int, context: Context) -> None:
-        self._images = ImageDraw(Draw(sources=draw.sources, batch=number), views, context)
+    def __init__(
+        self, draw: Draw, views: ViewSettings, number: int, context: Context, stored: StoredVectors | None = None
+    ) -> None:
+        self._images = ImageDraw(Draw(sources=draw.sources, batch=number), views, context, stored)
         self._device = context.device
 
     def draw(self, step: int, group: ProcessGroupInfo) -> tuple[TowerInput, Tensor]:

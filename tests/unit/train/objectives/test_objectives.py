@@ -28,6 +28,7 @@ from training_stages import (
     TEXTS,
     TOKENS,
     VIEWS,
+    WIDTH,
     WORDS,
     open_tiny,
     tiny_model,
@@ -37,7 +38,7 @@ from training_stages import (
 
 from babelclip.decode import decode
 from babelclip.errors import ConfigError, DatasetError
-from babelclip.train.data.image_sampler import ImageView
+from babelclip.train.data.image_sampler import DrawnImage, ImageView
 from babelclip.train.data.stored_vectors import StoredVectors, write_stored_vectors
 from babelclip.train.engine.batch import Batch, TowerInput
 from babelclip.train.engine.distributed import ONE_PROCESS
@@ -365,6 +366,35 @@ def test_extra_negatives_join_the_bank_with_their_keys(shared_data: Path) -> Non
     labels = batch.labels[0].labels
     assert labels.bank_keys.shape == (ROWS + 8, 2)
     assert torch.equal(labels.bank_keys[:ROWS], labels.keys)
+
+
+def test_stored_vectors_stand_for_the_images_that_they_are_of(data: Path) -> None:
+    """The loss is that of the frozen tower which gave them, and no image is opened."""
+    frozen = tiny_stage("extra images", data)
+    images = frozen._objectives[0]._pairs[0].sources[0]
+    reader = frozen.towers.reader
+    drawn = [DrawnImage(view, reader.crop(view), "") for view in (ImageView(image, None) for image in images)]
+    vectors = frozen.towers.frozen_image_outputs(drawn).numpy()
+    write_stored_vectors(data / "given.npz", [image.name for image in images], vectors)
+    for image in images:
+        Path(image.where).write_bytes(b"no picture")
+    sources = {"given": {"kind": "vectors", "path": "given.npz"}}
+    asked = contrast(image_vectors="given", extra_negatives=8)
+    stored = open_tiny({"objectives": [asked], "image": FROZEN}, data, sources=sources)
+    assert loss_of(stored)[0] == pytest.approx(loss_of(frozen)[0], rel=1e-6)
+
+
+def test_stored_vectors_must_be_of_every_image_and_fit_the_model(data: Path) -> None:
+    sources = {"given": {"kind": "vectors", "path": "given.npz"}}
+    stage = {"objectives": [contrast(image_vectors="given")], "image": FROZEN}
+    write_stored_vectors(data / "given.npz", ["0.png"], np.ones((1, WIDTH), np.float16))
+    with pytest.raises(DatasetError, match="needs vectors of 9 items"):
+        open_tiny(stage, data, sources=sources)
+    write_stored_vectors(data / "given.npz", ["0.png"], np.ones((1, 3), np.float16))
+    with pytest.raises(DatasetError, match=f"vectors of 3 numbers, and the model's have {WIDTH}"):
+        open_tiny(stage, data, sources=sources)
+    with pytest.raises(ConfigError, match="augment = false"):
+        open_tiny({**stage, "objectives": [contrast(image_vectors="given", views={})]}, data, sources=sources)
 
 
 def test_an_image_without_caption_is_named(data: Path) -> None:
