@@ -52,6 +52,33 @@ def test_a_worker_that_could_not_be_started_is_started_when_it_can_be(tmp_path: 
     assert sorted(said) == ["worker_lost", "worker_not_started"]  # once, however often it was tried
 
 
+def test_a_worker_that_had_no_memory_is_started_when_there_is_some(tmp_path: Path) -> None:
+    """A process that is started anew has the limits of its parent: here none of the model fits."""
+    log = tmp_path / "log"
+    with server("--log", "none", log=log) as (process, client):
+        worker = worker_of(process)
+        limits = resource.prlimit(process.pid, resource.RLIMIT_AS)
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (address_space(process.pid) + 2**25, limits[1]))
+        resource.prlimit(worker, resource.RLIMIT_AS, limits)
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: log.read_text().count("worker_not_started") > 0)
+        time.sleep(4)  # it is tried again meanwhile
+        assert client.get("/health").status_code == 503
+        assert client.post("/v1/embeddings", json=BODY).status_code == 503
+        resource.prlimit(process.pid, resource.RLIMIT_AS, limits)
+        until(lambda: client.get("/health").status_code == 200)
+        assert client.post("/v1/embeddings", json=BODY).status_code == 200
+        assert 'babelclip_worker_starts{model="babelclip-small"} 1.0' not in client.get("/metrics").text
+    said = [json.loads(line) for line in log.read_text().splitlines()]  # and no traceback
+    assert [each["event"] for each in said] == ["worker_lost", "worker_not_started"]
+    assert "bad_alloc" in said[1]["why"] or "Memory" in said[1]["why"], said
+
+
+def address_space(process: int) -> int:
+    """Bytes that a process has taken of it (Linux)."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[0]) * resource.getpagesize()
+
+
 def test_a_worker_that_is_there_and_does_nothing_is_no_health() -> None:
     with server("--log", "none") as (process, client):
         assert (client.get("/ready").status_code, client.get("/health").status_code) == (200, 200)

@@ -82,15 +82,15 @@ def test_a_killed_worker_is_told_to_those_who_wait_and_comes_back() -> None:
     run(scene())
 
 
-def test_a_model_that_cannot_be_opened_is_told_at_the_start(tmp_path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_cannot_be_opened_is_told_at_the_start(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     async def scene() -> None:
         worker = Worker(str(tmp_path))
-        with pytest.raises(BackendLost, match="before its model was ready"):
+        with pytest.raises(BackendLost, match=r"before its model was ready: FolderError: .*config\.json"):
             await worker.start()
         await worker.stop()
 
     run(scene())
-    assert "FolderError" in capfd.readouterr().err
+    assert capfd.readouterr().err == ""  # who asked for it says it, once
 
 
 def test_it_ends_when_the_front_is_gone_whatever_it_is_doing() -> None:
@@ -164,8 +164,9 @@ def test_a_worker_that_dies_at_its_start_is_tried_again(tmp_path: Path, caplog: 
         await worker.stop()
 
     run(scene())
-    lost = [record.fields["exit_status"] for record in caplog.records if record.message == "worker_lost"]  # type: ignore[attr-defined]
-    assert lost[:2] == [-signal.SIGKILL, 1]
+    found = [(each.message, each.fields["exit_status"]) for each in caplog.records]  # type: ignore[attr-defined]
+    assert found[:2] == [("worker_lost", -signal.SIGKILL), ("worker_not_started", 1)]
+    assert caplog.records[1].fields["why"].startswith("FolderError: ")  # type: ignore[attr-defined]
 
 
 class IdleWorker(Worker):
@@ -184,6 +185,26 @@ while True:
 
     def _command(self, descriptor: int) -> list[str]:
         return [sys.executable, "-c", self.SOURCE, str(descriptor)]
+
+
+class TalkingWorker(IdleWorker):
+    """It prints before it is ready and after."""
+
+    SOURCE = f"print('before', flush=True)\n{IdleWorker.SOURCE}".replace(
+        "while True:", "print('a line\\n\\n' * 2, flush=True); sys.stderr.write('x' * 9000)\nwhile True:"
+    )
+
+
+def test_what_a_worker_prints_is_in_the_log_once_it_is_ready(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        worker = TalkingWorker(MODEL)
+        await worker.start()
+        assert await worker.is_alive(60)
+        await worker.stop()
+
+    run(scene())
+    said = [each.fields["kind"] for each in caplog.records if each.message == "worker_says"]  # type: ignore[attr-defined]
+    assert said[:3] == ["a line", "a line", "x" * 500]
 
 
 def test_a_model_that_hangs_is_unwell_then_replaced() -> None:

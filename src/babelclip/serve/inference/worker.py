@@ -33,6 +33,7 @@ from babelclip.serve.inference.ipc import (
     pack_message,
     read_message,
 )
+from babelclip.serve.inference.worker_output import WorkerOutput
 from babelclip.serve.pricing import ItemContent
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0  # seconds before another is started, doubling while they die young
@@ -70,6 +71,7 @@ class Worker:
         self._calls: dict[int, float] = {}  # that have no answer: since when; those whose caller has gone too
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._said: WorkerOutput | None = None
         self._ready = asyncio.Event()
         self._born = 0.0
         self._first_start = 0.0  # seconds that it took
@@ -83,7 +85,7 @@ class Worker:
         """Start the process and return when its model is warm.
 
         Raises:
-            BackendLost: it ended before that, as it does when the model cannot be opened: stderr has said why.
+            BackendLost: it ended before that, as it does when the model cannot be opened; the message says why.
         """
         await self._spawn()
         first = asyncio.create_task(self._ready.wait())
@@ -92,7 +94,8 @@ class Worker:
         await asyncio.wait({first, keeper}, return_when=asyncio.FIRST_COMPLETED)
         if not first.done():
             first.cancel()
-            raise BackendLost("the worker process ended before its model was ready")
+            said = "" if self._said is None else self._said.last
+            raise BackendLost(f"the worker process ended before its model was ready: {said or 'it said nothing'}")
         for task in self._keepers:
             task.add_done_callback(_end_with)
 
@@ -133,6 +136,8 @@ class Worker:
                     await self._process.wait()
             self.kill()
             await self._process.wait()
+        if self._said is not None:
+            await self._said.end()
 
     def kill(self) -> None:
         """End the process at once, whatever it does; from any thread."""
@@ -172,6 +177,7 @@ class Worker:
         return [sys.executable, "-m", WORKER_MODULE, str(descriptor), *self._arguments]
 
     async def _spawn(self) -> None:
+        self._said = None
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -179,8 +185,11 @@ class Worker:
                     *self._command(theirs.fileno()),
                     pass_fds=(theirs.fileno(),),
                     stdin=asyncio.subprocess.DEVNULL,
-                    stdout=sys.stderr,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.STDOUT,
                 )
+            assert self._process.stdout is not None
+            self._said = WorkerOutput(self._process.stdout)
             self._reader, self._writer = await asyncio.open_connection(sock=ours)
         except BaseException:
             ours.close()
@@ -201,13 +210,15 @@ class Worker:
                 pass
             except Exception as error:  # no descriptor, no memory, no message: whatever it is, another may do better
                 why = f"{type(error).__name__}: {error}"
-            never_was = self._process is None
+            was_ready = self._ready.is_set()
             code = await self._end()
             if not self.facts:
                 return
+            if not was_ready and self._said is not None:
+                why = self._said.last or why
             pause = FIRST_PAUSE if time.monotonic() - born > YOUNG else min(2 * pause, LONGEST_PAUSE)
             fields = {"model": self.facts.get("model"), "why": why, "exit_status": code, "again_in_seconds": pause}
-            LOGGER.error("worker_not_started" if never_was else "worker_lost", extra={"fields": fields})
+            LOGGER.error("worker_lost" if was_ready else "worker_not_started", extra={"fields": fields})
             await asyncio.sleep(pause)
 
     async def _end(self) -> int | None:
@@ -218,6 +229,8 @@ class Worker:
             return None
         self.kill()
         await process.wait()
+        if self._said is not None:
+            await self._said.end()
         self._process = None
         return process.returncode
 
@@ -268,6 +281,8 @@ class Worker:
             return  # not ready, and not started again: its process waits until the server is stopped
         self._first_start = self._first_start or time.monotonic() - self._born
         self.facts = message.facts
+        if self._said is not None:
+            self._said.tell(str(message.facts.get("model")))
         self._ready.set()
 
     def _lose(self, why: str) -> None:

@@ -2,7 +2,7 @@
 
 ``worker`` starts it. It reads calls from a socket that it was born with and answers them from a few threads, so that
 images of one call are decoded while the tower works on another. When the front process goes, the socket closes and it
-ends. Its standard output is the front's standard error: nothing that a library prints can get between the messages.
+ends. What it prints goes to the front's log (``worker_output``): nothing of it can get between the messages.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import os
 import signal
 import socket
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -71,15 +72,18 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore", TruncationWarning)  # only texts are cut whose clients asked for that
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the front decides when it is time
-    encoder = open_encoder(
-        options.model,
-        runtime=cast(RuntimeName, options.runtime),
-        device=options.device,
-        dtype=options.dtype,
-        threads=options.threads,
-        image_limits=ImageLimits(damaged=False),  # a client cannot be told of a damage, so it is an error
-    )
-    warm_up(encoder)
+    try:
+        encoder = open_encoder(
+            options.model,
+            runtime=cast(RuntimeName, options.runtime),
+            device=options.device,
+            dtype=options.dtype,
+            threads=options.threads,
+            image_limits=ImageLimits(damaged=False),  # a client cannot be told of a damage, so it is an error
+        )
+        warm_up(encoder)
+    except Exception as error:  # the front says it, in one line
+        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")
     with socket.socket(fileno=options.fd) as connection:
         _serve(connection, encoder)
 
