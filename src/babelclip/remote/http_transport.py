@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -13,7 +14,8 @@ from babelclip.errors import ServerError
 from babelclip.version import __version__
 
 FIRST_PAUSE = 0.5  # seconds before a second try where the server does not say; doubled each time
-_COME_BACK = (429, 503)
+LEAST_PAUSE = 0.1  # seconds before another try, also where the server says at once
+_COME_BACK = (429, 502, 503)  # 502: a proxy whose server is being started
 _CUT_SHORT = 500  # characters of a server's message that are repeated
 _ITEM_CODES = ("INPUT_TOKEN_LIMIT_EXCEEDED", "INPUT_INVALID", "INPUT_SIZE_LIMIT_EXCEEDED")
 
@@ -88,7 +90,7 @@ class HttpTransport:
             error, wait = self._try(method, path, body)
             if not isinstance(error, ServerError):
                 return error
-            wait = pause if wait is None else wait
+            wait = pause if wait is None else max(wait, LEAST_PAUSE)
             if error.status not in (None, *_COME_BACK) or time.monotonic() + wait > until:
                 raise error
             self._sleep(wait)
@@ -127,5 +129,12 @@ def _error(where: str, status: int, content: Any) -> ServerError:
 
 
 def _wait(stated: str | None) -> float | None:
-    """Retry-After in seconds, where it is a number."""
-    return float(stated) if stated is not None and stated.isdigit() else None
+    """Retry-After in seconds, where it is a number or a date; None where it is neither."""
+    if stated is None:
+        return None
+    if stated.isascii() and stated.isdigit():
+        return float(stated)
+    try:
+        return parsedate_to_datetime(stated).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None

@@ -231,6 +231,7 @@ class RemoteEncoder(ItemEncoder):
             ServerError: no answer, or one that cannot be right.
         """
         sent = {name: value for name, value in options.items() if value is not None}
+        sent.setdefault("truncate", False)  # a server that cuts unasked would not say so
         body = {"model": self._asked_name, "input": list(items), "embedding_type": "base64", **sent}
         answer = self._transport.post("/embeddings", body)
         revision, expected = answer.headers.get("x-model-revision"), self._facts.get("fingerprint")

@@ -110,8 +110,8 @@ class ItemReader:
         """
         if not isinstance(value, list):
             return [self.read(value, name)]
-        if value and all(isinstance(part, int) and not isinstance(part, bool) for part in value):
-            raise InvalidInput([FieldError(name, _TOKEN_IDS, "type_error")])
+        if _is_token_ids(value) or (value and not self._may_fail and all(map(_is_token_ids, value))):
+            raise InvalidInput([FieldError(name, _TOKEN_IDS, "type_error")])  # one sentence for as many as there are
         self._limits.check_some(len(value), name)
         items: list[Item] = []
         errors: list[FieldError] = []
@@ -162,10 +162,10 @@ class ItemReader:
         self._ignored.add_unknown(f"{field}.{name}" for name in value if name not in known and value[name] is not None)
 
     def _lone_part(self, parts: Sequence[object], field: str) -> Item:
+        if _is_token_ids(parts):
+            raise InvalidInput([FieldError(field, _TOKEN_IDS)])
         if len(parts) != 1 or isinstance(parts[0], list):
             message = f"expected one part, found {len(parts)}: a text and an image have a vector each"
-            if parts and all(isinstance(part, int) for part in parts):
-                message = _TOKEN_IDS
             raise InvalidInput([FieldError(field, message)])
         return self.read(parts[0], f"{field}[0]")
 
@@ -233,6 +233,15 @@ _READERS: dict[str, Callable[[ItemReader, object, str], Item]] = {
     "pdf": ItemReader._document,
 }
 """Field of an item -> what reads it."""
+
+
+def _is_token_ids(value: object) -> bool:
+    """Whether this is a text as another tokenizer's numbers, be it of one token."""
+    return (
+        isinstance(value, list)
+        and len(value) > 0
+        and all(isinstance(part, int) and not isinstance(part, bool) for part in value)
+    )
 
 
 def _string(value: object, field: str) -> str:

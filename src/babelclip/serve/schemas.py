@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 _PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5"
@@ -65,6 +66,19 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 """Of every route that takes a body."""
 
 
+def _whole(value: object) -> object:
+    """Numbers as they are: ``true`` is not 1. What a number may be depends on the model."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | str)):
+        raise PydanticCustomError("int_type", "expected a whole number, as large as the model's width or less")
+    return value
+
+
+Width = Annotated[int | str | None, BeforeValidator(_whole)]
+"""How many numbers of a vector are asked for, on every route; ``read_dimensions`` reads it."""
+
+
 MODEL = "One of /v1/models; may be left out where one model is served."
 
 
@@ -78,7 +92,7 @@ class EmbeddingsRequest(BaseModel):
 
     model: str | None = Field(None, max_length=500, description=MODEL)
     input: Any = Field(validation_alias=AliasChoices("input", "texts"), json_schema_extra=INPUT_SCHEMA)
-    dimensions: int | str | None = Field(None, description="From 1 to the model's width; a numeric string will do.")
+    dimensions: Width = Field(None, description="From 1 to the model's width; a numeric string will do.")
     embedding_type: str | list[str] | None = Field(
         None, description="float, base64, binary, ubinary, int8 or uint8; of a list, every embedding has all."
     )
@@ -91,7 +105,7 @@ class EmbeddingsRequest(BaseModel):
     return_multivector: bool | None = Field(None, description="Only false: an item has one vector.")
     input_type: str | None = Field(None, description="Voyage's name of task: query or document.")
     truncation: bool | None = Field(None, description="Voyage's name of truncate.")
-    output_dimension: int | str | None = Field(None, description="Voyage's name of dimensions.")
+    output_dimension: Width = Field(None, description="Voyage's name of dimensions.")
     output_dtype: Literal["float", "int8", "uint8", "binary", "ubinary"] | None = Field(
         None, description="Voyage's name of embedding_type; with encoding_format base64, these numbers' bytes."
     )

@@ -19,7 +19,7 @@ from babelclip.serve.errors import FieldError, InvalidInput
 from babelclip.serve.guarded_route import admitted_client, guarded_router
 from babelclip.serve.items import Item, ItemLimits, ItemReader, TextItem
 from babelclip.serve.responses import embedding_response
-from babelclip.serve.schemas import MODEL
+from babelclip.serve.schemas import MODEL, Width
 from babelclip.serve.state import AppState
 
 _EXAMPLE: dict[str, Any] = {"model": "babelclip-small", "texts": ["a bridge at dawn"], "input_type": "search_query"}
@@ -42,7 +42,7 @@ class CohereRequest(BaseModel):
     images: list[Any] | None = None
     inputs: list[Any] | None = None
     embedding_types: list[str] | None = None
-    output_dimension: int | None = None
+    output_dimension: Width = None
     truncate: Literal["NONE", "START", "END"] = "END"
     max_tokens: int | None = Field(None, description="Not taken: texts are cut at the model's limit.")
     priority: int | None = Field(None, description="Ignored, as X-Ignored-Fields says.")

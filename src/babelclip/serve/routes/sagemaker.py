@@ -28,7 +28,7 @@ from babelclip.serve.guarded_route import admitted_client, guarded_router, is_cs
 from babelclip.serve.items import ItemReader
 from babelclip.serve.responses import embedding_response
 from babelclip.serve.routes.embeddings import answer_embeddings
-from babelclip.serve.schemas import EmbeddingsRequest
+from babelclip.serve.schemas import EmbeddingsRequest, Width
 from babelclip.serve.state import AppState
 
 _COLUMNS = ("id", "text", "url", "bytes")
@@ -43,7 +43,7 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     task: str | None = None
-    dimensions: int | str | None = None
+    dimensions: Width = None
     normalized: bool = False
     embedding_type: str | list[str] | None = None
     truncate: bool = True

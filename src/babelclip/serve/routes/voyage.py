@@ -22,7 +22,7 @@ from babelclip.serve.errors import FieldError, InvalidInput
 from babelclip.serve.guarded_route import admitted_client, guarded_router
 from babelclip.serve.items import Item, ItemLimits, ItemReader
 from babelclip.serve.responses import embedding_response
-from babelclip.serve.schemas import MODEL
+from babelclip.serve.schemas import MODEL, Width
 from babelclip.serve.state import AppState
 from babelclip.vectors import finish
 
@@ -52,7 +52,7 @@ class VoyageRequest(BaseModel):
     input_type: Literal["query", "document"] | None = None
     truncation: bool = True
     output_dtype: Literal["float", "int8", "uint8", "binary", "ubinary"] | None = None  # None: float
-    output_dimension: int | None = None
+    output_dimension: Width = None
     encoding_format: Literal["base64"] | None = None
     output_encoding: Literal["base64"] | None = Field(None, description="The documented name of encoding_format.")
 
