@@ -110,3 +110,17 @@ def spellings(file: Path) -> list[str]:
     """How a file's name may be written where letters of it cannot be."""
     plain = as_plain_text(on_one_line(file))
     return [plain, ascii(str(file))[1:-1], ascii(str(file))[1:-1].replace("\\udc", "\\x"), ascii(plain)[1:-1]]
+
+
+@pytest.mark.parametrize(
+    "verb", [["embed"], ["similarity", "a cat", "--with"], ["classify", "--labels", "a,b"], ["explain"]]
+)
+def test_ones_own_limit_of_pixels(
+    verb: list[str], tmp_path: Path, exported_folder: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture("PNG"))
+    options = ["--model", str(exported_folder("small_int8")), "--max-pixels", "4799"]
+    words = ["a cat", "--out", str(tmp_path / "painted.png")] if verb == ["explain"] else []
+    assert run([*verb, str(tmp_path / "a.png"), *words, *options]) in (1, 2, 3)
+    assert "80 x 60 pixels are 4,800, the limit is 4,799" in capsys.readouterr().err
+    assert run([*verb, str(tmp_path / "a.png"), *words, *options[:-1], "4800"]) == 0

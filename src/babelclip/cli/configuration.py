@@ -32,7 +32,7 @@ ALL = "all"
 VARIABLES_BEGIN = {"serve": "BABELCLIP_SERVE_", "ui": "BABELCLIP_UI_"}
 """Verbs of which every option has a variable, for they are often started where there is no command line to change:
 ``BABELCLIP_SERVE_MAX_ITEMS``."""
-FOR_ALL = ("device", "dtype", "index", "model", "quiet", "revision", "runtime", "threads")
+FOR_ALL = ("device", "dtype", "index", "max-pixels", "model", "quiet", "revision", "runtime", "threads")
 """Options that a file may set for all verbs that have them."""
 CHOSEN_EACH_TIME = {"model": ("train", "serve"), "device": ("train",)}
 """Verbs that such an option of all verbs does not reach: what a run starts from, what a server answers with."""

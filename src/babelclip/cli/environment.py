@@ -26,12 +26,14 @@ class Variable:
 
 HUB = ("--revision",)
 CACHE = ("--runtime", "--index", "--tower")
+PIXELS = ("--max-pixels",)
 TRAINING = ("--resume",)
 EVALUATION = ("--suite",)
 
 VARIABLES = (
     Variable("BABELCLIP_CONFIG", "The configuration file, in place of the one in the user's folder."),
     Variable("BABELCLIP_INDEX", "The index of commands that name none, as --index says it.", ("--index",)),
+    Variable("BABELCLIP_MAX_PIXELS", "Width times height that a picture may have, as --max-pixels says it.", PIXELS),
     Variable("BABELCLIP_CACHE", "Folder for what can be made again: graphs of models, thumbnails.", CACHE),
     Variable("BABELCLIP_KEY", "The key of the server whose address --model names.", ("--runtime",), ("--served-name",)),
     Variable("BABELCLIP_DATASETS", "Folder with data to train and evaluate on, as --data says it.", ("--data",)),

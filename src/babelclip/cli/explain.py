@@ -17,6 +17,8 @@ from babelclip.cli.plain_output import on_one_line
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from babelclip.prepare.open_image import ImageLimits
+
 
 def explain(
     image: Path,
@@ -51,7 +53,7 @@ def explain(
 
     refuse_flags(query, "explain")
     target = out or Path(f"{_short(image.stem)}{'' if page is None else f'-page{page}'}-where.png")
-    opened = _opened(image) if page is None else open_page(image, page)
+    opened = _opened(image, model.image_limits) if page is None else open_page(image, page)
     encoder = model.open()
     seen = where_seen(encoder, opened, query_vector(encoder, Query.parse(query)), cells)
     write_bytes(target, draw_heat(seen))
@@ -69,14 +71,14 @@ def explain(
     return 0
 
 
-def _opened(image: Path) -> Image:
+def _opened(image: Path, limits: ImageLimits) -> Image:
     """The photo as it is shown; of a damaged one it says so."""
     import warnings
 
     from babelclip.errors import DamagedImageWarning
     from babelclip.search.open_photo import open_shown
 
-    picture = open_shown(image)
+    picture = open_shown(image, limits=limits)
     if picture.damage is not None:
         warnings.warn(f"{image}: {picture.damage}", DamagedImageWarning, stacklevel=2)
     return picture.image

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cyclopts import ArgumentCollection
 
     from babelclip.encoder import Encoder
+    from babelclip.prepare.open_image import ImageLimits
     from babelclip.remote.remote_encoder import RemoteEncoder
 
     AnyEncoder = Encoder | RemoteEncoder
@@ -66,6 +67,15 @@ ThreadsOption = Annotated[
         help="Threads of one computation; the cores that this process may use when left out.",
     ),
 ]
+MaxPixelsOption = Annotated[
+    int | None,
+    Parameter(
+        name="--max-pixels",
+        env_var="BABELCLIP_MAX_PIXELS",
+        validator=Number(gte=1),
+        help="Width times height that a picture may have; 1,000,000,000 when left out. A pixel takes four bytes.",
+    ),
+]
 TOP = Parameter(name=("--top", "-k"), validator=Number(gte=1))
 """How many to show, best first."""
 
@@ -86,6 +96,14 @@ class ModelOptions:
     dtype: DtypeOption = None
     threads: ThreadsOption = None
     revision: RevisionOption = None
+    max_pixels: MaxPixelsOption = None
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """What a picture may be at most."""
+        from babelclip.prepare.open_image import ImageLimits
+
+        return ImageLimits() if self.max_pixels is None else ImageLimits(max_pixels=self.max_pixels)
 
     def open(self) -> AnyEncoder:
         """Load the model, or reach the server that has it.
@@ -99,7 +117,8 @@ class ModelOptions:
 
         if self.model is not None and self.model.startswith(("http://", "https://")):
             named = {"--device": self.device, "--dtype": self.dtype, "--threads": self.threads}
-            given = [name for name, value in (named | {"--revision": self.revision}).items() if value is not None]
+            named |= {"--revision": self.revision, "--max-pixels": self.max_pixels}
+            given = [name for name, value in named.items() if value is not None]
             if given or self.runtime != "auto":
                 raise ConfigError(f"{', '.join(given) or '--runtime'} cannot be told to a server: leave it out")
             url, _, model = self.model.partition("#")
@@ -111,6 +130,7 @@ class ModelOptions:
             dtype=self.dtype,
             threads=self.threads,
             revision=self.revision,
+            image_limits=None if self.max_pixels is None else self.image_limits,
         )
 
 

@@ -5,9 +5,7 @@ Source of the arithmetic: docs/reference/published-model.md#image-preparation.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,15 +17,12 @@ from babelclip.arrays import ImageBatch
 from babelclip.errors import ConfigError
 from babelclip.prepare.color_profile import to_srgb
 from babelclip.prepare.config import ImagePrepareConfig
+from babelclip.prepare.large_pictures import taking_turns
 from babelclip.prepare.open_image import ImageLimits, ImageSource, open_picture
 from babelclip.prepare.resample import RESAMPLING, resize_window
 
 WINDOW_FROM_PIXELS = 8 << 20
 """From this many resized pixels on (32 MB in Pillow) only the window that stays is computed: same pixels."""
-
-LARGE_PIXELS = 50_000_000
-"""From so many on, pictures are decoded one after the other: a photo of 108 megapixels takes 430 MB."""
-_ONE_LARGE = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +93,7 @@ class ImagePreparer:
             ImageError: names the item and the reason.
         """
         config = self.config
-        with ExitStack() as turn:
-
-            def wait(size: tuple[int, int]) -> None:
-                if size[0] * size[1] >= LARGE_PIXELS:
-                    turn.enter_context(_ONE_LARGE)
-
+        with taking_turns() as wait:
             picture = open_picture(
                 source,
                 self.limits,

@@ -9,6 +9,7 @@ import io
 from hashlib import blake2b
 from pathlib import Path
 
+from babelclip.prepare.large_pictures import taking_turns
 from babelclip.search.filters import Metadata
 from babelclip.search.open_photo import open_indexed
 from babelclip.user_folders import user_cache
@@ -23,8 +24,9 @@ def thumbnail(kind: str, metadata: Metadata, side: int = SIDE) -> bytes:
     Raises:
         ImageError: when its file cannot be opened.
     """
-    image = open_indexed(kind, metadata, side)
-    image.thumbnail((side, side))
+    with taking_turns() as wait:
+        image = open_indexed(kind, metadata, side, wait)
+        image.thumbnail((side, side))
     file = io.BytesIO()
     image.save(file, "WEBP", quality=80)
     return file.getvalue()

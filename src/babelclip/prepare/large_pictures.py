@@ -1,0 +1,31 @@
+"""Large pictures are decoded one after the other, whoever asks for them: several at once would fill the memory.
+
+A file of its own, because what the model sees and what people look at wait for the same turn.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+LARGE_PIXELS = 50_000_000
+"""From so many on: a photo of 108 megapixels takes 430 MB, one of a gigapixel 4 GB."""
+_ONE_LARGE = threading.Lock()
+
+
+@contextmanager
+def taking_turns() -> Iterator[Callable[[tuple[int, int]], None]]:
+    """Meanwhile one picture is opened and made small.
+
+    Yields:
+        What to call with its width and height before it is decoded (``open_picture``'s ``before_decoding``): it waits
+        while this process holds another large one.
+    """
+    with ExitStack() as turn:
+
+        def wait(size: tuple[int, int]) -> None:
+            if size[0] * size[1] >= LARGE_PIXELS:
+                turn.enter_context(_ONE_LARGE)
+
+        yield wait
