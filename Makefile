@@ -3,8 +3,12 @@
 #   make test    the full install, then style, types and tests
 #
 # And one for what takes more than this project's own packages:
-#   make test-real    real clients of the server, each installed into an environment of its own (.clients), and the page
-#                     in Chromium and behind nginx, which must be there: apt-get install chromium nginx-light
+#   make test-real    real clients of the server, each installed into an environment of its own (.clients), the page
+#                     in Chromium and behind nginx, which must be there (apt-get install chromium nginx-light), and what
+#                     is fetched for babelclip-base
+#
+# And one that needs a network (an index for Python packages): babelclip-base, put together in the user's cache
+#   make base
 #
 # And one for another version of Python, in an environment of its own (.venv-python): its unit tests
 #   make test-python PYTHON=python3.13
@@ -26,10 +30,13 @@ ANOTHER := .venv-python/$(notdir $(PYTHON))
 LEFT_OUT := not network and not weights and not gpu and not clients and not browser and not proxy
 SETTINGS := pyproject.toml constraints.txt
 
-.PHONY: demo test test-real test-python core dev style types tests docs clean
+.PHONY: demo base test test-real test-python core dev style types tests docs clean
 
 demo: core
 	$(CORE)/bin/babelclip demo --html demo.html
+
+base: core
+	$(CORE)/bin/babelclip model pull base
 
 test: style types tests
 
@@ -64,7 +71,7 @@ tests: dev core
 	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -n $(WORKERS) --dist worksteal -m '$(LEFT_OUT)' $(PYTEST_ARGS)
 
 test-real: dev
-	$(DEV)/bin/pytest -m 'clients or browser or proxy' tests/clients tests/web $(PYTEST_ARGS)
+	$(DEV)/bin/pytest -m 'clients or browser or proxy or network' tests/clients tests/web $(PYTEST_ARGS)
 
 test-python: $(ANOTHER)/installed
 	OMP_NUM_THREADS=1 $(ANOTHER)/bin/python -m pytest -n $(WORKERS) --dist worksteal -m '$(LEFT_OUT) and not slow' $(PYTEST_ARGS) \

@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "user_folders": set(),
     "checkpoint": {"towers", "prepare.config", "user_folders"},
     "runtime": {"checkpoint", "towers", "user_folders"},
+    "base_model": {"checkpoint", "prepare", "runtime", "towers.config"},
     "encodes": {"prepare.open_image", "score_calibration"},
     "item_encoder": {"encodes", "prepare", "progress"},
     "encoder": {"bundled", "item_encoder", "prepare", "runtime", "checkpoint", "vectors", "score_calibration"},

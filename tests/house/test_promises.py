@@ -37,14 +37,16 @@ READMES = ("README.md", "README.zh-CN.md")
 # Modules that reach the network or listen on it, and the files that may import them.
 NETWORK = {
     "aiohttp", "asyncio.open_connection", "ftplib", "http.client", "httpcore", "httpx", "huggingface_hub", "requests",
-    "smtplib", "socket", "ssl", "urllib.request", "urllib3", "websockets",
+    "smtplib", "socket", "ssl", "subprocess.run", "urllib.request", "urllib3", "websockets",
 }  # fmt: skip
 MAY_REACH_OUT = {
     "checkpoint/fetch.py": "models that a user names",
     "checkpoint/resumable_download.py": "the large files of these models",
+    "base_model/package.py": "the package of babelclip-base, with pip, when a user pulls it",
     "serve/images/fetch_image.py": "image URLs that a server is told to fetch",
     "serve/images/checked_network.py": "the connections for them",
     "remote/http_transport.py": "a server that a user names as the model",
+    "evaluate/results.py": "git, for the commit of a checkout; no request",
     "cli/model.py": "which models are in the hub's cache; no request",
     "cli/doctor.py": "where the hub's cache is; no request",
     "serve/inference/ipc.py": "a socket between two processes of this machine",

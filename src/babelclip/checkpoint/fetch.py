@@ -32,6 +32,7 @@ from babelclip.checkpoint.folder import (
     read_folder,
 )
 from babelclip.checkpoint.hub_modules import hub_module
+from babelclip.checkpoint.named_models import NAMED_MODELS, find_pulled
 from babelclip.checkpoint.resumable_download import download_large
 from babelclip.decode import decode, decode_as, parse_json
 from babelclip.errors import ConfigError, FetchError, FolderError
@@ -71,7 +72,9 @@ class _Pin:
 
 
 def open_folder(source: str | Path, *, revision: str | None = None) -> ModelFolder:
-    """A model folder from a path, or from the hub where there is no such folder and `source` has the form org/name.
+    """A model folder from a path, by the name of a model that was pulled, or from the hub.
+
+    A folder that exists comes first; the hub is asked where `source` has the form org/name.
 
     Raises:
         FolderError: as `read_folder`.
@@ -83,6 +86,10 @@ def open_folder(source: str | Path, *, revision: str | None = None) -> ModelFold
         if revision is not None:
             raise FetchError(f"{source} is a folder on this machine; a revision is for models of the hub")
         return read_folder(source)
+    if str(source) in NAMED_MODELS:
+        if revision is not None:
+            raise FetchError(f"{source} is made on this machine; a revision is for models of the hub")
+        return read_folder(find_pulled(str(source)))
     if not _REPOSITORY.fullmatch(str(source)):
         raise FolderError(f"there is no folder {source}, and it is not the name of a model on the hub (org/name)")
     fetched = fetch_model(str(source), revision=revision)

