@@ -395,6 +395,45 @@ def test_a_reopened_database_has_all(url: str) -> None:
     again.close()
 
 
+IMPOSSIBLE = {
+    "not a number": np.full(DIM, np.nan, np.float32),
+    "infinite": np.full(DIM, np.inf, np.float32),
+    "some not numbers": np.array([np.nan] + [DIM**-0.5] * (DIM - 1), np.float32),
+    "nothing": np.zeros(DIM, np.float32),
+    "too long": np.full(DIM, 1.0, np.float32),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+@np.errstate(all="ignore")
+def test_a_vector_that_can_be_none_is_no_answer(
+    url: str, database: Database, store: VectorStore, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a store lets it in at all, or makes one of length one of it, which is what Qdrant does."""
+    store.upsert(make_rows(5))
+    monkeypatch.setattr(f"{type(store).__module__}.check_rows", lambda rows, dim: None)
+    try:
+        store.upsert([Row("bad", "image", IMPOSSIBLE[name], {})])
+    except StoreError:
+        return
+    listed = store.verify()
+    if not listed:
+        bad = store.get(["bad"])[0]
+        assert bad is not None
+        assert abs(np.linalg.norm(bad.vector) - 1) < ROUNDING
+        return
+    assert "'bad'" in listed[0]
+    for read in (lambda: store.get(["bad"]), lambda: list(store.rows())):
+        with pytest.raises(StoreError, match=r"is damaged: .*babelclip index FOLDER"):
+            read()
+    try:
+        hits = store.query(unit_vectors(1)[0], 6)
+    except StoreError as error:
+        assert "is damaged" in str(error)  # noqa: PT017 - a store that leaves it out of the order is right too
+    else:
+        assert all(np.isfinite(hit.score) and abs(hit.score) < 1 + ROUNDING for hit in hits)
+
+
 def test_notes_change_and_go(database: Database) -> None:
     database.note({"a": "1", "b": "2"})
     database.note({"a": "3", "b": None, "c": ""})

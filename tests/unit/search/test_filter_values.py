@@ -17,6 +17,7 @@ from babelclip.search.filters import And, Eq, Filter, In, Not, Or, Prefix, Range
 from babelclip.search.filters_on_index import refuse_unknown_folders
 from babelclip.search.parse_filters import parse_where
 from babelclip.web.search_request import SearchRequest
+from babelclip.web.settings import PageSettings
 
 MOMENTS = ["2024", "2024-06", "2024-06-30", "2024-02-29", "2024-06-30T18", "2024-06-30T18:05", "2024-06-30T18:05:09"]
 _NO_MOMENTS = """2024-6 2024-06-3 2024-6-30 24 202 20245 2024-13 2024-00 2024-06-31 2024-02-30 2023-02-29 2024-06-00
@@ -174,8 +175,8 @@ def test_days_are_refused_alike_on_the_command_line_and_the_page() -> None:
         "--after": lambda _, day: FilterOptions(after=day).condition(),
         "--before": lambda _, day: FilterOptions(before=day).condition(),
         "--where": lambda _, day: FilterOptions(where=(f"taken>={day}",)).condition(),
-        "page, after": lambda _, day: SearchRequest.from_address({"after": day}),
-        "page, before": lambda _, day: SearchRequest.from_address({"before": day}),
+        "page, after": lambda _, day: SearchRequest.from_address({"after": day}, PageSettings()),
+        "page, before": lambda _, day: SearchRequest.from_address({"before": day}, PageSettings()),
     }
     no_days = [day for day in NO_MOMENTS if day]  # an empty field of the page's form asks for nothing
     assert differing({"taken": ([*MOMENTS], [*no_days])}, ways) == []
@@ -192,7 +193,7 @@ def test_ranges_in_which_nothing_lies_are_refused() -> None:
     assert taken == []
     assert not made(lambda: FilterOptions(after="2024-06", before="2024-06-01").condition())
     assert not made(lambda: FilterOptions(after="2024", where=("taken<2023",)).condition())
-    assert not made(lambda: SearchRequest.from_address({"after": "2025", "before": "2024"}))
+    assert not made(lambda: SearchRequest.from_address({"after": "2025", "before": "2024"}, PageSettings()))
     assert not made(lambda: Range("mine", 1) & Range("mine", "a"))
     assert FilterOptions(after="2024", before="2024-02", where=("taken<2025",)).condition() is not None
 
@@ -251,7 +252,7 @@ def test_what_is_no_filter_is_no_part_of_one(parts: object) -> None:
 
 def test_the_page_refuses_what_is_not_in_the_index() -> None:
     for wrong in ({"kind": "photo"}, {"in": "photos"}, {"start": "²"}, {"start": "-1"}, {"start": "99999"}):
-        assert not made(lambda wrong=wrong: SearchRequest.from_address(wrong)), wrong
+        assert not made(lambda wrong=wrong: SearchRequest.from_address(wrong, PageSettings())), wrong
     refuse_unknown_folders(["/photos/2024"], [Path("/photos"), Path("/photos/2024/x")])
     with pytest.raises(ConfigError, match="/photo is not indexed; folders that are: /photos/2024"):
         refuse_unknown_folders(["/photos/2024"], [Path("/photo")])

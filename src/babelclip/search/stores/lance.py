@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from babelclip.arrays import Vectors
-from babelclip.decode import parse_json
 from babelclip.errors import ConfigError, StoreError
 from babelclip.search.filters import And, Eq, Filter, In, Not, Or, Prefix, Range, Scalar
 from babelclip.search.store import Known, Row, Scored, check_query, check_rows, damaged, visible
+from babelclip.search.stored_values import damaged_index, from_json, read_known, read_row, read_scored, unchecked_row
 
 NOTES = "notes"
 PREFIX = "store_"
@@ -182,15 +182,15 @@ class LanceStore:
             search = self._fresh().search(vector.astype(np.float32)).distance_type("cosine").limit(k)
             search = search.where(self._condition(where), prefilter=True)
             found = search.select(["id", "kind", "metadata", "_distance"]).to_list()
-        return [
-            Scored(each["id"], each["kind"], parse_json(each["metadata"]), 1.0 - each["_distance"]) for each in found
-        ]
+        if None in (distances := [each["_distance"] for each in found]):
+            raise damaged_index(self._database.url, f"{distances.count(None)} of its vectors give no cosine")
+        return [read_scored(self._database.url, *_about(each), 1.0 - each["_distance"]) for each in found]
 
     def get(self, ids: Sequence[str]) -> list[Row | None]:
         if not ids:
             return []
         entries = self._read(WHOLE, f"id IN ({', '.join(map(_text, ids))})")
-        found = {row.id: row for row in map(_row, entries)}
+        found = {row.id: row for row in map(self._row, entries)}
         return [found.get(id) for id in ids]
 
     def count(self, where: Filter | None = None) -> int:
@@ -199,10 +199,13 @@ class LanceStore:
 
     def known(self, where: Filter | None = None) -> Iterator[Known]:
         for each in self._scanned(["id", "kind", "metadata"], where):
-            yield Known(each["id"], each["kind"], parse_json(each["metadata"]))
+            yield read_known(self._database.url, *_about(each))
 
     def rows(self, where: Filter | None = None) -> Iterator[Row]:
-        yield from map(_row, self._scanned(WHOLE, where))
+        yield from map(self._row, self._scanned(WHOLE, where))
+
+    def _row(self, each: Mapping[str, Any]) -> Row:
+        return read_row(self._database.url, self.dim, *_about(each), each["vector"])
 
     def _scanned(self, columns: list[str], where: Filter | None) -> Iterator[dict[str, Any]]:
         with self._database.working():
@@ -225,15 +228,15 @@ class LanceStore:
         return condition(where, set(self._table.schema.names))
 
     def verify(self) -> list[str]:
-        return damaged(self.rows())
+        return damaged(unchecked_row(*_about(each), each["vector"]) for each in self._scanned(WHOLE, None))
 
     def compact(self) -> None:
         with self._database.working():
             self._fresh().optimize(cleanup_older_than=timedelta(minutes=10))
 
 
-def _row(each: Mapping[str, Any]) -> Row:
-    return Row(each["id"], each["kind"], np.array(each["vector"], np.float32), parse_json(each["metadata"]))
+def _about(each: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    return each["id"], each["kind"], from_json(each["metadata"])
 
 
 def condition(where: Filter | None, columns: set[str]) -> str:

@@ -25,6 +25,7 @@ from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError, StoreError
 from babelclip.search.filters import Filter
 from babelclip.search.store import Known, Row, Scored, check_query, check_rows, damaged, visible
+from babelclip.search.stored_values import read_known, read_row, read_scored, unchecked_row
 from babelclip.search.stores.postgres_filters import postgres_condition
 
 _SCHEMA = "babelclip"
@@ -229,7 +230,9 @@ class PostgresStore:
             "ORDER BY score DESC, id LIMIT %s",
             [literal, *values, k],
         )
-        return [Scored(id, kind, _own(metadata), float(score)) for id, kind, metadata, score in cursor]
+        return [
+            read_scored(self._database.url, id, kind, _own(metadata), score) for id, kind, metadata, score in cursor
+        ]
 
     def _indexed_kinds(self, cursor: Cursor) -> list[str]:
         """Kinds that have an index; it is told in the index's comment."""
@@ -243,7 +246,7 @@ class PostgresStore:
     def get(self, ids: Sequence[str]) -> list[Row | None]:
         with self._database.working() as cursor:
             statement = f"SELECT id, kind, metadata, embedding::real[] FROM {self._rows} WHERE id = ANY(%s)"
-            found = {entry[0]: _row(entry) for entry in cursor.execute(statement, (list(ids),))}
+            found = {entry[0]: self._row(entry) for entry in cursor.execute(statement, (list(ids),))}
         return [found.get(id) for id in ids]
 
     def count(self, where: Filter | None = None) -> int:
@@ -255,11 +258,15 @@ class PostgresStore:
 
     def known(self, where: Filter | None = None) -> Iterator[Known]:
         for id, kind, metadata in self._pages("id, kind, metadata", where):
-            yield Known(id, kind, _own(metadata))
+            yield read_known(self._database.url, id, kind, _own(metadata))
 
     def rows(self, where: Filter | None = None) -> Iterator[Row]:
         for entry in self._pages("id, kind, metadata, embedding::real[]", where):
-            yield _row(entry)
+            yield self._row(entry)
+
+    def _row(self, entry: tuple[Any, ...]) -> Row:
+        id, kind, metadata, numbers = entry
+        return read_row(self._database.url, self.dim, id, kind, _own(metadata), numbers)
 
     def _pages(self, columns: str, where: Filter | None) -> Iterator[tuple[Any, ...]]:
         test, parameters = postgres_condition(where)
@@ -274,7 +281,8 @@ class PostgresStore:
             last = page[-1][0]
 
     def verify(self) -> list[str]:
-        return damaged(self.rows())
+        entries = self._pages("id, kind, metadata, embedding::real[]", None)
+        return damaged(unchecked_row(id, kind, _own(metadata), numbers) for id, kind, metadata, numbers in entries)
 
     def compact(self) -> None:
         """Makes an index of each kind that has many rows; those that are there follow every write by themselves."""
@@ -297,13 +305,10 @@ def _literal(vector: Vectors) -> str:
     return json.dumps(vector.astype(np.float64).tolist())
 
 
-def _row(entry: tuple[Any, ...]) -> Row:
-    id, kind, metadata, numbers = entry
-    return Row(id, kind, np.array(numbers, np.float32), _own(metadata))
-
-
-def _own(metadata: dict[str, Any]) -> dict[str, Any]:
+def _own(metadata: Any) -> Any:
     """Metadata as they were given; the kind stands beside them."""
+    if not isinstance(metadata, dict):
+        return metadata  # ``read_known`` refuses it
     return {name: value for name, value in metadata.items() if name != "kind"}
 
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException
 
@@ -21,6 +20,7 @@ from babelclip.arrays import Vectors
 from babelclip.errors import ConfigError, StoreError
 from babelclip.search.filters import And, Eq, Filter, In, Not, Or, Prefix, Range, Scalar, matches
 from babelclip.search.store import Known, Row, Scored, check_query, check_rows, damaged
+from babelclip.search.stored_values import read_known, read_row, read_scored, unchecked_row
 
 _KEY_VARIABLE = "QDRANT_API_KEY"
 NAMES = uuid.UUID("5f0c1c1e-7d0b-4e43-9a5e-6d3c3f0d9b11")
@@ -177,13 +177,13 @@ class QdrantStore:
             found = self._client.query_points(
                 self._collection, query=vector.tolist(), query_filter=self._compiled(where), limit=k
             ).points
-        return [Scored(*_about(point), point.score) for point in found]
+        return [read_scored(self._database.url, *_about(point), point.score) for point in found]
 
     def get(self, ids: Sequence[str]) -> list[Row | None]:
         points: list[Any] = [_point(id) for id in ids]
         with self._database.working():
             found = self._client.retrieve(self._collection, points, with_vectors=True) if points else []
-        rows = {row.id: row for row in map(_row, found)}
+        rows = {row.id: row for row in map(self._row, found)}
         return [rows.get(id) for id in ids]
 
     def count(self, where: Filter | None = None) -> int:
@@ -192,18 +192,21 @@ class QdrantStore:
 
     def known(self, where: Filter | None = None) -> Iterator[Known]:
         for point in self._scrolled(where, False):
-            yield Known(*_about(point))
+            yield read_known(self._database.url, *_about(point))
 
     def rows(self, where: Filter | None = None) -> Iterator[Row]:
         for point in self._scrolled(where, True):
-            yield _row(point)
+            yield self._row(point)
+
+    def _row(self, point: Any) -> Row:
+        return read_row(self._database.url, self.dim, *_about(point), point.vector)
 
     def _scrolled(self, where: Filter | None, with_vectors: bool) -> Iterator[Any]:
         with self._database.working():
             yield from _scrolled(self._client, self._collection, self._compiled(where), with_vectors)
 
     def verify(self) -> list[str]:
-        return damaged(self.rows())
+        return damaged(unchecked_row(*_about(point), point.vector) for point in self._scrolled(None, True))
 
     def compact(self) -> None:
         """Qdrant does so by itself."""
@@ -257,13 +260,9 @@ def _point(name: str) -> str:
     return str(uuid.uuid5(NAMES, name))
 
 
-def _about(point: Any) -> tuple[str, str, dict[str, Scalar]]:
-    return point.payload["id"], point.payload["kind"], point.payload["metadata"]
-
-
-def _row(point: Any) -> Row:
-    id, kind, metadata = _about(point)
-    return Row(id, kind, np.array(point.vector, np.float32), metadata)
+def _about(point: Any) -> tuple[Any, Any, Any]:
+    payload = point.payload or {}
+    return payload.get("id"), payload.get("kind"), payload.get("metadata")
 
 
 def _key(field: str) -> str:

@@ -147,13 +147,18 @@ def row_seal(row: int, id: str, kind: str, metadata: str) -> int:
     return crc32(f"{id}\0{kind}\0{metadata}".encode(errors="surrogatepass"), row & 0xFFFFFFFF)
 
 
+def _former_row_seal(row: int, id: str, kind: str, metadata: str) -> int:
+    """As the first files of format 2 have it; they are read as they are."""
+    return crc32(f"{row},{id!r},{kind!r},{metadata}".encode(errors="surrogatepass"))
+
+
 def check_row(seal: int, row: int, id: str, kind: str, metadata: str) -> None:
     """Compare the values of a row with its seal.
 
     Raises:
         Damaged: they are others.
     """
-    if row_seal(row, id, kind, metadata) != seal:
+    if seal not in (row_seal(row, id, kind, metadata), _former_row_seal(row, id, kind, metadata)):
         raise Damaged(f"row {row} does not fit its checksum")
 
 
@@ -187,8 +192,11 @@ def check_rows_of(cursor: sqlite3.Cursor, number: int) -> None:
         wrong = [row for row, sealed, seal in cursor.execute(statement) if crc32(sealed, row & 0xFFFFFFFF) != seal]
     except TypeError as error:
         raise Damaged(f"a row is of another form ({error})") from error
-    if wrong:
-        raise Damaged(f"row {wrong[0]} does not fit its checksum")
+    if wrong:  # or sealed as the first files of format 2 are
+        for row, id, kind, metadata, seal in cursor.execute(
+            f"SELECT row, id, kind, metadata, seal FROM rows_{number} NOT INDEXED"
+        ):
+            check_row(seal, row, id, kind, metadata)
     count, total = cursor.execute(f"SELECT count(*), coalesce(sum(seal), 0) FROM rows_{number} NOT INDEXED").fetchone()
     check_total(cursor, f"rows_{number}", count, total)
 

@@ -16,7 +16,7 @@ from babelclip.decode import parse_json
 from babelclip.errors import StoreError
 from babelclip.search.filters import Filter
 from babelclip.search.quantized_codes import MAX_NUMBERS
-from babelclip.search.store import Known, Row, Scored, check_query, check_rows
+from babelclip.search.store import ROUNDING, Known, Row, Scored, check_query, check_rows, is_damaged
 from babelclip.search.stores.sqlite_blocks import changing, check_columns
 from babelclip.search.stores.sqlite_codes import Codes
 from babelclip.search.stores.sqlite_filters import sqlite_condition
@@ -135,6 +135,8 @@ class SqliteStore:
             return []
         halves = np.frombuffer(b"".join(blob for _, blob, _ in found), np.float16).reshape(len(found), self.dim)
         scores = halves.astype(np.float32) @ vector
+        if not np.abs(scores).max() <= 1 + ROUNDING:  # NaN fails too
+            raise Damaged("a vector is not of length one, or holds what is no number")
         best = np.argsort(-scores, kind="stable")[:k]
         chosen = {found[position][0]: float(scores[position]) for position in best}
         entries = cursor.execute(
@@ -229,7 +231,10 @@ class SqliteStore:
         if self._sealed:
             check_row(sealed_row, number, id, kind, metadata)
             check_vectors([(number, blob, sealed_vector)])
-        return Row(id, kind, np.frombuffer(blob, np.float16).astype(np.float32), parse_json(metadata))
+        vector = np.frombuffer(blob, np.float16).astype(np.float32)
+        if vector.shape != (self.dim,) or is_damaged(vector):
+            raise Damaged(f"vector {number} is none of width {self.dim} and length one")
+        return Row(id, kind, vector, parse_json(metadata))
 
     def verify(self) -> list[str]:
         n = self.number
