@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import time
 from pathlib import Path
 
@@ -11,12 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from babelclip.serve.settings import ServerSettings
+
 from .serving import MODEL, resident_megabytes, server, worker_of
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc"),
 ]
+COMPOSE = Path(__file__).parents[2] / "deploy" / "compose.yaml"
 JSON = {"Content-Type": "application/json"}
 MOST = 1.1  # of what it has idle
 DEADLINE = 15.0  # seconds in which it has come back
@@ -40,6 +44,11 @@ def test_memory_comes_back_to_idle() -> None:
         pixel = {"image": photo(8, 8)}
         client.post("/v1/embeddings", json={"model": MODEL, "input": ["warm", pixel]})
         idle = {name: resident_megabytes(number) for name, number in processes.items()}
+        settings = ServerSettings()
+        needed = sum(idle.values()) * 2**20 + settings.body_memory + settings.decoding_memory
+        allowed = re.search(r"mem_limit: (\d+)g", COMPOSE.read_text())
+        assert allowed is not None
+        assert needed < int(allowed[1]) * 2**30, f"{needed / 2**30:.2f} GiB are needed, {idle}"
         large = photo(8000, 6000)
         bodies = [
             body('"' + "word " * (SIZE // 5) + '"'),

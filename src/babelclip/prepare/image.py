@@ -102,8 +102,9 @@ class ImagePreparer:
                 profile="ignore" if self.profile == "ignore" else "later",
                 before_decoding=wait,
             )
-            square = shape_to_square(picture.image, config)
-        return SeenSquare(np.asarray(to_srgb(square, picture.profile)), picture.damage)
+            square, profile, damage = shape_to_square(picture.image, config), picture.profile, picture.damage
+            del picture  # before its room is given back
+        return SeenSquare(np.asarray(to_srgb(square, profile)), damage)
 
     def normalize(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(S, S, 3) whole numbers -> (3, S, S) as the model sees them."""

@@ -5,13 +5,13 @@ A file of its own, because what the model sees and what people look at wait for 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from babelclip.prepare.pixel_budget import DECODING
+
 LARGE_PIXELS = 50_000_000
 """From so many on: a photo of 108 megapixels takes 430 MB, one of a gigapixel 4 GB."""
-_ONE_LARGE = threading.Lock()
 
 
 @contextmanager
@@ -20,12 +20,12 @@ def taking_turns() -> Iterator[Callable[[tuple[int, int]], None]]:
 
     Yields:
         What to call with its width and height before it is decoded (``open_picture``'s ``before_decoding``): it waits
-        while this process holds another large one.
+        while this process holds another large one, or many small ones.
     """
     with ExitStack() as turn:
 
         def wait(size: tuple[int, int]) -> None:
-            if size[0] * size[1] >= LARGE_PIXELS:
-                turn.enter_context(_ONE_LARGE)
+            pixels = size[0] * size[1]
+            turn.enter_context(DECODING.room(DECODING.total if pixels >= LARGE_PIXELS else pixels))
 
         yield wait

@@ -135,7 +135,7 @@ async def _serve(
 ) -> None:
     limit_repeated_lines()
     patience = Patience(call_seconds=settings.answer_seconds)
-    options = settings.compute.worker_options()
+    options = [*settings.compute.worker_options(), f"--pixels-at-once={settings.pixels_at_once}"]
     workers = [Worker(str(folder.path), options, patience) for folder in folders]
     try:
         with _listening(address) as listener:  # before the models are loaded: a port in use is told at once

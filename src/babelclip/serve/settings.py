@@ -26,6 +26,10 @@ MEMORY_PER_BYTE = 4
 """Of a body: as it is read it is let go of, and a character takes four bytes where one of its text is beyond 65,535."""
 CONSTANT_MEMORY = 64 * 2**20
 """For texts that are being tokenized (slices, however long they are) and for values that are refused."""
+BYTES_PER_PIXEL = 12
+"""Of an image being decoded: itself, what its colors are turned into, and the rows that are made smaller."""
+DECODING_CONSTANT = 128 * 2**20
+"""For files of images that wait, and for what the model makes of those that are decoded."""
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 
 
@@ -96,6 +100,16 @@ class ServerSettings:
         """Bytes that the process which speaks HTTP takes at most for what clients send, beside what it has idle."""
         small = FREE_BYTES * self.max_connections
         return CONSTANT_MEMORY + MEMORY_PER_BYTE * (self.max_held_bytes + small)
+
+    @property
+    def pixels_at_once(self) -> int:
+        """Pixels that a worker decodes at once: those of the largest image."""
+        return self.image_limits.max_pixels
+
+    @property
+    def decoding_memory(self) -> int:
+        """Bytes that the process of a model takes at most for images being decoded, beside what the model takes."""
+        return DECODING_CONSTANT + BYTES_PER_PIXEL * self.pixels_at_once
 
     @property
     def item_limits(self) -> ItemLimits:

@@ -20,6 +20,7 @@ from typing import NoReturn, cast
 from babelclip.encoder import Encoder, open_encoder
 from babelclip.errors import TruncationWarning
 from babelclip.prepare.open_image import ImageLimits
+from babelclip.prepare.pixel_budget import DECODING
 from babelclip.runtime.choose import RuntimeName
 from babelclip.serve.freed_memory import FreedMemory
 from babelclip.serve.inference.backend import CONCURRENT_CALLS, run_call, warm_up
@@ -69,7 +70,9 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--dtype")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--pixels-at-once", type=int, default=DECODING.total)
     options = parser.parse_args()
+    DECODING.total = options.pixels_at_once
     warnings.simplefilter("ignore", TruncationWarning)  # only texts are cut whose clients asked for that
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the front decides when it is time
     try:

@@ -1,0 +1,50 @@
+"""How many pixels are decoded at once; who comes when they are taken waits, in the order of coming.
+
+What an image takes is known from its header, and threads know nothing of each other: four of 50 megapixels at once take
+as much as one of 200. A file of its own because it is the one place where images wait.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class PixelBudget:
+    """Pixels that are taken and given back, by any thread."""
+
+    def __init__(self, total: int) -> None:
+        """All are free.
+
+        Args:
+            total: at once; an image that has more takes all of them.
+        """
+        self.total = total
+        self._taken = 0
+        self._waiting: deque[object] = deque()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def room(self, pixels: int) -> Iterator[None]:
+        """Wait until there is room for an image, which it has inside."""
+        me, needed = object(), min(pixels, self.total)
+        with self._changed:
+            self._waiting.append(me)
+            try:
+                self._changed.wait_for(lambda: self._waiting[0] is me and self._taken + needed <= self.total)
+                self._taken += needed
+            finally:
+                self._waiting.remove(me)
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= needed
+                self._changed.notify_all()
+
+
+DECODING = PixelBudget(100_000_000)
+"""Of this process; whoever has less memory sets another total before the first image."""
