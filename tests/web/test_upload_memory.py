@@ -15,7 +15,8 @@ from babelclip.errors import ImageError
 from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.open_image import ImageLimits
-from babelclip.web.settings import DECODED_BYTES, PageSettings
+from babelclip.prepare.pixel_budget import BYTES_PER_PIXEL
+from babelclip.web.settings import PageSettings
 from babelclip.web.uploads import JPEG_TIMES, picture_to_find
 
 MEASURE = Path(__file__).with_name("measure_decoding.py")
@@ -32,8 +33,8 @@ def test_no_format_and_mode_takes_more_than_is_said() -> None:
         more = each["large"]["bytes"] - each["small"]["bytes"]
         of_a_pixel = more / (each["large"]["pixels"] - each["small"]["pixels"])
         print(f"{each['format']} {each['mode']} {each['with']}: {of_a_pixel:.1f}")
-        assert of_a_pixel < DECODED_BYTES, each
-        assert each["large"]["bytes"] < DECODED_BYTES * each["large"]["pixels"] + CONSTANT, each
+        assert of_a_pixel < BYTES_PER_PIXEL, each
+        assert each["large"]["bytes"] < BYTES_PER_PIXEL * each["large"]["pixels"] + CONSTANT, each
     assert len(found) > 20
 
 

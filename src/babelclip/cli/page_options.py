@@ -76,7 +76,7 @@ class PageServerOptions:
     """The limits of the server that has the page alone: those of ``LimitOptions`` that concern it."""
 
     max_held_bytes: int | None = None
-    """Bytes of all bodies under way; 128 MiB when left out."""
+    """Bytes of all bodies under way; 80 MiB when left out."""
     max_connections: int | None = None
     """Connections at once; 256 when left out, and fewer where the process may not open as many files."""
     wait_seconds: float | None = None

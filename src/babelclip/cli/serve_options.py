@@ -63,7 +63,7 @@ class LimitOptions:
     max_body_bytes: int | None = None
     """Bytes of one body; 64 MiB when left out."""
     max_held_bytes: int | None = None
-    """Bytes of all bodies under way; 128 MiB when left out."""
+    """Bytes of all bodies under way; 80 MiB when left out."""
     max_json_values: int | None = None
     """Values in one body, fields and items alike; 50,000 when left out."""
     max_connections: int | None = None

@@ -10,9 +10,6 @@ from contextlib import ExitStack, contextmanager
 
 from babelclip.prepare.pixel_budget import DECODING
 
-LARGE_PIXELS = 50_000_000
-"""From so many on: a photo of 108 megapixels takes 430 MB, one of a gigapixel 4 GB."""
-
 
 @contextmanager
 def taking_turns() -> Iterator[Callable[[tuple[int, int]], None]]:
@@ -20,12 +17,11 @@ def taking_turns() -> Iterator[Callable[[tuple[int, int]], None]]:
 
     Yields:
         What to call with its width and height before it is decoded (``open_picture``'s ``before_decoding``): it waits
-        while this process holds another large one, or many small ones.
+        while this process holds another large one or many small ones; a small one does not wait for one large one.
     """
     with ExitStack() as turn:
 
         def wait(size: tuple[int, int]) -> None:
-            pixels = size[0] * size[1]
-            turn.enter_context(DECODING.room(DECODING.total if pixels >= LARGE_PIXELS else pixels))
+            turn.enter_context(DECODING.room(size[0] * size[1]))
 
         yield wait

@@ -11,6 +11,7 @@ from typing import Literal
 
 from babelclip.errors import ConfigError
 from babelclip.prepare.open_image import ImageLimits
+from babelclip.prepare.pixel_budget import BYTES_PER_PIXEL
 from babelclip.runtime.choose import RuntimeName
 from babelclip.serve.access.origins import check_origin
 from babelclip.serve.body_budget import FREE_BYTES
@@ -26,8 +27,6 @@ MEMORY_PER_BYTE = 4
 """Of a body: as it is read it is let go of, and a character takes four bytes where one of its text is beyond 65,535."""
 CONSTANT_MEMORY = 64 * 2**20
 """For texts that are being tokenized (slices, however long they are) and for values that are refused."""
-BYTES_PER_PIXEL = 12
-"""Of an image being decoded: itself, what its colors are turned into, and the rows that are made smaller."""
 DECODING_CONSTANT = 128 * 2**20
 """For files of images that wait, and for what the model makes of those that are decoded."""
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
@@ -62,7 +61,7 @@ class ServerSettings:
     max_items: int = 2048  # of one request; OpenAI's contract, to which its clients cut lists
     truncate: bool = False  # texts over a model's limit are cut where a request does not say whether
     max_body_bytes: int = 64 * 2**20
-    max_held_bytes: int = 128 * 2**20  # of the bodies of all requests that are under way; others wait for room
+    max_held_bytes: int = 80 * 2**20  # of the bodies of all requests that are under way; others wait for room
     max_json_values: int = 50_000  # of one body: fields, items and their parts; each may take 250 bytes of memory
     body_seconds: float = 30.0  # in which a body must have come in
     answer_seconds: float = 120.0  # in which it must have been answered after that

@@ -11,9 +11,7 @@ from urllib.parse import urlsplit
 
 from babelclip.errors import ConfigError
 from babelclip.prepare.open_image import UPLOADS, ImageLimits
-
-DECODED_BYTES = 20
-"""Memory that a pixel takes at most while an image is decoded, turned, and brought to a viewer's colors."""
+from babelclip.prepare.pixel_budget import BYTES_PER_PIXEL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +57,7 @@ class PageSettings:
     @property
     def upload_memory(self) -> int:
         """Bytes that images which are sent take at most while they are decoded, beside what the bodies hold."""
-        return DECODED_BYTES * self.upload_pixels * self.uploads
+        return BYTES_PER_PIXEL * self.upload_pixels * self.uploads
 
     @property
     def upload_limits(self) -> ImageLimits:

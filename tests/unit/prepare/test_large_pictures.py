@@ -13,6 +13,7 @@ from babelclip.prepare import large_pictures
 from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.prepare.image import ImagePreparer
 from babelclip.prepare.large_pictures import taking_turns
+from babelclip.prepare.pixel_budget import PixelBudget
 from babelclip.search.thumbnail import thumbnail
 
 WAYS: dict[str, Callable[[Path], object]] = {
@@ -26,9 +27,8 @@ WAYS: dict[str, Callable[[Path], object]] = {
 def test_a_large_picture_waits_while_another_is_held(
     way: str, large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(large_pictures, "LARGE_PIXELS", 100 * 100)
-    side = 100 if large else 99
-    Image.new("RGB", (side, side), "red").save(tmp_path / "a.png")
+    monkeypatch.setattr(large_pictures, "DECODING", PixelBudget(30_000, spare=10_000))
+    Image.new("RGB", (200 if large else 90, 100), "red").save(tmp_path / "a.png")
     done = threading.Event()
 
     def work() -> None:
@@ -36,7 +36,7 @@ def test_a_large_picture_waits_while_another_is_held(
         done.set()
 
     with taking_turns() as wait:
-        wait((100, 100))
+        wait((3000, 100))
         thread = threading.Thread(target=work)
         thread.start()
         assert done.wait(0.3 if large else 20) is not large

@@ -13,8 +13,7 @@ from PIL import Image
 
 from babelclip.prepare.config import ImagePrepareConfig
 from babelclip.prepare.image import ImagePreparer
-from babelclip.prepare.pixel_budget import DECODING, PixelBudget
-from babelclip.serve.settings import BYTES_PER_PIXEL
+from babelclip.prepare.pixel_budget import BYTES_PER_PIXEL, DECODING, PixelBudget
 
 STATUS = Path("/proc/self/status")
 SIDE = 2000  # 4 megapixels
@@ -42,7 +41,7 @@ def megabytes(name: str) -> float:
 
 
 @pytest.mark.skipif(not STATUS.exists(), reason="memory is read from /proc")
-@pytest.mark.parametrize("prepared", ["published"])  # as the server prepares them
+@pytest.mark.parametrize("prepared", ["published", "upright"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_memory_of_images_that_are_decoded_at_once(kind: str, prepared: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mode, format_, options = KINDS[kind]
@@ -54,6 +53,7 @@ def test_memory_of_images_that_are_decoded_at_once(kind: str, prepared: str, mon
     preparer = ImagePreparer(ImagePrepareConfig(size=224, resize_mode="shortest", interpolation="bicubic"))
     preparer = preparer.upright() if prepared == "upright" else preparer
     monkeypatch.setattr(DECODING, "total", SIDE * SIDE)
+    monkeypatch.setattr(DECODING, "spare", 0)
     before = megabytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     with ThreadPoolExecutor(THREADS) as threads:

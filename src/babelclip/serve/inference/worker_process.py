@@ -70,9 +70,10 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--dtype")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--pixels-at-once", type=int, default=DECODING.total)
+    parser.add_argument("--pixels-at-once", type=int)
     options = parser.parse_args()
-    DECODING.total = options.pixels_at_once
+    if options.pixels_at_once is not None:
+        DECODING.total, DECODING.spare = options.pixels_at_once, 0
     warnings.simplefilter("ignore", TruncationWarning)  # only texts are cut whose clients asked for that
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the front decides when it is time
     try:
