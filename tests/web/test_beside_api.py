@@ -24,8 +24,9 @@ import babelclip
 from babelclip.search.index import Index
 from babelclip.serve.access.authenticator import NoAuth
 from babelclip.serve.app import ROUTERS, first_segment
+from babelclip.serve.body_budget import BodyBudget
 from babelclip.serve.embedding_service import EmbeddingService
-from babelclip.serve.images.fetch_image import ImageFetcher
+from babelclip.serve.images.fetched_images import fetched_images
 from babelclip.serve.metrics import Metrics
 from babelclip.serve.run import Address
 from babelclip.serve.settings import Mode, ServerSettings
@@ -54,7 +55,8 @@ REQUESTS: tuple[tuple[str, str, object], ...] = (
 
 def paths(mode: Mode) -> set[str]:
     settings, metrics = ServerSettings(mode=mode), Metrics()
-    service = EmbeddingService(ImageFetcher(settings.fetch), ThreadPoolExecutor(1), metrics)
+    images = fetched_images(settings, BodyBudget(settings.max_held_bytes), metrics)
+    service = EmbeddingService(images, ThreadPoolExecutor(1), metrics)
     state = AppState(settings=settings, models={}, service=service, authenticator=NoAuth(), metrics=metrics)
     return {route.path for router in ROUTERS[mode] for route in router(state).routes if isinstance(route, APIRoute)}
 

@@ -105,6 +105,8 @@ class ImageOptions:
     """A port that images are fetched from; 80 and 443 when left out. Several times for several."""
     fetch_max_bytes: int | None = None
     """Bytes of an image that is fetched; 10 MiB when left out."""
+    fetch_at_once: int | None = None
+    """Images of one request that are fetched at once; 8 when left out."""
     fetch_max_redirects: int | None = None
     """Redirects that are followed; 3 when left out."""
     fetch_connect_seconds: float | None = None

@@ -18,11 +18,12 @@ from babelclip.serve.access.keys import KeyFile
 from babelclip.serve.access.waiting_lines import WaitingLineLimits
 from babelclip.serve.access.web_pages import RefuseForeignPages
 from babelclip.serve.access_log import AccessLog
+from babelclip.serve.body_budget import BodyBudget
 from babelclip.serve.embedding_service import EmbeddingService
 from babelclip.serve.error_responses import exception_handlers
 from babelclip.serve.guarded_route import posting_paths
 from babelclip.serve.http_methods import HttpMethods
-from babelclip.serve.images.fetch_image import ImageFetcher
+from babelclip.serve.images.fetched_images import fetched_images
 from babelclip.serve.inference.in_process_encoder import InProcessEncoder
 from babelclip.serve.inference.served_model import ServedModel, serve_encoder
 from babelclip.serve.inference.vector_cache import VectorCache
@@ -89,10 +90,11 @@ def application(
     """
     threads = ThreadPoolExecutor(settings.decoding_threads, thread_name_prefix="prepare")
     metrics = metrics or Metrics()
+    budget = BodyBudget(settings.max_held_bytes)
     state = AppState(
         settings=settings,
         models=served,
-        service=EmbeddingService(ImageFetcher(settings.fetch), threads, metrics),
+        service=EmbeddingService(fetched_images(settings, budget, metrics), threads, metrics),
         authenticator=authenticator,
         metrics=metrics,
     )
@@ -134,7 +136,7 @@ def application(
         app.add_middleware(RefuseForeignPages, access_log=access_log, allowed=settings.cors_origins, own_names=own)
     if mounted is not None:
         app.add_middleware(PathDispatch, mounted=mounted)
-    app.add_middleware(RequestLimits, access_log=access_log, settings=settings)
+    app.add_middleware(RequestLimits, access_log=access_log, settings=settings, budget=budget)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

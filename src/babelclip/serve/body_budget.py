@@ -9,6 +9,8 @@ from collections import deque
 FREE_BYTES = 16 * 2**10
 """Of each body, not counted: a small request passes however many large ones are under way. There are at most as many
 as there are connections."""
+RETRY_SECONDS = 1
+"""When there is likely room again: requests take less."""
 
 
 class BodyBudget:

@@ -11,9 +11,9 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,7 +21,7 @@ from babelclip.arrays import Vectors
 from babelclip.errors import InputError
 from babelclip.serve.access.authenticator import Client
 from babelclip.serve.errors import FieldError, InvalidInput, ModelFailed, Refusal, TooLong
-from babelclip.serve.images.fetch_image import ImageFetcher, UrlRefused
+from babelclip.serve.images.fetched_images import FetchedImages
 from babelclip.serve.inference.served_model import ModelDescription, ServedModel
 from babelclip.serve.items import ImageItem, Item, UnreadableItem
 from babelclip.serve.metrics import Metrics
@@ -117,14 +117,14 @@ class EmbeddingResult:
 class EmbeddingService:
     """Prices and embeds the items of requests. One to a server."""
 
-    def __init__(self, fetcher: ImageFetcher, threads: Executor, metrics: Metrics) -> None:
+    def __init__(self, images: FetchedImages, threads: Executor, metrics: Metrics) -> None:
         """Keep what is needed for any request.
 
         Args:
-            fetcher: reads the images that are named by URL.
+            images: brings those that are named by URL.
             threads: in which headers are read and tokens counted.
         """
-        self._fetcher, self._threads, self._metrics = fetcher, threads, metrics
+        self._images, self._threads, self._metrics = images, threads, metrics
 
     async def price(self, request: EmbeddingRequest) -> PricingResult:
         """What the items cost, without running the model or charging anything; one that fails has its own error.
@@ -133,9 +133,8 @@ class EmbeddingService:
             InvalidInput: nobody knows the task, or the model embeds texts only.
         """
         timings = Timings()
-        return PricingResult(
-            model=request.model.description, results=await self._priced(request, timings), timings=timings
-        )
+        async with self._priced(request, timings) as priced:
+            return PricingResult(model=request.model.description, results=priced, timings=timings)
 
     async def embed(self, request: EmbeddingRequest, client: Client) -> EmbeddingResult:
         """Vectors of the items, for which the client has been charged.
@@ -144,12 +143,12 @@ class EmbeddingService:
             Refusal: nothing was charged. Unless ``on_error`` is "item", the failure of an item is one too.
         """
         timings = Timings()
-        priced = await self._priced(request, timings)
-        if request.on_error == "fail":
-            _raise_first_failure(priced, request.field)
-        client.reserve(usage_of(each for each in priced if not isinstance(each, FailedItem)))
-        with timings.measure("model"):
-            results = await _embedded(request.model, priced, client)
+        async with self._priced(request, timings) as priced:
+            if request.on_error == "fail":
+                _raise_first_failure(priced, request.field)
+            client.reserve(usage_of(each for each in priced if not isinstance(each, FailedItem)))
+            with timings.measure("model"):
+                results = await _embedded(request.model, priced, client)
         if request.on_error == "fail":
             _raise_first_failure(results, request.field)
         result = _result(request.model.description, priced, results, timings)
@@ -157,40 +156,37 @@ class EmbeddingService:
         self._count(result)
         return result
 
-    async def _priced(self, request: EmbeddingRequest, timings: Timings) -> list[PricedItem | FailedItem]:
+    @asynccontextmanager
+    async def _priced(
+        self, request: EmbeddingRequest, timings: Timings
+    ) -> AsyncIterator[list[PricedItem | FailedItem]]:
+        """The items and their prices; images that were fetched are held until this ends."""
         model = request.model
         if model.description.image_size is None and any(isinstance(item, ImageItem) for item in request.items):
             raise InvalidInput([FieldError(request.field, f"{model.description.name} embeds texts only")])
         task = model.known_task(request.task)
-        items = request.items
-        if any(isinstance(item, ImageItem) and item.content is None for item in items):
-            with timings.measure("fetch"):
-                items = await asyncio.gather(*(self._fetched(item) for item in items))
+        started = time.perf_counter()
+        async with self._images.at_hand(request.items) as items:
+            if items is not request.items:
+                timings.seconds["fetch"] = time.perf_counter() - started
+            with timings.measure("prepare"):
+                priced = await self._price_all(request, items, task)
+            yield priced
 
+    async def _price_all(
+        self, request: EmbeddingRequest, items: Sequence[Item], task: str | None
+    ) -> list[PricedItem | FailedItem]:
         client_left = threading.Event()
 
         def price_all() -> list[PricedItem | FailedItem]:
             numbered = itertools.takewhile(lambda _: not client_left.is_set(), enumerate(items))
             return [_price(request, item, task, index) for index, item in numbered]
 
-        with timings.measure("prepare"):
-            try:
-                return await asyncio.get_running_loop().run_in_executor(self._threads, price_all)
-            except asyncio.CancelledError:
-                client_left.set()
-                raise
-
-    async def _fetched(self, item: Item) -> Item:
-        """The item with its image at hand, or with the reason why it is not."""
-        if not isinstance(item, ImageItem) or item.content is not None:
-            return item
         try:
-            content = await self._fetcher.fetch(item.url or "")
-        except UrlRefused as error:
-            self._metrics.fetched(error.reason)
-            return UnreadableItem("INPUT_INVALID", str(error))
-        self._metrics.fetched("ok")
-        return ImageItem(content)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, price_all)
+        except asyncio.CancelledError:
+            client_left.set()
+            raise
 
     def _count(self, result: EmbeddingResult) -> None:
         counts = {"text": result.texts, "image": result.images}

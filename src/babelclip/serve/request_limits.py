@@ -17,23 +17,31 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from babelclip.serve.access_log import AccessLog
-from babelclip.serve.body_budget import FREE_BYTES, BodyBudget
+from babelclip.serve.body_budget import FREE_BYTES, RETRY_SECONDS, BodyBudget
 from babelclip.serve.error_responses import as_refusal, error_response
 from babelclip.serve.errors import AnswerTooSlow, BodyTooSlow, Busy, Refusal, TooLarge
 from babelclip.serve.freed_memory import LARGE_BYTES, FreedMemory
 from babelclip.serve.settings import ServerSettings
 
 CLIENT_GONE = 499  # as nginx notes it; nobody is there to read it
-RETRY_SECONDS = 1  # when room for a body is likely: requests take less
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestLimits:
-    """Middleware around the application."""
+    """Middleware around the application.
 
-    def __init__(self, app: ASGIApp, access_log: AccessLog, settings: ServerSettings) -> None:
+    Args:
+        app: The application.
+        access_log: Tells of each request.
+        settings: The limits.
+        budget: Of the bytes that requests under way hold, bodies and the images that these name; None: one of its own.
+    """
+
+    def __init__(
+        self, app: ASGIApp, access_log: AccessLog, settings: ServerSettings, budget: BodyBudget | None = None
+    ) -> None:
         self._app, self.access_log, self.settings = app, access_log, settings
-        self.budget = BodyBudget(settings.max_held_bytes)  # of all bodies that are under way
+        self.budget = budget or BodyBudget(settings.max_held_bytes)
         self._freed = FreedMemory()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -88,6 +88,11 @@ class ServerSettings:
                 f"all bodies together may have as many bytes as one at least: expected max_held_bytes of "
                 f"{self.max_body_bytes:,} or more, found {self.max_held_bytes:,}"
             )
+        if self.fetch.enabled and self.max_held_bytes < self.fetch.max_bytes:
+            raise ConfigError(
+                f"a fetched image must find room: expected max_held_bytes of {self.fetch.max_bytes:,} or more, "
+                f"found {self.max_held_bytes:,}"
+            )
         if "" in self.served_names:
             raise ConfigError("a served name cannot be empty")
         check_sub_path(self.root_path)

@@ -47,6 +47,7 @@ class FetchPolicy:
     allow_http: bool = False  # from hosts that are not in ``allow``, too
     ports: tuple[int, ...] = (80, 443)
     max_bytes: int = 10 * 2**20  # of the image file; 10 MiB
+    at_once: int = 8  # images of one request; the rest wait for these
     max_redirects: int = 3
     connect_seconds: float = 3.0  # to resolve the name, to connect to one of its addresses, and for TLS, each
     total_seconds: float = 8.0  # for everything, redirects included
@@ -58,8 +59,8 @@ class FetchPolicy:
             raise ConfigError(f"allow: expected a tuple of 'HOST' or 'HOST:PORT', found {self.allow!r}")
         for entry in self.allow:
             _read_entry(entry)
-        if min(self.max_bytes, self.least_bytes_a_second) < 1 or self.max_redirects < 0:
-            raise ConfigError(f"byte limits must be at least 1 and max_redirects at least 0, found {self}")
+        if min(self.max_bytes, self.least_bytes_a_second, self.at_once) < 1 or self.max_redirects < 0:
+            raise ConfigError(f"limits must be at least 1 and max_redirects at least 0, found {self}")
         if not all(1 <= port <= 65535 for port in self.ports):
             raise ConfigError(f"ports must be from 1 to 65535, found {self.ports}")
         if not all(seconds > 0 for seconds in (self.connect_seconds, self.total_seconds, self.patience_seconds)):
@@ -104,7 +105,7 @@ class ImageFetcher:
             tls: stands in for the system's certificate authorities.
             network: stands in for connections to addresses.
         """
-        self._policy = policy
+        self.policy = policy
         self._allow = frozenset(_read_entry(entry) for entry in policy.allow)
         self._tls = ssl.create_default_context() if tls is None else tls
         network = httpcore.AnyIOBackend() if network is None else network
@@ -116,20 +117,20 @@ class ImageFetcher:
         Raises:
             UrlRefused: it is not fetched, or could not be; the reason is a code.
         """
-        if not self._policy.enabled:
+        if not self.policy.enabled:
             raise UrlRefused("disabled", "this server fetches none: send the image itself, in base64 or as a data URI")
         try:
-            async with asyncio.timeout(self._policy.total_seconds):
+            async with asyncio.timeout(self.policy.total_seconds):
                 return await self._visit_all(read_url(url))
         except TimeoutError:
-            raise UrlRefused("timeout", f"it was not read within {self._policy.total_seconds:g} seconds") from None
+            raise UrlRefused("timeout", f"it was not read within {self.policy.total_seconds:g} seconds") from None
 
     def _is_trusted(self, host: str, port: int) -> bool:
         return not self._allow.isdisjoint({(host, None), (host, port)})
 
     async def _visit_all(self, target: FetchTarget) -> bytes:
         """Ask for ``target`` and go where its redirects lead."""
-        for redirects in range(self._policy.max_redirects + 1):
+        for redirects in range(self.policy.max_redirects + 1):
             try:
                 answer = await self._visit(target)
             except UrlRefused as error:
@@ -139,7 +140,7 @@ class ImageFetcher:
             if isinstance(answer, bytes):
                 return answer
             target = answer
-        raise UrlRefused("redirect", f"more than {self._policy.max_redirects} redirects")
+        raise UrlRefused("redirect", f"more than {self.policy.max_redirects} redirects")
 
     async def _visit(self, target: FetchTarget) -> bytes | FetchTarget:
         """One request, checked from the start: the body, or the place that a redirect names."""
@@ -156,10 +157,10 @@ class ImageFetcher:
             await connection.aclose()
 
     def _check_target(self, target: FetchTarget) -> None:
-        if target.scheme != "https" and not (self._policy.allow_http or self._is_trusted(target.host, target.port)):
+        if target.scheme != "https" and not (self.policy.allow_http or self._is_trusted(target.host, target.port)):
             raise UrlRefused("scheme", "only https:// is fetched here")
-        if target.port not in self._policy.ports and (target.host, target.port) not in self._allow:
-            raise UrlRefused("port", f"only ports {', '.join(map(str, self._policy.ports))} are open to image URLs")
+        if target.port not in self.policy.ports and (target.host, target.port) not in self._allow:
+            raise UrlRefused("port", f"only ports {', '.join(map(str, self.policy.ports))} are open to image URLs")
 
     async def _exchange(
         self, connection: httpcore.AsyncHTTPConnection, request: httpcore.Request, target: FetchTarget
@@ -168,9 +169,9 @@ class ImageFetcher:
         response = await connection.handle_async_request(request)
         if response.status in _REDIRECTS:
             return follow(target, _location(response))
-        _check_head(response, self._policy)
+        _check_head(response, self.policy)
         cast("CheckedStream", response.extensions["network_stream"]).head_is_read()
-        return await _read_body(response, self._policy)
+        return await _read_body(response, self.policy)
 
 
 def _request(target: FetchTarget) -> httpcore.Request:
