@@ -2,6 +2,9 @@
 #   make demo    the core install (no torch), then queries in many languages over fifty photos
 #   make test    the full install, then style, types and tests
 #
+# And one for many and hostile clients, the worst inputs and kill -9, which take their time:
+#   make test-stress
+#
 # And one for what takes more than this project's own packages:
 #   make test-real    real clients of the server, each installed into an environment of its own (.clients), the page
 #                     in Chromium and behind nginx, which must be there (apt-get install chromium nginx-light), and what
@@ -27,10 +30,10 @@ WORKERS ?= 2
 CORE := .venv-core
 DEV := .venv
 ANOTHER := .venv-python/$(notdir $(PYTHON))
-LEFT_OUT := not network and not weights and not gpu and not clients and not browser and not proxy
+LEFT_OUT := not network and not weights and not gpu and not clients and not browser and not proxy and not stress
 SETTINGS := pyproject.toml constraints.txt
 
-.PHONY: demo base test test-real test-python core dev style types tests docs clean
+.PHONY: demo base test test-stress test-real test-python core dev style types tests docs clean
 
 demo: core
 	$(CORE)/bin/babelclip demo --html demo.html
@@ -69,6 +72,9 @@ types: dev
 # The wheel journey installs into an environment of the core's packages alone: .venv-core lends it those.
 tests: dev core
 	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -n $(WORKERS) --dist worksteal -m '$(LEFT_OUT)' $(PYTEST_ARGS)
+
+test-stress: dev
+	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -n $(WORKERS) --dist worksteal -m stress $(PYTEST_ARGS)
 
 test-real: dev
 	$(DEV)/bin/pytest -m 'clients or browser or proxy or network' tests/clients tests/web $(PYTEST_ARGS)

@@ -258,4 +258,4 @@ def test_everything_that_an_encoder_has_a_remote_one_has(encoder: Encodes, local
         return {name for name in dir(given) if not name.startswith("_")}
 
     if isinstance(encoder, RemoteEncoder):
-        assert abilities(local) - abilities(encoder) == {"text_preparer", "image_preparer"}
+        assert abilities(local) - abilities(encoder) == {"text_preparer", "image_preparer", "free_memory"}

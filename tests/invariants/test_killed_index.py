@@ -68,7 +68,7 @@ class Reader(threading.Thread):
             self.looks += 1
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_nothing_that_was_told_is_lost(folder: Path, tmp_path: Path) -> None:
     url = f"sqlite:{tmp_path / 'index.db'}"
     dice = random.Random(0)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.stress,
     pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of a file"),
 ]
 

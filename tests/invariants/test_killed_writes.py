@@ -64,20 +64,24 @@ with FailureList(path) as failures:
         failures.add(Encoded(InputItem(number, "text", "a text"), None, "it is too long"))
 """,
     "vectors.jsonl": """
+from babelclip.cli.encode import Encoded
 from babelclip.cli.items import InputItem
 from babelclip.cli.output import open_output, row_of
 begin()
 with open_output(path) as table:
     for number in range(100):
-        table.add(row_of(InputItem(number, "text", "a text")), np.ones(64, np.float32))
+        encoded = Encoded(InputItem(number, "text", "a text"), np.ones(64, np.float32), None)
+        table.add(row_of(encoded), encoded.vector)
 """,
     "vectors.npy": """
+from babelclip.cli.encode import Encoded
 from babelclip.cli.items import InputItem
 from babelclip.cli.output import open_output, row_of
 begin()
 with open_output(path) as table:
     for number in range(100):
-        table.add(row_of(InputItem(number, "text", "a text")), np.ones(64, np.float32))
+        encoded = Encoded(InputItem(number, "text", "a text"), np.ones(64, np.float32), None)
+        table.add(row_of(encoded), encoded.vector)
 """,
     "index.npz": """
 from babelclip.search.export import export_rows

@@ -21,7 +21,7 @@ from babelclip.serve.settings import CONSTANT_MEMORY, MEMORY_PER_BYTE
 from ..unit.serve.posting_routes import posting_paths
 from .serving import MODEL, peak_megabytes, resident_megabytes, server
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.stress
 JSON = {"Content-Type": "application/json"}
 SIZE = 3_000_000  # bytes of a body
 TIMES_IDLE, SHORTEST = 40, 0.02

@@ -29,7 +29,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from serving import MODEL, server
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.stress
 CHANCE = random.Random(20)
 AT_ONCE = 24
 BODY_SECONDS = 3

@@ -28,7 +28,7 @@ from babelclip.serve.access.rate_limits import Rates
 sys.path.insert(0, str(Path(__file__).parent))
 from serving import MODEL, server, worker_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.stress
 WORD = {"model": MODEL, "input": "word"}
 BALANCE = 100_000_000
 

@@ -25,7 +25,7 @@ import babelclip
 sys.path.insert(0, str(Path(__file__).parent))
 from serving import MODEL, peak_megabytes, server, worker_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.stress
 MAX_MEGABYTES = 900
 """Of one process. At rest they have about 200 and 350; two pictures of the limit's size are decoded at once, and each
 takes some 200 with what Pillow needs beside it."""

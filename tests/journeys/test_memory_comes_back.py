@@ -17,7 +17,7 @@ from babelclip.serve.settings import ServerSettings
 from .serving import MODEL, resident_megabytes, server, worker_of
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.stress,
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc"),
 ]
 COMPOSE = Path(__file__).parents[2] / "deploy" / "compose.yaml"

@@ -111,7 +111,7 @@ def without_privileges() -> list[str]:
     return ["setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}"] if shutil.which("setpriv") else []
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_it_is_indexed_to_the_end(folder: Path, tmp_path: Path) -> None:
     index, errors = str(tmp_path / "index.db"), tmp_path / "errors.jsonl"
     prefix = without_privileges()

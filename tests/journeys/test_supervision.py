@@ -20,7 +20,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from serving import MODEL, server, worker_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.stress
 BODY = {"model": MODEL, "input": ["a dog"]}
 
 

@@ -19,6 +19,8 @@ from babelclip.prepare.pixel_budget import BYTES_PER_PIXEL
 from babelclip.web.settings import PageSettings
 from babelclip.web.uploads import JPEG_TIMES, picture_to_find
 
+pytestmark = pytest.mark.stress
+
 MEASURE = Path(__file__).with_name("measure_decoding.py")
 CONSTANT = 128 * 2**20
 """For rows that are worked on at a time, and what a decoder has for itself."""

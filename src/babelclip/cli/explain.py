@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 from pathlib import Path
@@ -86,4 +87,5 @@ def _opened(image: Path, limits: ImageLimits) -> Image:
 
 def _short(stem: str) -> str:
     """As much of a file's name as leaves room for what is added; file systems take 255 bytes."""
-    return os.fsdecode(os.fsencode(stem)[:200]).encode("utf-8", "surrogateescape").decode("utf-8", "ignore")
+    whole = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(os.fsencode(stem)[:200])  # no half letter
+    return os.fsdecode(whole.encode("utf-8", "surrogateescape"))

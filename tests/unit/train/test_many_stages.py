@@ -273,7 +273,7 @@ def test_what_cannot_be_written_is_said_before_training(data: Path, tmp_path: Pa
     with pytest.raises(ConfigError, match=r"card.toml: unknown author"):
         run(data, tmp_path / "out")
     (data / "card.toml").write_text(CARD + 'license = "twice"')
-    with pytest.raises(ConfigError, match=r"card.toml is not valid TOML"):
+    with pytest.raises(ConfigError, match=r"card.toml is not TOML"):
         run(data, tmp_path / "out")
     (data / "card.toml").write_text(CARD.replace('["ten squares"]', '"ten squares"'))
     with pytest.raises(ConfigError, match=r"card.toml: data: expected a list"):

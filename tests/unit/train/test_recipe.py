@@ -124,5 +124,5 @@ def test_recipes_are_found_by_name_and_other_tables_are_none(tmp_path: Path) -> 
         read_recipe(tmp_path / "none.toml")
     for broken in (b"strength = [", "seed = 'ä'".encode("latin-1")):
         (tmp_path / "r.toml").write_bytes(broken)
-        with pytest.raises(ConfigError, match="not valid TOML"):
+        with pytest.raises(ConfigError, match="not TOML in UTF-8"):
             read_recipe(tmp_path / "r.toml")
