@@ -25,6 +25,8 @@ CHECK_VECTORS = "check-onnx.json"
 """Beside ``onnx.json``; no part of the model's fingerprint, nor of its checksums."""
 MIN_CHECK_COSINE = 0.9999
 """Between the stored vector and this machine's. Processors of one number type differ by less than 1e-6."""
+MIN_CHECK_COSINE_HALF = 0.98
+"""The same where the machine computes in bfloat16, which keeps three digits."""
 
 
 def check_text_batch() -> TextBatch:
@@ -61,8 +63,14 @@ def keep_check_vectors(graph_folder: Path, vectors: Mapping[str, Vectors]) -> No
     write_json(graph_folder / CHECK_VECTORS, {graph: [round(float(x), 5) for x in v] for graph, v in vectors.items()})
 
 
-def compare_check_vector(what: str, found: Vectors, expected: Vectors) -> None:
+def compare_check_vector(what: str, found: Vectors, expected: Vectors, least: float = MIN_CHECK_COSINE) -> None:
     """Look whether this machine computes what the exporting one did.
+
+    Args:
+        what: the graph, or the tower and its runtime, for the message.
+        found: this machine's vector (E,).
+        expected: the stored one (E,).
+        least: cosine between the two.
 
     Raises:
         RuntimeUnavailable: it does not.
@@ -70,11 +78,11 @@ def compare_check_vector(what: str, found: Vectors, expected: Vectors) -> None:
     norms = float(np.linalg.norm(found)) * float(np.linalg.norm(expected))
     same_size = found.shape == expected.shape and norms > 0
     cosine = float(found.astype(np.float64) @ expected) / norms if same_size else float("nan")
-    if not cosine >= MIN_CHECK_COSINE:
+    if not cosine >= least:
         raise RuntimeUnavailable(
-            f"this machine computes another vector with {what}: expected a cosine of at least {MIN_CHECK_COSINE} "
+            f"this machine computes another vector with {what}: expected a cosine of at least {least} "
             f"with the one that was exported, found {cosine:.5f}. Export the model here (babelclip model export), use "
-            "runtime='torch', or take weights of another precision."
+            "another runtime, device or dtype, or take weights of another precision."
         )
 
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.errors import ConfigError, RuntimeUnavailable
 from babelclip.optional_dependency import install_line, is_installed
-from babelclip.runtime.exported import Export, Stale, find_export, towers_of
+from babelclip.runtime.exported import Export, Stale, find_export, stored_check_vectors, towers_of
 from babelclip.runtime.runtime import Runtime
 
 RuntimeName = Literal["auto", "onnx", "torch"]
@@ -103,7 +103,7 @@ def _open_torch(folder: ModelFolder, device: str | None, dtype: str | None, thre
         import torch
 
         torch.set_num_threads(threads)  # for the whole process: torch knows no other way
-    return open_torch(folder, device, dtype)
+    return open_torch(folder, device, dtype, expected=stored_check_vectors(folder))
 
 
 def can_export() -> bool:

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from babelclip.arrays import Vectors
 from babelclip.atomic_write import write_bytes, write_json
 from babelclip.checkpoint.checksums import sha256
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.decode import decode, encode, parse_json
 from babelclip.errors import FolderError
+from babelclip.runtime.check_vector import read_check_vectors
 from babelclip.user_folders import user_cache
 
 Tower = Literal["text", "image"]
@@ -90,6 +92,23 @@ def find_export(folder: ModelFolder, tower: Tower) -> Export | Stale:
             return Export(tower, graph_folder / graph_name(tower), words)
         reasons.append(reason)
     return Stale(tower, "; ".join(reasons))
+
+
+def stored_check_vectors(folder: ModelFolder) -> dict[Tower, Vectors]:
+    """The check vectors (E,) of the towers that have a current graph with one: what any runtime must compute.
+
+    Raises:
+        FolderError: the file that holds them is broken.
+    """
+    found: dict[Tower, Vectors] = {}
+    for tower in towers_of(folder):
+        export = find_export(folder, tower)
+        if isinstance(export, Export):
+            stored = read_check_vectors(export.graph.parent)
+            vector = stored.get(sha256(export.graph)) if stored else None
+            if vector is not None:
+                found[tower] = vector
+    return found
 
 
 def _why_unusable(graph_folder: Path, tower: Tower, folder: ModelFolder) -> str | None:

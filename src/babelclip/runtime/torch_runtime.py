@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -13,6 +15,14 @@ from babelclip.arrays import NO_ADAPTER, ImageBatch, TextBatch, Vectors
 from babelclip.checkpoint.convert import load_towers
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.errors import ConfigError, RuntimeUnavailable
+from babelclip.runtime.check_vector import (
+    MIN_CHECK_COSINE,
+    MIN_CHECK_COSINE_HALF,
+    check_image_batch,
+    check_text_batch,
+    compare_check_vector,
+)
+from babelclip.runtime.exported import Tower
 from babelclip.towers.dual import DualEncoder
 
 _logger = logging.getLogger("babelclip")
@@ -27,8 +37,18 @@ class TorchRuntime:
     for no other. ``None``: nothing is merged, the text tower chooses by row if it has adapters.
     """
 
-    def __init__(self, towers: DualEncoder, device: torch.device, merged_adapter: int | None = None) -> None:
+    def __init__(
+        self,
+        towers: DualEncoder,
+        device: torch.device,
+        merged_adapter: int | None = None,
+        expected: Mapping[Tower, Vectors] | None = None,
+    ) -> None:
         self.towers = towers.to(device).eval()
+        self._unchecked = dict(expected or {})
+        if merged_adapter is not None:
+            self._unchecked.pop("text", None)  # it was stored for the text tower without adapters
+        self._checking = threading.Lock()
         self._device = device
         self._merged_adapter = merged_adapter
         self._dtype = next(towers.text.parameters()).dtype
@@ -38,6 +58,36 @@ class TorchRuntime:
     def run_text(self, batch: TextBatch) -> Vectors:
         """(B, T) token ids -> (B, E)."""
         self._notice_fork()
+        self._check("text")
+        return self._text(batch)
+
+    @torch.inference_mode()
+    def run_images(self, batch: ImageBatch) -> Vectors:
+        """(B, 3, S, S) pixels -> (B, E)."""
+        self._notice_fork()
+        self._check("image")
+        return self._images(batch)
+
+    def _check(self, tower: Tower) -> None:
+        """Compare this machine's vector with the stored one, where there is one, at the first use of a tower."""
+        if tower not in self._unchecked:
+            return
+        with self._checking:
+            expected = self._unchecked.get(tower)
+            if expected is None:  # another thread was first
+                return
+            if tower == "text":
+                found = self._text(check_text_batch())
+            else:
+                assert self.towers.config.vision is not None
+                found = self._images(check_image_batch(self.towers.config.vision.image_size))
+            least = MIN_CHECK_COSINE if self._dtype == torch.float32 else MIN_CHECK_COSINE_HALF
+            facts = self.facts()
+            what = f"the {tower} tower in torch ({facts['device']}, {facts['dtype']})"
+            compare_check_vector(what, found[0], expected, least)
+            del self._unchecked[tower]
+
+    def _text(self, batch: TextBatch) -> Vectors:
         adapters = None
         if self.towers.config.text.adapters is not None:
             adapters = torch.from_numpy(batch.adapters).to(self._device)
@@ -49,12 +99,9 @@ class TorchRuntime:
         vectors = self.towers.text(torch.from_numpy(batch.token_ids).to(self._device), adapters)
         return _to_numpy(vectors)
 
-    @torch.inference_mode()
-    def run_images(self, batch: ImageBatch) -> Vectors:
-        """(B, 3, S, S) pixels -> (B, E)."""
+    def _images(self, batch: ImageBatch) -> Vectors:
         if self.towers.vision is None:
             raise ConfigError("this model has no image tower")
-        self._notice_fork()
         pixels = torch.from_numpy(batch.pixels).to(self._device, self._dtype)
         return _to_numpy(self.towers.vision(pixels))
 
@@ -87,6 +134,7 @@ def open_torch(
     device: str | None = None,
     dtype: str | None = None,
     adapters: Literal["auto", "live", "merged"] = "auto",
+    expected: Mapping[Tower, Vectors] | None = None,
 ) -> TorchRuntime:
     """The folder's towers.
 
@@ -95,6 +143,7 @@ def open_torch(
         device: as torch spells it; None: cpu.
         dtype: float32 (also None) or bfloat16.
         adapters: as in ``load_towers``.
+        expected: check vectors (E,), which each tower must compute before its first answer.
 
     Raises:
         ConfigError: an unknown dtype or device name.
@@ -110,7 +159,7 @@ def open_torch(
     if is_merged:
         assert prepare.always_adapter is not None
         merged = prepare.adapters.index(prepare.always_adapter)
-    return TorchRuntime(towers, chosen, merged)
+    return TorchRuntime(towers, chosen, merged, expected)
 
 
 def _device(name: str | None) -> torch.device:

@@ -48,6 +48,24 @@ def test_another_vector_is_refused_when_the_tower_is_first_used(folder: Path) ->
                 embed()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_torch_computes_the_stored_vectors_too(folder: Path, dtype: str) -> None:
+    image = np.zeros((32, 32, 3), np.uint8)
+    with babelclip.load(folder, runtime="torch", dtype=dtype) as encoder:
+        encoder.encode_text("a dog")
+        encoder.encode_image(image)
+    file = folder / CHECK_VECTORS
+    vectors = json.loads(file.read_text())
+    file.write_text(json.dumps({graph: vector[::-1] for graph, vector in vectors.items()}))
+    with babelclip.load(folder, runtime="torch", dtype=dtype) as encoder:
+        for embed in (lambda: encoder.encode_text("a dog"), lambda: encoder.encode_image(image)):
+            for _ in range(2):  # and is asked again the next time
+                with pytest.raises(
+                    babelclip.BabelclipError, match=f"another vector with the .* in torch .cpu, {dtype}"
+                ):
+                    embed()
+
+
 def test_what_was_the_same_is_not_computed_again(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
