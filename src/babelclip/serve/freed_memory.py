@@ -7,6 +7,7 @@ it is done a moment after the last large request, in a thread of its own, and no
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
 import time
@@ -14,8 +15,21 @@ from collections.abc import Callable
 
 LARGE_BYTES = 2**20
 """Of a request, from which on what it took is worth giving back."""
+LARGE_BLOCK = 4 * 2**20
+"""Bytes of one allocation, from which on it has pages of its own: pictures are made of blocks of 16 MiB."""
+_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
 PAUSE, LONGEST_PAUSE = 0.2, 2.0
 """Seconds without a further large request; with some, so long after the first."""
+
+
+def large_blocks_go_back() -> None:
+    """From now on a large block of this process goes back to the system the moment it is freed.
+
+    glibc raises the size from which that holds, up to 32 MiB, once such blocks were freed, and then keeps them for
+    each thread apart: four threads that decode one after the other held four pictures.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # as for ``_trimmer``
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 class FreedMemory:

@@ -22,7 +22,7 @@ from babelclip.errors import TruncationWarning
 from babelclip.prepare.open_image import ImageLimits
 from babelclip.prepare.pixel_budget import DECODING
 from babelclip.runtime.choose import RuntimeName
-from babelclip.serve.freed_memory import FreedMemory
+from babelclip.serve.freed_memory import FreedMemory, large_blocks_go_back
 from babelclip.serve.inference.backend import CONCURRENT_CALLS, run_call, warm_up
 from babelclip.serve.inference.ipc import InferenceCall, Message, Ping, Ready, pack_message, receive_message
 
@@ -74,6 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.pixels_at_once is not None:
         DECODING.total, DECODING.spare = options.pixels_at_once, 0
+    large_blocks_go_back()
     warnings.simplefilter("ignore", TruncationWarning)  # only texts are cut whose clients asked for that
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the front decides when it is time
     try:
