@@ -17,6 +17,7 @@ import numpy as np
 
 from babelclip.arrays import NO_ADAPTER, ImageBatch, TextBatch, Vectors
 from babelclip.atomic_write import write_bytes, write_json
+from babelclip.checkpoint.checksums import sha256 as sha256_of
 from babelclip.decode import decode_as, parse_json
 from babelclip.errors import FolderError, RuntimeUnavailable
 from babelclip.user_folders import user_cache
@@ -56,6 +57,16 @@ def read_check_vectors(graph_folder: Path) -> Mapping[str, Vectors]:
             return {graph: np.array(vector).astype(np.float32) for graph, vector in vectors.items()}
     except ValueError as error:
         raise FolderError(f"{file} does not hold the vectors of the graphs beside it ({error}): export anew") from error
+
+
+def check_vector_of(graph: Path) -> Vectors | None:
+    """The vector (E,) that a graph must give; None where none is stored.
+
+    Raises:
+        FolderError: as ``read_check_vectors``.
+    """
+    stored = read_check_vectors(graph.parent)
+    return stored.get(sha256_of(graph)) if stored else None
 
 
 def keep_check_vectors(graph_folder: Path, vectors: Mapping[str, Vectors]) -> None:

@@ -23,7 +23,7 @@ from babelclip.checkpoint.checksums import sha256
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.decode import decode, encode, parse_json
 from babelclip.errors import FolderError
-from babelclip.runtime.check_vector import read_check_vectors
+from babelclip.runtime.check_vector import check_vector_of
 from babelclip.user_folders import user_cache
 
 Tower = Literal["text", "image"]
@@ -104,8 +104,7 @@ def stored_check_vectors(folder: ModelFolder) -> dict[Tower, Vectors]:
     for tower in towers_of(folder):
         export = find_export(folder, tower)
         if isinstance(export, Export):
-            stored = read_check_vectors(export.graph.parent)
-            vector = stored.get(sha256(export.graph)) if stored else None
+            vector = check_vector_of(export.graph)
             if vector is not None:
                 found[tower] = vector
     return found

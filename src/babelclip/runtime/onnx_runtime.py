@@ -17,15 +17,14 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from babelclip.arrays import NO_ADAPTER, ImageBatch, TextBatch, Vectors
-from babelclip.checkpoint.checksums import sha256
 from babelclip.checkpoint.folder import ModelFolder
 from babelclip.errors import ConfigError, RuntimeUnavailable
 from babelclip.runtime.check_vector import (
     Remembered,
     check_image_batch,
     check_text_batch,
+    check_vector_of,
     compare_check_vector,
-    read_check_vectors,
 )
 from babelclip.runtime.exported import Export, Tower
 
@@ -96,8 +95,7 @@ class OnnxRuntime:
     def _check(self, name: Tower, tower: _OpenTower) -> None:
         """Compare this machine's vector with the stored one, where there is one."""
         graph = self._graphs[name]
-        stored = read_check_vectors(graph.parent)
-        expected = stored.get(sha256(graph)) if stored else None
+        expected = check_vector_of(graph)
         if expected is None:
             return
         files = graph, *self._weight_files

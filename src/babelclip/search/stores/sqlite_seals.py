@@ -158,7 +158,7 @@ def check_row(seal: int, row: int, id: str, kind: str, metadata: str) -> None:
     Raises:
         Damaged: they are others.
     """
-    if seal not in (row_seal(row, id, kind, metadata), _former_row_seal(row, id, kind, metadata)):
+    if seal != row_seal(row, id, kind, metadata) and seal != _former_row_seal(row, id, kind, metadata):
         raise Damaged(f"row {row} does not fit its checksum")
 
 
